@@ -1,0 +1,1 @@
+"""M3SR in JAX and Flax: RGB in, a 31-band hyperspectral cube out."""
