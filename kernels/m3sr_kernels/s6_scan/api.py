@@ -1,0 +1,83 @@
+"""`s6_scan`: checks its arguments, brings them to float32 or float64, and picks an implementation."""
+
+from __future__ import annotations
+
+import jax
+from jaxtyping import Array, Float
+
+from m3sr_kernels.checks import accumulation_dtype, check_shapes
+from m3sr_kernels.dispatch import choose
+from m3sr_kernels.s6_scan.associative import s6_scan_associative
+from m3sr_kernels.s6_scan.reference import s6_scan_reference
+from m3sr_kernels.s6_scan.xla import s6_scan_xla
+
+IMPLEMENTATIONS = {"xla": s6_scan_xla, "associative": s6_scan_associative, "reference": s6_scan_reference}
+
+
+def s6_scan(
+    x: Float[Array, "B L D"],
+    dt: Float[Array, "B L D"],
+    a: Float[Array, "D N"],
+    b: Float[Array, "B L N"],
+    c: Float[Array, "B L N"],
+    d: Float[Array, "D"] | None = None,
+    z: Float[Array, "B L D"] | None = None,
+    dt_bias: Float[Array, "D"] | None = None,
+    *,
+    implementation: str | None = None,
+    interpret: bool = False,
+) -> Float[Array, "B L D"]:
+    """Selective scan with a decay for every channel and state.
+
+    With Δ_t = softplus(dt_t + dt_bias):
+
+        h_t[d,n] = exp(Δ_t[d]·a[d,n])·h_{t−1}[d,n] + Δ_t[d]·b_t[n]·x_t[d],    h_{−1} = 0
+        y_t[d]   = (Σ_n c_t[n]·h_t[d,n] + d[d]·x_t[d]) · SiLU(z_t[d])
+
+    Args:
+      x: (B, L, D) input; in M3SR B is every pixel and L the few spectral groups.
+      dt: (B, L, D) step sizes before bias and softplus.
+      a: (D, N) negative decay rates.
+      b: (B, L, N) input map.
+      c: (B, L, N) output map.
+      d: (D,) skip, none if None.
+      z: (B, L, D) gate, none if None.
+      dt_bias: (D,) added to dt, zero if None.
+      implementation: "xla", "associative", "reference", or None for the best that works here.
+      interpret: runs a Pallas implementation on the CPU; the others ignore it.
+
+    Returns:
+      y: (B, L, D) in x's dtype. Sums and states are float32, or float64 if any input is.
+
+    Raises:
+      ValueError: a shape does not fit, or the implementation's name is unknown.
+      TypeError: an input is not floating-point.
+      NotImplementedError: the implementation asked for is not available.
+
+    Source: Gu and Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces" (2023), algorithm 2.
+    """
+    del interpret  # no Pallas implementation yet, so nothing to interpret
+    B, L, D = x.shape
+    N = a.shape[-1]
+    check_shapes(
+        "s6_scan",
+        dt=(dt, (B, L, D)),
+        x=(x, (B, L, D)),
+        a=(a, (D, N)),
+        b=(b, (B, L, N)),
+        c=(c, (B, L, N)),
+        d=(d, (D,)),
+        z=(z, (B, L, D)),
+        dt_bias=(dt_bias, (D,)),
+    )
+    run = choose("s6_scan", IMPLEMENTATIONS, implementation)
+    dtype = accumulation_dtype(x, dt, a, b, c, d, z, dt_bias)
+    x_wide, dt, a, b, c = (array.astype(dtype) for array in (x, dt, a, b, c))
+    if dt_bias is not None:
+        dt = dt + dt_bias.astype(dtype)[None, None]
+    y = run(x_wide, jax.nn.softplus(dt), a, b, c)
+    if d is not None:
+        y = y + d.astype(dtype)[None, None] * x_wide
+    if z is not None:
+        y = y * jax.nn.silu(z.astype(dtype))
+    return y.astype(x.dtype)

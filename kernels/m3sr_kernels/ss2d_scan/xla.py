@@ -1,0 +1,1 @@
+from m3sr_kernels.ss2d_scan.by_direction import ss2d_scan_reference as ss2d_scan_xla

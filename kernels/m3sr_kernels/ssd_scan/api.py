@@ -1,0 +1,83 @@
+"""`ssd_scan`: checks its arguments, brings them to float32 or float64, and picks an implementation."""
+
+from __future__ import annotations
+
+import jax
+from jaxtyping import Array, Float
+
+from m3sr_kernels.checks import accumulation_dtype, check_shapes
+from m3sr_kernels.dispatch import choose
+from m3sr_kernels.ssd_scan.associative import ssd_scan_associative
+from m3sr_kernels.ssd_scan.reference import ssd_scan_reference
+from m3sr_kernels.ssd_scan.xla import ssd_scan_xla
+
+IMPLEMENTATIONS = {"xla": ssd_scan_xla, "associative": ssd_scan_associative, "reference": ssd_scan_reference}
+
+
+def ssd_scan(
+    x: Float[Array, "B L H P"],
+    dt: Float[Array, "B L H"],
+    a: Float[Array, "H"],
+    b: Float[Array, "B L G N"],
+    c: Float[Array, "B L G N"],
+    d: Float[Array, "H P"] | None = None,
+    dt_bias: Float[Array, "H"] | None = None,
+    *,
+    implementation: str | None = None,
+    interpret: bool = False,
+    return_final_state: bool = False,
+) -> Float[Array, "B L H P"] | tuple[Float[Array, "B L H P"], Float[Array, "B H P N"]]:
+    """Selective scan with one scalar decay a head.
+
+    With Δ_t = softplus(dt_t + dt_bias) and g the group of head h (H/G heads share b and c):
+
+        h_t[p,n] = exp(Δ_t·a)·h_{t−1}[p,n] + Δ_t·b_t[g,n]·x_t[p],    h_{−1} = 0
+        y_t[p]   = Σ_n c_t[g,n]·h_t[p,n] + d[p]·x_t[p]
+
+    Args:
+      x: (B, L, H, P) input.
+      dt: (B, L, H) step sizes before bias and softplus.
+      a: (H,) negative decay rates.
+      b: (B, L, G, N) input maps; H is divisible by G.
+      c: (B, L, G, N) output maps.
+      d: (H, P) skip, none if None.
+      dt_bias: (H,) added to dt, zero if None.
+      implementation: "xla", "associative", "reference", or None for the best that works here.
+      interpret: runs a Pallas implementation on the CPU; the others ignore it.
+      return_final_state: also return the last state, (B, H, P, N), in the accumulation dtype.
+
+    Returns:
+      y: (B, L, H, P) in x's dtype. Sums and states are float32, or float64 if any input is.
+
+    Raises:
+      ValueError: a shape does not fit, or the implementation's name is unknown.
+      TypeError: an input is not floating-point.
+      NotImplementedError: the implementation asked for is not available.
+
+    Source: Dao and Gu, "Transformers are SSMs" (2024), the SSD model.
+    """
+    del interpret  # no Pallas implementation yet, so nothing to interpret
+    B, L, H, P = x.shape
+    G, N = b.shape[-2:]
+    if H % G:
+        raise ValueError(f"ssd_scan: {H} heads cannot share {G} groups of b and c; H must be a multiple of G")
+    check_shapes(
+        "ssd_scan",
+        x=(x, (B, L, H, P)),
+        dt=(dt, (B, L, H)),
+        a=(a, (H,)),
+        b=(b, (B, L, G, N)),
+        c=(c, (B, L, G, N)),
+        d=(d, (H, P)),
+        dt_bias=(dt_bias, (H,)),
+    )
+    run = choose("ssd_scan", IMPLEMENTATIONS, implementation)
+    dtype = accumulation_dtype(x, dt, a, b, c, d, dt_bias)
+    x_wide, dt, a, b, c = (array.astype(dtype) for array in (x, dt, a, b, c))
+    if dt_bias is not None:
+        dt = dt + dt_bias.astype(dtype)[None, None]
+    y, state = run(x_wide, jax.nn.softplus(dt), a, b, c)
+    if d is not None:
+        y = y + d.astype(dtype)[None, None] * x_wide
+    y = y.astype(x.dtype)
+    return (y, state) if return_final_state else y

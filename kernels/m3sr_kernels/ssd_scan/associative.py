@@ -1,0 +1,19 @@
+"""The recurrence through `lax.associative_scan`: log-depth, but every state is in memory."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from m3sr_kernels.linear_recurrence import linear_recurrence
+
+
+def ssd_scan_associative(
+    x: jax.Array, dt: jax.Array, a: jax.Array, b: jax.Array, c: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Arguments and results as `ssd_scan_reference`; holds (B, L, H, P, N) states."""
+    heads_per_group = x.shape[2] // b.shape[2]
+    b, c = (jnp.repeat(array, heads_per_group, axis=2)[:, :, :, None] for array in (b, c))
+    decay = jnp.exp(dt * a[None, None])[..., None, None]
+    states = linear_recurrence(decay, (dt[..., None] * x)[..., None] * b, axis=1)
+    return jnp.sum(states * c, axis=-1), states[:, -1]

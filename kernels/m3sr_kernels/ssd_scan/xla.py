@@ -1,0 +1,1 @@
+from m3sr_kernels.ssd_scan.reference import ssd_scan_reference as ssd_scan_xla
