@@ -1,1 +1,37 @@
 """M3SR in JAX and Flax: RGB in, a 31-band hyperspectral cube out."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from m3sr_jax.checkpoint import ModelCard as ModelCard
+    from m3sr_jax.checkpoint import load_model as load_model
+    from m3sr_jax.checkpoint import save_model as save_model
+    from m3sr_jax.config import Config as Config
+    from m3sr_jax.errors import InputError as InputError
+    from m3sr_jax.models import M3SR as M3SR
+    from m3sr_jax.models import create as create
+
+# Public name → the module that has it, imported on first use: JAX and Flax take a second.
+_HOMES = {
+    "Config": "config",
+    "InputError": "errors",
+    "M3SR": "models",
+    "ModelCard": "checkpoint",
+    "create": "models",
+    "load_model": "checkpoint",
+    "save_model": "checkpoint",
+}
+__all__ = ["M3SR", "Config", "InputError", "ModelCard", "create", "load_model", "save_model"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"m3sr_jax.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'm3sr_jax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

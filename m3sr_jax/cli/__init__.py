@@ -1,1 +1,67 @@
+"""The command `m3sr`: one module a subcommand, imported when asked for, so that help stays quick.
 
+Exit codes: 0 done; 2 bad usage or input, with one clear line on stderr; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+
+from m3sr_jax.errors import InputError
+
+# Subcommand NAME is the frozen dataclass Name of m3sr_jax/cli/NAME.py: tyro reads its fields, `run()` does the work.
+SUBCOMMANDS = {
+    "convert": "turn a release checkpoint into ours, or ours into the release's",
+    "evaluate": "score a checkpoint on a data set, beside least-squares fits",
+    "inspect": "show a model's parameters and what it costs",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs `m3sr` and returns its exit code.
+
+    Args:
+        argv: arguments after the program's name; by default those of this process.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_usage())
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        from importlib.metadata import version
+
+        print("m3sr", version("m3sr-jax"))
+        return 0
+    return exit_code(lambda: _run_subcommand(arguments[0], arguments[1:]))
+
+
+def exit_code(work: Callable[[], int | None]) -> int:
+    """Runs `work` and returns its exit code; bad input becomes one line on stderr and 2, an interruption 130."""
+    try:
+        return work() or 0
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _run_subcommand(name: str, arguments: list[str]) -> int | None:
+    if name not in SUBCOMMANDS:
+        near = difflib.get_close_matches(name, SUBCOMMANDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else "expected one of " + ", ".join(SUBCOMMANDS)
+        raise InputError(f"m3sr {name}: no such subcommand; {hint}")
+    import tyro
+
+    command = getattr(importlib.import_module(f"m3sr_jax.cli.{name}"), name.capitalize())
+    return tyro.cli(command, args=arguments, prog=f"m3sr {name}").run()
+
+
+def _usage() -> str:
+    width = max(map(len, SUBCOMMANDS))
+    rows = [f"  {name:<{width}}  {what}" for name, what in SUBCOMMANDS.items()]
+    return "\n".join(["usage: m3sr SUBCOMMAND [options]; m3sr SUBCOMMAND --help tells more", "", *rows])

@@ -1,0 +1,289 @@
+"""Configuration: frozen dataclasses, and the one gate from an `ml_collections.ConfigDict` (or JSON) to typed fields.
+
+A config file holds `get_config()`, which starts from `default_config()` and sets what it cares about.
+`Config.from_config_dict` checks every name, type and range once; all code behind it works with plain typed fields.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import math
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from m3sr_jax.errors import InputError
+
+if TYPE_CHECKING:
+    import flax.linen as nn
+    from ml_collections import ConfigDict
+
+BRANCHES = ("spatial", "frequency", "spectral")
+IMPLEMENTATIONS = (None, "pallas_triton", "pallas_mosaic", "xla", "associative", "reference")
+
+
+def _option(default: Any, *, low: float | None = None, choices: tuple | None = None, free: bool = False) -> Any:
+    """A field with its lowest value or its choices; a `free` one may differ when a run is resumed."""
+    return dataclasses.field(default=default, metadata={"low": low, "choices": choices, "free": free})
+
+
+def _bad_value(name: str, value: Any, expected: str) -> InputError:
+    return InputError(f"config field {name}: found {value!r}, expected {expected}")
+
+
+def _typed(name: str, value: Any, hint: Any) -> Any:
+    """Returns `value` as `hint` asks (lists become tuples, whole numbers floats) or raises InputError."""
+    if isinstance(hint, types.UnionType):
+        return None if value is None else _typed(name, value, typing.get_args(hint)[0])
+    if typing.get_origin(hint) is tuple:
+        if not isinstance(value, Iterable) or isinstance(value, str | Mapping):
+            raise _bad_value(name, value, "a list of values")
+        return tuple(_typed(name, item, typing.get_args(hint)[0]) for item in value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise _bad_value(name, value, "a finite number")
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise _bad_value(name, value, f"a value of type {hint.__name__}")
+    return value
+
+
+@dataclasses.dataclass(frozen=True)
+class _Section:
+    """A group of fields that checks its own types and ranges."""
+
+    GROUP: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        hints = typing.get_type_hints(type(self))
+        for field in dataclasses.fields(self):
+            name = f"{self.GROUP}.{field.name}"
+            value = _typed(name, getattr(self, field.name), hints[field.name])
+            object.__setattr__(self, field.name, value)
+            low, choices = field.metadata.get("low"), field.metadata.get("choices")
+            if choices is not None and value not in choices:
+                raise _bad_value(name, value, "one of " + ", ".join(map(repr, choices)))
+            if low is not None and value is not None and not value >= low:
+                raise _bad_value(name, value, f"{low} or more")
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig(_Section):
+    """Fields of the network, as in `m3sr_jax.models.M3SR`; dtypes are spelled as strings."""
+
+    GROUP: ClassVar[str] = "model"
+
+    name: str = "m3sr"
+    num_groups: int = _option(4, low=1)
+    num_stages: int = _option(1, low=1)
+    num_blocks: tuple[int, ...] = (1, 1, 1)
+    branches: tuple[str, ...] = BRANCHES
+    wavelet: str = "haar"
+    num_bands: int = _option(31, low=1)
+    features: int = _option(31, low=1)
+    dtype: str = _option("float32", choices=("float32", "bfloat16"))
+    param_dtype: str = _option("float32", choices=("float32", "bfloat16"))
+    remat: bool = _option(False, free=True)
+    implementation: str | None = _option(None, choices=IMPLEMENTATIONS, free=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.num_blocks) != 3 or min(self.num_blocks) < 1:
+            raise _bad_value("model.num_blocks", self.num_blocks, "three numbers of 1 or more")
+        if not self.branches or len(set(self.branches)) < len(self.branches) or set(self.branches) - set(BRANCHES):
+            raise _bad_value("model.branches", self.branches, "one or more of " + ", ".join(BRANCHES) + ", each once")
+
+    def build(self) -> nn.Module:
+        """Returns the Linen module these fields describe.
+
+        Raises:
+            InputError: the model refuses a field (an unknown network or wavelet, say).
+        """
+        import jax.numpy as jnp
+
+        from m3sr_jax.models import create
+
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        fields |= {"dtype": jnp.dtype(self.dtype), "param_dtype": jnp.dtype(self.param_dtype)}
+        try:
+            return create(fields.pop("name"), **fields)
+        except (TypeError, ValueError, KeyError) as error:
+            raise InputError(f"config group model: {error}") from error
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig(_Section):
+    """Where the scenes come from and how they become batches."""
+
+    GROUP: ClassVar[str] = "data"
+
+    name: str = _option("synthetic", choices=("synthetic", "cave"))
+    root: str = _option("", free=True)  # free: a resumed run compares the data themselves, by fingerprint
+    split_file: str = _option("", free=True)
+    camera: str = "cie1964"
+    batch_size: int = _option(32, low=1)
+    crop_size: int = _option(128, low=8)
+    num_workers: int = _option(0, low=0, free=True)
+    num_train_scenes: int = _option(24, low=1)
+    num_valid_scenes: int = _option(6, low=1)
+    scene_size: int = _option(256, low=8)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.name == "synthetic" and self.crop_size > self.scene_size:
+            raise _bad_value("data.crop_size", self.crop_size, f"at most data.scene_size = {self.scene_size}")
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimConfig(_Section):
+    """Adam with a cosine schedule from `learning_rate` to `final_learning_rate` over the whole run."""
+
+    GROUP: ClassVar[str] = "optim"
+
+    learning_rate: float = _option(4e-4, low=0)
+    final_learning_rate: float = _option(0.0, low=0)
+    grad_clip: float | None = _option(None, low=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.learning_rate <= 0:
+            raise _bad_value("optim.learning_rate", self.learning_rate, "more than 0")
+        if self.grad_clip == 0:
+            raise _bad_value("optim.grad_clip", self.grad_clip, "more than 0, or unset for no clipping")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig(_Section):
+    """How long to train and how often to report; a set `num_steps` wins over `num_epochs`.
+
+    An epoch is `crops_per_scene` crops of every training scene (16 crops of 128² cover a 512² scene once).
+    """
+
+    GROUP: ClassVar[str] = "train"
+
+    num_steps: int | None = _option(None, low=1)
+    num_epochs: int | None = _option(100, low=1)
+    crops_per_scene: int = _option(16, low=1)
+    log_every_steps: int = _option(20, low=1, free=True)
+    eval_every_steps: int = _option(500, low=1, free=True)
+    checkpoint_every_steps: int = _option(500, low=1, free=True)
+    init_from: str = ""
+    tensorboard: bool = _option(False, free=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.num_steps is None and self.num_epochs is None:
+            raise InputError("config fields train.num_steps and train.num_epochs: both unset, expected one of them")
+
+    def total_steps(self, num_scenes: int, batch_size: int) -> int:
+        """Returns the number of updates of the whole run on `num_scenes` training scenes."""
+        if self.num_steps is not None:
+            return self.num_steps
+        assert self.num_epochs is not None
+        return max(1, self.num_epochs * num_scenes * self.crops_per_scene // batch_size)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Everything a run depends on."""
+
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    optim: OptimConfig = OptimConfig()
+    train: TrainConfig = TrainConfig()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if _typed("seed", self.seed, int) < 0:
+            raise _bad_value("seed", self.seed, "0 or more")
+
+    @classmethod
+    def from_config_dict(cls, values: ConfigDict | Mapping[str, Any]) -> Self:
+        """Builds the typed configuration; fields left out keep their defaults.
+
+        Args:
+            values: a ConfigDict (locked or not) or a plain mapping, group → field → value.
+
+        Raises:
+            InputError: a field is unknown (the nearest name is given), of the wrong type, or out of range.
+        """
+        if not isinstance(values, Mapping):
+            to_dict = getattr(values, "to_dict", None)
+            if to_dict is None:
+                raise InputError(f"config: found a {type(values).__name__}, expected a ConfigDict from get_config()")
+            values = typing.cast(Mapping, to_dict())
+        parts: dict[str, Any] = {}
+        for name, value in values.items():
+            check_field_name(name)
+            section = SECTIONS.get(name)
+            if section is None:
+                parts[name] = value
+                continue
+            if not isinstance(value, Mapping):
+                raise _bad_value(name, value, "a group of fields")
+            for field in value:
+                check_field_name(f"{name}.{field}")
+            parts[name] = section(**value)
+        return cls(**parts)
+
+    def to_json(self) -> str:
+        """Returns the configuration as indented JSON; `from_json` reads it back."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Reads what `to_json` wrote.
+
+        Raises:
+            InputError: the text is no JSON object, or a field does not pass `from_config_dict`.
+        """
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise InputError(f"config: found no valid JSON ({error})") from error
+        return cls.from_config_dict(values)
+
+    def conflicts(self, earlier: Config) -> list[str]:
+        """Returns 'field: earlier → now' for each field that must not change when a run is resumed."""
+        now, before = dataclasses.asdict(self), dataclasses.asdict(earlier)
+        rows = [] if self.seed == earlier.seed else [f"seed: {earlier.seed!r} → {self.seed!r}"]
+        for group, section in SECTIONS.items():
+            for field in dataclasses.fields(section):
+                old, new = before[group][field.name], now[group][field.name]
+                if old != new and not field.metadata.get("free"):
+                    rows.append(f"{group}.{field.name}: {old!r} → {new!r}")
+        return rows
+
+
+SECTIONS: dict[str, type[_Section]] = {s.GROUP: s for s in (ModelConfig, DataConfig, OptimConfig, TrainConfig)}
+
+
+def default_config() -> ConfigDict:
+    """Returns a ConfigDict with every field at its default, for a config file to fill in and flags to override."""
+    from ml_collections import ConfigDict, config_dict
+
+    config = ConfigDict({"seed": 0})
+    for name, section in SECTIONS.items():
+        group = ConfigDict()
+        hints = typing.get_type_hints(section)
+        for field in dataclasses.fields(section):
+            hint = hints[field.name]
+            if isinstance(hint, types.UnionType):  # a placeholder may stay None and still tells flags its type
+                group[field.name] = config_dict.placeholder(typing.get_args(hint)[0])
+            if field.default is not None:
+                group[field.name] = field.default
+        config[name] = group
+    return config
+
+
+def check_field_name(name: str) -> None:
+    """Raises InputError with the nearest name unless `name` ('seed', 'train' or 'train.num_steps') exists."""
+    fields = [f"{group}.{field.name}" for group, section in SECTIONS.items() for field in dataclasses.fields(section)]
+    known = ["seed", *SECTIONS, *fields]
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else "known groups: " + ", ".join(SECTIONS)
+        raise InputError(f"config field {name}: no such field; {hint}")
