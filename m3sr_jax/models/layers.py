@@ -1,0 +1,122 @@
+"""Small layers that every part of M3SR shares, with the initialisation of the authors' release."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax.typing import Dtype, Initializer
+from jaxtyping import Array, Float
+
+# Linear layers: normal, std 0.02. The release truncates at ±2, a hundred standard deviations out, which changes nothing.
+linear_init: Initializer = nn.initializers.normal(0.02)
+
+
+def uniform_fan_in(fan_in: int) -> Initializer:
+    """Builds an initialiser that draws from U(−1/√fan_in, 1/√fan_in), as convolutions do in PyTorch by default."""
+    bound = 1 / math.sqrt(fan_in)
+
+    def init(key, shape, dtype=jnp.float32):
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init
+
+
+def statistics_dtype(dtype: Dtype) -> Dtype:
+    """Gives the type in which scans and norms compute: float32, or wider where the model is wider."""
+    return jnp.promote_types(dtype, jnp.float32)
+
+
+def conv3x3(features: int, in_features: int, *, dtype: Dtype, param_dtype: Dtype, name: str) -> nn.Conv:
+    """Builds a 3×3 convolution without bias that pads with zeros by 1."""
+    return nn.Conv(
+        features,
+        (3, 3),
+        padding=1,
+        use_bias=False,
+        kernel_init=uniform_fan_in(9 * in_features),
+        dtype=dtype,
+        param_dtype=param_dtype,
+        name=name,
+    )
+
+
+def down_conv(features: int, in_features: int, *, dtype: Dtype, param_dtype: Dtype, name: str) -> nn.Conv:
+    """Builds the 4×4 convolution of stride 2 that halves H and W; padding 1 on every side ("SAME" would be uneven)."""
+    return nn.Conv(
+        features,
+        (4, 4),
+        strides=2,
+        padding=1,
+        use_bias=False,
+        kernel_init=uniform_fan_in(16 * in_features),
+        dtype=dtype,
+        param_dtype=param_dtype,
+        name=name,
+    )
+
+
+class UpConv(nn.Module):
+    """Doubles H and W by a transposed 2×2 convolution of stride 2.
+
+    out[2i+k, 2j+l, o] = bias[o] + Σ_c x[i, j, c]·kernel[c, k, l, o]. The 2×2 patches do not overlap, so this is one matrix product and a shuffle.
+    """
+
+    features: int
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B 2*H 2*W O"]:
+        batch, height, width, channels = x.shape
+        # PyTorch counts the fan-in of a transposed convolution on its output side.
+        init = uniform_fan_in(4 * self.features)
+        kernel = self.param("kernel", init, (channels, 2, 2, self.features), self.param_dtype)
+        bias = self.param("bias", init, (self.features,), self.param_dtype)
+        patches = jnp.einsum("bhwc,cklo->bhkwlo", x, kernel.astype(self.dtype))
+        image = patches.reshape(batch, 2 * height, 2 * width, self.features)
+        return image + bias.astype(self.dtype)[None, None, None]
+
+
+def depthwise_conv3x3(x: Float[Array, "B H W C"], kernel: Float[Array, "3 3 C"]) -> Float[Array, "B H W C"]:
+    """Convolves each channel with its own 3×3 kernel, padding with zeros by 1.
+
+    Nine shifted multiply-adds: XLA fuses them into one pass, where its grouped convolution is some fifty times slower on a CPU.
+
+    Args:
+      x: image (B, H, W, C), any unit.
+      kernel: (3, 3, C), row and column offset −1, 0, 1 first.
+
+    Returns:
+      (B, H, W, C): out[i, j] = Σ_{k,l} x[i+k−1, j+l−1]·kernel[k, l].
+
+    Source: depthwise convolution of SS2D, paper section on the spatial branch.
+    """
+    _, height, width, _ = x.shape
+    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    taps = kernel[:, :, None, None, None]
+    return sum(
+        padded[:, row : row + height, column : column + width] * taps[row, column] for row in range(3) for column in range(3)
+    )
+
+
+def causal_conv(x: Float[Array, "M G D"], kernel: Float[Array, "J D"], bias: Float[Array, " D"]) -> Float[Array, "M G D"]:
+    """Convolves each channel along the tokens, looking back only.
+
+    out_t = bias + Σ_j kernel[j]·x_{t−J+1+j}, with zeros before token 0, so that the last tap weighs the current token.
+
+    Args:
+      x: M independent sequences of G tokens with D channels.
+      kernel: (J, D) taps, oldest first.
+      bias: (D,).
+
+    Returns:
+      (M, G, D).
+
+    Source: causal convolution of Mamba (Gu and Dao, 2023).
+    """
+    taps, tokens = kernel.shape[0], x.shape[1]
+    padded = jnp.pad(x, ((0, 0), (taps - 1, 0), (0, 0)))
+    return sum((padded[:, j : j + tokens] * kernel[j][None, None] for j in range(taps)), bias[None, None])

@@ -1,0 +1,62 @@
+"""The MPF block: spatial, spectral and frequency branches on one input, fused by learned weights; and groups of such blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from flax import linen as nn
+from flax.typing import Dtype
+from jaxtyping import Array, Float
+
+from m3sr_jax.models.frequency import FrequencyBranch
+from m3sr_jax.models.spectral import SpectralBranch
+from m3sr_jax.models.ss2d import ResidualSS2D
+
+# The order of the fusion weights, whatever the order in which a caller names the branches.
+BRANCHES = ("spatial", "spectral", "frequency")
+
+
+class MPFBlock(nn.Module):
+    """Computes x + Σ softmax(w)_i·branch_i(x) over the branches that are switched on."""
+
+    num_groups: int = 4
+    branches: tuple[str, ...] = BRANCHES
+    wavelet: str = "haar"
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
+    implementation: str | None = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
+        names = [name for name in BRANCHES if name in self.branches]
+        start = nn.initializers.constant(1 / 3)
+        logits = self.param("fusion", start, (len(names),), self.param_dtype)
+        weights = nn.softmax(logits).astype(self.dtype)
+        return sum((weights[i] * self._branch(name)(x) for i, name in enumerate(names)), x)
+
+    def _branch(self, name: str) -> nn.Module:
+        shared = {
+            "dtype": self.dtype,
+            "param_dtype": self.param_dtype,
+            "implementation": self.implementation,
+            "name": name,
+        }
+        if name == "spatial":
+            return ResidualSS2D(epsilon=1e-5, **shared)
+        if name == "spectral":
+            return SpectralBranch(num_groups=self.num_groups, **shared)
+        return FrequencyBranch(wavelet=self.wavelet, **shared)
+
+
+class BlockGroup(nn.Module):
+    """Runs blocks in turn, each with a residual: x ← block(x) + x (beside the one inside the block, as in the release)."""
+
+    num_blocks: int
+    make_block: Callable[..., nn.Module]
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
+        for i in range(self.num_blocks):
+            x = self.make_block(name=f"block_{i}")(x) + x
+        return x

@@ -1,0 +1,96 @@
+"""SS2D: a selective scan of an image in four directions, one decay a head (the Mamba-2 form)."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from flax import linen as nn
+from flax.typing import Dtype
+from jaxtyping import Array, Float
+
+from m3sr_jax.models.layers import depthwise_conv3x3, linear_init, statistics_dtype, uniform_fan_in
+from m3sr_kernels import ss2d_scan
+
+DIRECTIONS = 4
+STATE_SIZE = 8
+
+
+def num_heads(model_width: int) -> int:
+    """Gives R, the heads a direction: the largest divisor of 2·E that is at most ⌈E/16⌉.
+
+    That is ⌈E/16⌉ itself wherever it divides 2·E, as in the release (E = 31·2^k).
+    """
+    most = -(-model_width // 16)
+    return max(heads for heads in range(1, most + 1) if 2 * model_width % heads == 0)
+
+
+def project_directions(
+    x: Float[Array, "B H W I"], weight: Float[Array, "K J I"], heads: int
+) -> tuple[Float[Array, "B H W K R"], Float[Array, "B H W K N"], Float[Array, "B H W K N"]]:
+    """Computes [δ, B, C] = W_k·x for every pixel and direction.
+
+    They are linear in the pixel, so one matrix product in pixel order serves all directions; only the scan knows an order.
+
+    Args:
+      x: image (B, H, W, I).
+      weight: (K, R+2N, I), one matrix a direction.
+      heads: R.
+
+    Returns:
+      dt (B, H, W, K, R) before bias and softplus, b and c (B, H, W, K, N).
+
+    Source: paper section on the spatial branch; the cross-scan is VMamba's (Liu et al., 2024).
+    """
+    projected = jnp.einsum("bhwi,kji->bhwkj", x, weight, preferred_element_type=statistics_dtype(x.dtype))
+    states = (weight.shape[1] - heads) // 2
+    dt, b, c = jnp.split(projected, (heads, heads + states), axis=-1)
+    return dt, b, c
+
+
+class SS2D(nn.Module):
+    """Mixes an image (B, H, W, E) along rows and columns, both ways: project, depthwise 3×3, SiLU, scan, norm, project."""
+
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
+    implementation: str | None = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W E"]) -> Float[Array, "B H W E"]:
+        width = x.shape[-1]
+        x = self._dense(2 * width, "in_proj")(x)
+        kernel = self.param("conv_kernel", uniform_fan_in(9), (3, 3, 2 * width), self.param_dtype)
+        x = nn.silu(depthwise_conv3x3(x, kernel.astype(self.dtype)))
+        y = self._scan(x)
+        y = nn.LayerNorm(
+            epsilon=1e-5, use_fast_variance=False, dtype=self.dtype, param_dtype=self.param_dtype, name="out_norm"
+        )(y)
+        return self._dense(width, "out_proj")(y)
+
+    def _dense(self, features: int, name: str) -> nn.Dense:
+        return nn.Dense(
+            features, use_bias=False, kernel_init=linear_init, dtype=self.dtype, param_dtype=self.param_dtype, name=name
+        )
+
+    def _scan(self, x: Float[Array, "B H W I"]) -> Float[Array, "B H W I"]:
+        inner, ones = x.shape[-1], nn.initializers.ones
+        heads = num_heads(inner // 2)
+        weight = self.param("x_proj", uniform_fan_in(inner), (DIRECTIONS, heads + 2 * STATE_SIZE, inner), self.param_dtype)
+        a_log = self.param("a_log", nn.initializers.zeros, (DIRECTIONS, heads), self.param_dtype)
+        d = self.param("d", ones, (DIRECTIONS, heads, inner // heads), self.param_dtype)
+        dt_bias = self.param("dt_bias", nn.initializers.uniform(0.1), (DIRECTIONS, heads), self.param_dtype)
+        dt, b, c = project_directions(x, weight.astype(self.dtype), heads)
+        return ss2d_scan(x, dt, -jnp.exp(a_log), b, c, d, dt_bias, implementation=self.implementation)
+
+
+class ResidualSS2D(nn.Module):
+    """Computes x + SS2D(LayerNorm(x)), the whole of the spatial branch and the heart of the frequency branch."""
+
+    epsilon: float
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
+    implementation: str | None = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W E"]) -> Float[Array, "B H W E"]:
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        normed = nn.LayerNorm(epsilon=self.epsilon, use_fast_variance=False, name="norm", **types)(x)
+        return x + SS2D(implementation=self.implementation, name="ss2d", **types)(normed)
