@@ -28,5 +28,7 @@ def create(name: str, **fields) -> nn.Module:
         raise ValueError(f"no model is called {name!r}: expected one of {sorted(_MODELS)}")
     known = set(_MODELS[name].__dataclass_fields__) - {"parent", "name"}
     if unknown := sorted(set(fields) - known):
-        raise ValueError(f"model {name!r} takes no field {', '.join(unknown)}: expected some of {', '.join(sorted(known))}")
+        raise ValueError(
+            f"model {name!r} takes no field {', '.join(unknown)}: expected some of {', '.join(sorted(known))}"
+        )
     return _MODELS[name](**fields)

@@ -10,7 +10,7 @@ from flax import linen as nn
 from flax.typing import Dtype, Initializer
 from jaxtyping import Array, Float
 
-# Linear layers: normal, std 0.02. The release truncates at ±2, a hundred standard deviations out, which changes nothing.
+# Linear layers: normal, std 0.02. The release truncates at ±2, a hundred standard deviations out: no difference.
 linear_init: Initializer = nn.initializers.normal(0.02)
 
 
@@ -26,7 +26,46 @@ def uniform_fan_in(fan_in: int) -> Initializer:
 
 def statistics_dtype(dtype: Dtype) -> Dtype:
     """Gives the type in which scans and norms compute: float32, or wider where the model is wider."""
-    return jnp.promote_types(dtype, jnp.float32)
+    return jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
+
+
+class Norm(nn.Module):
+    """Layer norm of every pixel, or group norm of the image where `num_groups` is given; scale and shift a channel.
+
+    Linen's own layers promote types implicitly, which strict promotion forbids.
+    """
+
+    epsilon: float
+    num_groups: int | None = None
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
+        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],), self.param_dtype)
+        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],), self.param_dtype)
+        wide = x.astype(statistics_dtype(self.dtype))
+        normed = (
+            layer_norm(wide, self.epsilon)
+            if self.num_groups is None
+            else group_norm(wide, self.num_groups, self.epsilon)
+        )
+        normed = normed * scale.astype(normed.dtype)[None, None, None] + bias.astype(normed.dtype)[None, None, None]
+        return normed.astype(self.dtype)
+
+
+def layer_norm(x: Float[Array, "B H W C"], epsilon: float) -> Float[Array, "B H W C"]:
+    """Computes (x − mean)/√(variance + ε) with mean and biased variance over the channels of each pixel."""
+    centred = x - x.mean(-1, keepdims=True)
+    return centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + epsilon)
+
+
+def group_norm(x: Float[Array, "B H W C"], num_groups: int, epsilon: float) -> Float[Array, "B H W C"]:
+    """Computes (x − mean)/√(variance + ε) with mean and biased variance over H, W and the C/G channels of a group."""
+    grouped = x.reshape(x.shape[0], -1, num_groups, x.shape[-1] // num_groups)
+    centred = grouped - grouped.mean((1, 3), keepdims=True)
+    normed = centred * jax.lax.rsqrt(jnp.square(centred).mean((1, 3), keepdims=True) + epsilon)
+    return normed.reshape(x.shape)
 
 
 def conv3x3(features: int, in_features: int, *, dtype: Dtype, param_dtype: Dtype, name: str) -> nn.Conv:
@@ -61,7 +100,8 @@ def down_conv(features: int, in_features: int, *, dtype: Dtype, param_dtype: Dty
 class UpConv(nn.Module):
     """Doubles H and W by a transposed 2×2 convolution of stride 2.
 
-    out[2i+k, 2j+l, o] = bias[o] + Σ_c x[i, j, c]·kernel[c, k, l, o]. The 2×2 patches do not overlap, so this is one matrix product and a shuffle.
+    out[2i+k, 2j+l, o] = bias[o] + Σ_c x[i, j, c]·kernel[c, k, l, o]. The 2×2 patches do not overlap, so this is one
+    matrix product and a shuffle.
     """
 
     features: int
@@ -83,7 +123,7 @@ class UpConv(nn.Module):
 def depthwise_conv3x3(x: Float[Array, "B H W C"], kernel: Float[Array, "3 3 C"]) -> Float[Array, "B H W C"]:
     """Convolves each channel with its own 3×3 kernel, padding with zeros by 1.
 
-    Nine shifted multiply-adds: XLA fuses them into one pass, where its grouped convolution is some fifty times slower on a CPU.
+    Nine shifted multiply-adds, which XLA fuses into one pass; its grouped convolution is some fifty times slower on a CPU.
 
     Args:
       x: image (B, H, W, C), any unit.
@@ -98,11 +138,15 @@ def depthwise_conv3x3(x: Float[Array, "B H W C"], kernel: Float[Array, "3 3 C"])
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     taps = kernel[:, :, None, None, None]
     return sum(
-        padded[:, row : row + height, column : column + width] * taps[row, column] for row in range(3) for column in range(3)
+        padded[:, row : row + height, column : column + width] * taps[row, column]
+        for row in range(3)
+        for column in range(3)
     )
 
 
-def causal_conv(x: Float[Array, "M G D"], kernel: Float[Array, "J D"], bias: Float[Array, " D"]) -> Float[Array, "M G D"]:
+def causal_conv(
+    x: Float[Array, "M G D"], kernel: Float[Array, "J D"], bias: Float[Array, " D"]
+) -> Float[Array, "M G D"]:
     """Convolves each channel along the tokens, looking back only.
 
     out_t = bias + Σ_j kernel[j]·x_{t−J+1+j}, with zeros before token 0, so that the last tap weighs the current token.

@@ -42,7 +42,9 @@ class UNet(nn.Module):
         for level in reversed(range(LEVELS)):
             width = self.features * 2**level
             y = UpConv(width, name=f"up_{level}", **types)(y)
-            merge = nn.Dense(width, use_bias=False, kernel_init=uniform_fan_in(2 * width), name=f"merge_{level}", **types)
+            merge = nn.Dense(
+                width, use_bias=False, kernel_init=uniform_fan_in(2 * width), name=f"merge_{level}", **types
+            )
             y = merge(jnp.concatenate([y, skips[level]], axis=-1))
             y = BlockGroup(self.num_blocks[level], self.make_block, name=f"decoder_{level}")(y)
         return conv3x3(bands, self.features, name="mapping", **types)(y) + x
@@ -51,8 +53,8 @@ class UNet(nn.Module):
 class M3SR(nn.Module):
     """Spectral reconstruction network of "M3SR": RGB in [0, 1] to `num_bands` bands, no clamp on the output.
 
-    `model.apply({"params": params}, rgb, capture_intermediates=True)` also returns what every part gave, under the paths of
-    the parameter tree; `m3sr_jax.convert.release_activations` puts them under the release's module names.
+    `model.apply({"params": params}, rgb, capture_intermediates=True)` also returns what every part gave, under the
+    paths of the parameter tree; `m3sr_jax.convert.release_activations` puts them under the release's module names.
 
     Attributes:
       num_groups: G, the spectral groups (tokens a pixel) of the spectral branch.
@@ -61,8 +63,8 @@ class M3SR(nn.Module):
       branches: those that run, of "spatial", "frequency" and "spectral"; the fusion is a softmax over them.
       wavelet: of the frequency branch, see `m3sr_jax.models.wavelets.dwt2`.
       num_bands: S, bands of the output.
-      features: F, width of the U-Net at full size. Each SS2D of width E has R heads a direction, R the largest divisor of 2E
-        that is at most ⌈E/16⌉; R = ⌈E/16⌉, as published, for 31·2^k.
+      features: F, width of the U-Net at full size. Each SS2D of width E has R heads a direction, R the largest divisor of
+        2E that is at most ⌈E/16⌉; R = ⌈E/16⌉, as published, for 31·2^k.
       dtype: type of the computation; scans and norm statistics stay in float32, and so does the output.
       param_dtype: type of the parameters.
       remat: recompute each block's activations in the backward pass instead of keeping them.
@@ -125,7 +127,9 @@ def _check_shape(rgb: Array) -> tuple[int, ...]:
     if rgb.ndim != 4 or rgb.shape[-1] != 3:
         raise ValueError(f"M3SR takes images of shape (B, H, W, 3), got {rgb.shape}")
     if min(rgb.shape[1:3]) < MULTIPLE:
-        raise ValueError(f"M3SR takes images of at least {MULTIPLE}×{MULTIPLE} pixels, got H×W = {rgb.shape[1]}×{rgb.shape[2]}")
+        raise ValueError(
+            f"M3SR takes images of at least {MULTIPLE}×{MULTIPLE} pixels, got H×W = {rgb.shape[1]}×{rgb.shape[2]}"
+        )
     return rgb.shape
 
 
@@ -134,7 +138,9 @@ def _check_fields(model: M3SR) -> None:
         if getattr(model, name) < 1:
             raise ValueError(f"{name}={getattr(model, name)} is not positive")
     if len(model.num_blocks) != LEVELS + 1 or min(model.num_blocks) < 1:
-        raise ValueError(f"num_blocks={model.num_blocks}: expected {LEVELS + 1} positive counts (full, half, quarter size)")
+        raise ValueError(
+            f"num_blocks={model.num_blocks}: expected {LEVELS + 1} positive counts (full, half, quarter size)"
+        )
     unknown = sorted(set(model.branches) - set(BRANCHES))
     if unknown or not model.branches:
         raise ValueError(f"branches={model.branches}: expected at least one of {BRANCHES}, and no other")

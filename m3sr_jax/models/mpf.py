@@ -1,4 +1,4 @@
-"""The MPF block: spatial, spectral and frequency branches on one input, fused by learned weights; and groups of such blocks."""
+"""The MPF block (spatial, spectral and frequency branches on one input, fused by learned weights) and groups of it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class MPFBlock(nn.Module):
 
 
 class BlockGroup(nn.Module):
-    """Runs blocks in turn, each with a residual: x ← block(x) + x (beside the one inside the block, as in the release)."""
+    """Runs blocks in turn, each with a residual beside the one inside it, as in the release: x ← block(x) + x."""
 
     num_blocks: int
     make_block: Callable[..., nn.Module]

@@ -8,26 +8,27 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array, Float
-
-from m3sr_jax.models.layers import causal_conv, linear_init, uniform_fan_in
 from m3sr_kernels import s6_scan
+
+from m3sr_jax.models.layers import Norm, causal_conv, linear_init, uniform_fan_in
 
 STATE_SIZE = 16
 CONV_WIDTH = 4
 
 
 def mix_tokens(
-    tokens: Float[Array, "M G C"], params: Mapping[str, Float[Array, "..."]], *, implementation: str | None = None
+    tokens: Float[Array, "M G C"], params: Mapping[str, Float[Array, ...]], *, implementation: str | None = None
 ) -> Float[Array, "M G C"]:
     """Runs a Mamba-1 block over the G tokens of M independent pixels.
 
-    [u, z] = tokens·W_in;  u ← SiLU(causal_conv(u));  [δ, B, C] = u·W_x;  Δ = softplus(δ·W_dt + dt_bias);  A = −exp(a_log);
-    h_t = exp(Δ_t·A)·h_{t−1} + Δ_t·B_t·u_t;  y_t = C_t·h_t + d·u_t;  result = (y·SiLU(z))·W_out.
+    [u, z] = tokens·W_in;  u ← SiLU(causal_conv(u));  [δ, B, C] = u·W_x;  Δ = softplus(δ·W_dt + dt_bias);
+    A = −exp(a_log);  h_t = exp(Δ_t·A)·h_{t−1} + Δ_t·B_t·u_t;  y_t = C_t·h_t + d·u_t;  result = (y·SiLU(z))·W_out.
     No pixel sees another, so a caller may cut M into blocks as it likes.
 
     Args:
       tokens: (M, G, C), one row of G tokens a pixel.
-      params: in_proj (C, 4C), conv_kernel (4, 2C), conv_bias (2C,), x_proj (2C, R+32), dt_proj (R, 2C), dt_bias (2C,), a_log (2C, 16), d (2C,), out_proj (2C, C).
+      params: in_proj (C, 4C), conv_kernel (4, 2C), conv_bias (2C,), x_proj (2C, R+32), dt_proj (R, 2C), dt_bias (2C,),
+        a_log (2C, 16), d (2C,), out_proj (2C, C).
       implementation: which scan runs, see `m3sr_kernels.s6_scan`.
 
     Returns:
@@ -94,14 +95,8 @@ class SpectralBranch(nn.Module):
         tokens = x.reshape(-1, self.num_groups, width)
         mixer = TokenMixer(param_dtype=self.param_dtype, implementation=self.implementation, name="mixer")
         mixed = mixer(tokens).reshape(x.shape)
-        normed = nn.GroupNorm(
-            self.num_groups,
-            epsilon=1e-5,
-            use_fast_variance=False,
-            dtype=self.dtype,
-            param_dtype=self.param_dtype,
-            name="norm",
-        )(mixed)
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        normed = Norm(epsilon=1e-5, num_groups=self.num_groups, name="norm", **types)(mixed)
         return self._pointwise(width, self.num_groups * width, "reduce")(nn.silu(normed) + x)
 
     def _pointwise(self, features: int, in_features: int, name: str) -> nn.Dense:

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array, Float
-
-from m3sr_jax.models.layers import depthwise_conv3x3, linear_init, statistics_dtype, uniform_fan_in
 from m3sr_kernels import ss2d_scan
+
+from m3sr_jax.models.layers import Norm, depthwise_conv3x3, linear_init, statistics_dtype, uniform_fan_in
 
 DIRECTIONS = 4
 STATE_SIZE = 8
@@ -28,7 +28,7 @@ def project_directions(
 ) -> tuple[Float[Array, "B H W K R"], Float[Array, "B H W K N"], Float[Array, "B H W K N"]]:
     """Computes [δ, B, C] = W_k·x for every pixel and direction.
 
-    They are linear in the pixel, so one matrix product in pixel order serves all directions; only the scan knows an order.
+    They are linear in the pixel: one matrix product in pixel order serves all directions, and only the scan has an order.
 
     Args:
       x: image (B, H, W, I).
@@ -47,7 +47,7 @@ def project_directions(
 
 
 class SS2D(nn.Module):
-    """Mixes an image (B, H, W, E) along rows and columns, both ways: project, depthwise 3×3, SiLU, scan, norm, project."""
+    """Mixes an image along rows and columns, both ways: project, depthwise 3×3, SiLU, scan, norm, project."""
 
     dtype: Dtype = jnp.float32
     param_dtype: Dtype = jnp.float32
@@ -60,9 +60,7 @@ class SS2D(nn.Module):
         kernel = self.param("conv_kernel", uniform_fan_in(9), (3, 3, 2 * width), self.param_dtype)
         x = nn.silu(depthwise_conv3x3(x, kernel.astype(self.dtype)))
         y = self._scan(x)
-        y = nn.LayerNorm(
-            epsilon=1e-5, use_fast_variance=False, dtype=self.dtype, param_dtype=self.param_dtype, name="out_norm"
-        )(y)
+        y = Norm(epsilon=1e-5, dtype=self.dtype, param_dtype=self.param_dtype, name="out_norm")(y)
         return self._dense(width, "out_proj")(y)
 
     def _dense(self, features: int, name: str) -> nn.Dense:
@@ -73,7 +71,9 @@ class SS2D(nn.Module):
     def _scan(self, x: Float[Array, "B H W I"]) -> Float[Array, "B H W I"]:
         inner, ones = x.shape[-1], nn.initializers.ones
         heads = num_heads(inner // 2)
-        weight = self.param("x_proj", uniform_fan_in(inner), (DIRECTIONS, heads + 2 * STATE_SIZE, inner), self.param_dtype)
+        weight = self.param(
+            "x_proj", uniform_fan_in(inner), (DIRECTIONS, heads + 2 * STATE_SIZE, inner), self.param_dtype
+        )
         a_log = self.param("a_log", nn.initializers.zeros, (DIRECTIONS, heads), self.param_dtype)
         d = self.param("d", ones, (DIRECTIONS, heads, inner // heads), self.param_dtype)
         dt_bias = self.param("dt_bias", nn.initializers.uniform(0.1), (DIRECTIONS, heads), self.param_dtype)
@@ -92,5 +92,5 @@ class ResidualSS2D(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "B H W E"]) -> Float[Array, "B H W E"]:
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        normed = nn.LayerNorm(epsilon=self.epsilon, use_fast_variance=False, name="norm", **types)(x)
+        normed = Norm(epsilon=self.epsilon, name="norm", **types)(x)
         return x + SS2D(implementation=self.implementation, name="ss2d", **types)(normed)

@@ -1,6 +1,7 @@
 """One-level 2-D wavelet transform and its inverse on channels-last images, bands stacked on the channel axis.
 
-Bands come in the order LL, then horizontal, vertical and diagonal detail (PyWavelets' cA, cH, cV, cD). Borders are padded with zeros.
+Bands come in the order LL, then horizontal, vertical and diagonal detail (PyWavelets' cA, cH, cV, cD). Borders are
+padded with zeros.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ def dwt2(image: Float[Array, "B H W C"], wavelet: str = "haar") -> Float[Array, 
 
     Args:
       image: (B, H, W, C).
-      wavelet: "haar" (a four-term butterfly, H and W even), any other discrete wavelet that PyWavelets names, or "jaxwt:NAME" to
-        take even Haar through jaxwt.
+      wavelet: "haar" (a four-term butterfly, H and W even), any other discrete wavelet that PyWavelets names, or
+        "jaxwt:NAME" to take even Haar through jaxwt.
 
     Returns:
       (B, h, w, 4C), band-major. h = ⌊(H+K−1)/2⌋ for filters of length K: H/2 for Haar, a little more for longer ones.

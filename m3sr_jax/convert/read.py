@@ -1,0 +1,102 @@
+"""Reads a release checkpoint from disk without running anything that it may hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from m3sr_jax.errors import InputError
+
+PREFIX = "module."
+TORCH_SUFFIXES = (".pth", ".pt", ".ckpt")
+
+
+def read_release(path: str | Path) -> dict[str, np.ndarray]:
+    """Reads the state dict of a checkpoint as the authors' training code writes it.
+
+    Takes `.safetensors` (no PyTorch needed) and `.pth`, `.pt`, `.ckpt` (through `torch.load(weights_only=True)`, which
+    refuses to run code). A `state_dict` entry beside `epoch`, `iter` and `optimizer` is opened, and a `module.` before
+    every key is dropped.
+
+    Args:
+      path: the checkpoint.
+
+    Returns:
+      Key → array in the release's layout and the file's order and types (bfloat16 becomes float32, which holds it).
+
+    Raises:
+      InputError: no such file, another kind of file, a damaged or hostile one, or PyTorch is needed and missing.
+
+    Source: the checkpoint format of the authors' release.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected a release checkpoint (.pth or .safetensors)")
+    if path.suffix == ".safetensors":
+        state_dict = _read_safetensors(path)
+    elif path.suffix in TORCH_SUFFIXES:
+        state_dict = _read_torch(path)
+    else:
+        raise InputError(
+            f"{path}: expected a release checkpoint (.pth or .safetensors), not {path.suffix or 'no suffix'!r}"
+        )
+    if not state_dict:
+        raise InputError(f"{path}: holds no tensors; expected the state dict of a release checkpoint")
+    if all(key.startswith(PREFIX) for key in state_dict):
+        return {key.removeprefix(PREFIX): value for key, value in state_dict.items()}
+    return state_dict
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: not a whole .safetensors file of float tensors ({_first_line(error)})") from error
+
+
+def _read_torch(path: Path) -> dict[str, np.ndarray]:
+    try:
+        import torch
+    except ImportError as error:
+        raise InputError(
+            f"{path}: reading it takes PyTorch; run `pip install torch`, or save the weights as .safetensors"
+        ) from error
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged or hostile file can make the unpickler raise anything
+        raise InputError(
+            f"{path}: not a whole PyTorch checkpoint of plain tensors; nothing in it was run ({_first_line(error)})"
+        ) from error
+    return _tensors(path, content)
+
+
+def _tensors(path: Path, content: Any) -> dict[str, np.ndarray]:
+    import torch
+
+    if isinstance(content, Mapping) and "state_dict" in content:
+        content = content["state_dict"]
+    if not isinstance(content, Mapping):
+        raise InputError(f"{path}: holds a {type(content).__name__}; expected a state dict, or one under 'state_dict'")
+    wrong = [str(key) for key, value in content.items() if not (isinstance(key, str) and _is_plain(value))]
+    if wrong:
+        raise InputError(f"{path}: {', '.join(wrong[:10])} in its state dict: expected names of plain tensors only")
+    return {
+        key: (value.float() if value.dtype == torch.bfloat16 else value).detach().numpy()
+        for key, value in content.items()
+    }
+
+
+def _is_plain(value: Any) -> bool:
+    import torch
+
+    return isinstance(value, torch.Tensor) and value.layout == torch.strided and not value.is_quantized
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
