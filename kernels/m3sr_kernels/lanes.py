@@ -3,7 +3,8 @@
 A batched matrix product whose matrices are tiny (16×16) and whose batch is every pixel runs badly through BLAS. With the batch on the last
 axis it is a sum of a few element-wise products, which XLA turns into one vectorised, threaded loop. It does so only if each operand is in
 memory, in row-major order: fused into the loop, a producer would be recomputed at every use (measured: 30 times slower). So operands and
-results pass through `materialise`.
+results pass through `materialise`. Products that only broadcast are written with `lane_einsum` too, because their gradients contract; jax's own
+sums over six and more axes crash XLA's CPU runtime (jaxlib 0.10.2).
 """
 
 from __future__ import annotations

@@ -53,10 +53,11 @@ def scan_columns(
 
     after = _after(Q, K).astype(x.dtype)
     to_end = jnp.exp(lane_einsum("kqs,kbrcsv->kbrcqv", after, log_decay))
-    states = lane_einsum("kbrncqv,brpcqv->kcbrnpv", (to_end * dt)[:, :, :, None] * b[:, :, None], x)
+    weights = lane_einsum("kbrcqv,kbncqv->kbrncqv", to_end * dt, b)
+    states = lane_einsum("kbrncqv,brpcqv->kcbrnpv", weights, x)
     entering, last = _states_on_entry(states, lane_einsum("q,kbrcqv->kbrcv", after[0, 0] * 0 + 1, log_decay))
     from_start = jnp.exp(lane_einsum("kqs,kbrcsv->kbrcqv", 1 - after, log_decay))
-    readout = from_start[:, :, :, None] * c[:, :, None]
+    readout = lane_einsum("kbrcqv,kbncqv->kbrncqv", from_start, c)
     y = lane_einsum("brcqsv,brpcsv->brpcqv", _within_chunk(log_decay, dt, b, c), x)
     for k in range(K):
         y = y + lane_einsum("brncqv,cbrnpv->brpcqv", readout[k], entering[k])
@@ -80,7 +81,8 @@ def _within_chunk(log_decay: jax.Array, dt: jax.Array, b: jax.Array, c: jax.Arra
         path = until[k][:, None] * after[k][None]  # [q, s, u] = 1 where u lies after s and up to q
         # For q ≠ s only one direction leads from s to q; the other one's path is empty, so the exponents add.
         exponent = exponent + lane_einsum("qsu,brcuv->brcqsv", path, log_decay[k])
-        coefficient = coefficient + until[k][None, None, None, :, :, None] * (gain[k][:, None] * dt[k][:, :, :, None])
+        input_gain = lane_einsum("bcqsv,brcsv->brcqsv", gain[k], dt[k])
+        coefficient = coefficient + until[k][None, None, None, :, :, None] * input_gain
     return coefficient * jnp.exp(exponent)
 
 
@@ -107,7 +109,7 @@ def _states_on_entry(states: jax.Array, log_decay: jax.Array) -> tuple[list[jax.
         path = before[k][:, None] * after[k][None]  # [i, j, u] = 1 where u lies between j and i
         passed = jnp.exp(lane_einsum("iju,bruv->brijv", path, log_decay[k])) * before[k][None, None, :, :, None]
         inner = lane_einsum("brijv,jbrnpv->ibrnpv", passed, states[k])
-        entering.append(inner + from_start[k][:, :, :, None, None] * column_entry[None])
+        entering.append(inner + lane_einsum("ibrv,brnpv->ibrnpv", from_start[k], column_entry))
         last.append(column_last)
     return entering, jnp.stack(last)
 
