@@ -65,8 +65,9 @@ def params_to_release(params: Mapping[str, Any], model: nn.Module) -> dict[str, 
 def parameter_shapes(model: nn.Module) -> dict[tuple[str, ...], tuple[int, ...]]:
     """Gives the shape of every parameter of a network that takes RGB images, without computing any."""
     image = jax.ShapeDtypeStruct((1, 8, 8, 3), jnp.float32)
-    tree = jax.eval_shape(model.init, jax.random.key(0), image)["params"]
-    return {path: leaf.shape for path, leaf in traverse_util.flatten_dict(tree).items()}
+    tree: Any = jax.eval_shape(model.init, jax.random.key(0), image)["params"]
+    flat: Any = traverse_util.flatten_dict(tree)
+    return {path: leaf.shape for path, leaf in flat.items()}
 
 
 def release_activations(model: M3SR, intermediates: Mapping[str, Any]) -> dict[str, jax.Array]:
@@ -84,7 +85,7 @@ def release_activations(model: M3SR, intermediates: Mapping[str, Any]) -> dict[s
     Returns:
       Release module name → its output, channels last, padded to multiples of 8 as inside the model.
     """
-    flat = traverse_util.flatten_dict(intermediates)
+    flat: Any = traverse_util.flatten_dict(intermediates)
     modules = [
         ("conv_in", ("conv_in",)),
         *((key, path) for key, path, _ in m3sr_modules(model)),

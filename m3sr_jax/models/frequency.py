@@ -29,4 +29,4 @@ class FrequencyBranch(nn.Module):
             implementation=self.implementation,
             name="residual",
         )(bands)
-        return idwt2(bands, x.shape[1:3], self.wavelet)
+        return idwt2(bands, (x.shape[1], x.shape[2]), self.wavelet)

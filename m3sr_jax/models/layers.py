@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import jax
@@ -123,7 +124,7 @@ class UpConv(nn.Module):
 def depthwise_conv3x3(x: Float[Array, "B H W C"], kernel: Float[Array, "3 3 C"]) -> Float[Array, "B H W C"]:
     """Convolves each channel with its own 3×3 kernel, padding with zeros by 1.
 
-    Nine shifted multiply-adds, which XLA fuses into one pass; its grouped convolution is some fifty times slower on a CPU.
+    Nine shifted multiply-adds, which XLA fuses into one pass; its grouped convolution is fifty times slower on a CPU.
 
     Args:
       x: image (B, H, W, C), any unit.
@@ -137,11 +138,8 @@ def depthwise_conv3x3(x: Float[Array, "B H W C"], kernel: Float[Array, "3 3 C"])
     _, height, width, _ = x.shape
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     taps = kernel[:, :, None, None, None]
-    return sum(
-        padded[:, row : row + height, column : column + width] * taps[row, column]
-        for row in range(3)
-        for column in range(3)
-    )
+    shifted = (padded[:, k : k + height, l : l + width] * taps[k, l] for k in range(3) for l in range(3))
+    return functools.reduce(jnp.add, shifted)
 
 
 def causal_conv(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -23,14 +24,14 @@ class UNet(nn.Module):
     """One U-Net: S bands in and out, width F at full size, 2F at half, 4F at quarter, plus its own input."""
 
     features: int
-    num_blocks: tuple[int, int, int]
+    num_blocks: tuple[int, ...]
     make_block: Callable[..., nn.Module]
     dtype: Dtype = jnp.float32
     param_dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W S"]) -> Float[Array, "B H W S"]:
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         bands, skips = x.shape[-1], []
         y = conv3x3(self.features, bands, name="embedding", **types)(x)
         for level in range(LEVELS):
@@ -63,8 +64,8 @@ class M3SR(nn.Module):
       branches: those that run, of "spatial", "frequency" and "spectral"; the fusion is a softmax over them.
       wavelet: of the frequency branch, see `m3sr_jax.models.wavelets.dwt2`.
       num_bands: S, bands of the output.
-      features: F, width of the U-Net at full size. Each SS2D of width E has R heads a direction, R the largest divisor of
-        2E that is at most ⌈E/16⌉; R = ⌈E/16⌉, as published, for 31·2^k.
+      features: F, width of the U-Net at full size. An SS2D of width E has R heads a direction, the largest divisor of
+        2E that is at most ⌈E/16⌉: ⌈E/16⌉ itself, as published, for E = 31·2^k.
       dtype: type of the computation; scans and norm statistics stay in float32, and so does the output.
       param_dtype: type of the parameters.
       remat: recompute each block's activations in the backward pass instead of keeping them.
@@ -75,7 +76,7 @@ class M3SR(nn.Module):
 
     num_groups: int = 4
     num_stages: int = 1
-    num_blocks: tuple[int, int, int] = (1, 1, 1)
+    num_blocks: tuple[int, ...] = (1, 1, 1)
     branches: tuple[str, ...] = ("spatial", "frequency", "spectral")
     wavelet: str = "haar"
     num_bands: int = 31
@@ -86,6 +87,7 @@ class M3SR(nn.Module):
     implementation: str | None = None
 
     def __post_init__(self):
+        # A config may hand over lists, which Linen would not compare or hash.
         self.num_blocks, self.branches = tuple(self.num_blocks), tuple(self.branches)
         _check_fields(self)
         super().__post_init__()
@@ -104,7 +106,7 @@ class M3SR(nn.Module):
           ValueError: H or W below 8, or not three channels.
         """
         _, height, width, _ = _check_shape(rgb)
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         make_block = partial(
             nn.remat(MPFBlock) if self.remat else MPFBlock,
             num_groups=self.num_groups,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -95,7 +96,7 @@ class SpectralBranch(nn.Module):
         tokens = x.reshape(-1, self.num_groups, width)
         mixer = TokenMixer(param_dtype=self.param_dtype, implementation=self.implementation, name="mixer")
         mixed = mixer(tokens).reshape(x.shape)
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         normed = Norm(epsilon=1e-5, num_groups=self.num_groups, name="norm", **types)(mixed)
         return self._pointwise(width, self.num_groups * width, "reduce")(nn.silu(normed) + x)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
@@ -28,7 +30,7 @@ def project_directions(
 ) -> tuple[Float[Array, "B H W K R"], Float[Array, "B H W K N"], Float[Array, "B H W K N"]]:
     """Computes [δ, B, C] = W_k·x for every pixel and direction.
 
-    They are linear in the pixel: one matrix product in pixel order serves all directions, and only the scan has an order.
+    They are linear in the pixel: one matrix product in pixel order serves all directions; only the scan has an order.
 
     Args:
       x: image (B, H, W, I).
@@ -91,6 +93,6 @@ class ResidualSS2D(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W E"]) -> Float[Array, "B H W E"]:
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         normed = Norm(epsilon=self.epsilon, name="norm", **types)(x)
         return x + SS2D(implementation=self.implementation, name="ss2d", **types)(normed)

@@ -6,6 +6,9 @@ padded with zeros.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -57,10 +60,10 @@ def idwt2(bands: Float[Array, "B h w D"], shape: tuple[int, int], wavelet: str =
     if wavelet == "haar":
         return haar_idwt2(bands)
     name = library_name(wavelet)
-    from jaxwt import WaveletDetailTuple2d, waverec2
+    from jaxwt import waverec2
 
     low, *details = jnp.split(jnp.moveaxis(bands, -1, 1), 4, axis=1)
-    image = _relaxed(waverec2)([low, WaveletDetailTuple2d(*details)], name)
+    image = _relaxed(waverec2)([low, tuple(details)], name)
     return jnp.moveaxis(image[..., : shape[0], : shape[1]], 1, -1)
 
 
@@ -107,10 +110,10 @@ def library_name(wavelet: str) -> str:
     Raises:
       ValueError: PyWavelets has no discrete wavelet of that name.
     """
-    import pywt
+    from pywt import wavelist  # pyright: ignore[reportAttributeAccessIssue]: pywt ships no types
 
     name = wavelet.removeprefix(LIBRARY_PREFIX)
-    if name not in pywt.wavelist(kind="discrete"):
+    if name not in wavelist(kind="discrete"):
         raise ValueError(
             f"wavelet={wavelet!r} is unknown: expected 'haar', another discrete wavelet of PyWavelets "
             "(pywt.wavelist(kind='discrete'): 'db2', 'sym4', 'coif1', …), or 'jaxwt:' before such a name"
@@ -122,7 +125,7 @@ def _butterfly(a: Array, b: Array, c: Array, d: Array) -> tuple[Array, Array, Ar
     return (a + b + c + d) / 2, (a + b - c - d) / 2, (a - b + c - d) / 2, (a - b - c + d) / 2
 
 
-def _relaxed(function):
+def _relaxed(function: Callable[..., Any]) -> Callable[..., Any]:
     """Lets jaxwt mix types and ranks as it was written to, whatever the caller's settings forbid."""
 
     def run(*args, **kwargs):
