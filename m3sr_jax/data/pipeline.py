@@ -1,0 +1,184 @@
+"""Training batches: random crops, quarter turns and flips of scenes, through Grain.
+
+An epoch is every scene times its number of crops, in a new random order; crops are drawn at random, not on a grid.
+Batches run on over the end of an epoch, so none is ever short (`drop_remainder`) and a small data set can fill a large
+batch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from m3sr_jax.data.scenes import SceneSource
+from m3sr_jax.errors import InputError
+
+if TYPE_CHECKING:
+    import grain
+
+# A batch of 32 crops of 128×128 takes 71 MB: few are kept ahead.
+BATCHES_AHEAD = 2
+
+
+def crop_table(source: SceneSource, crop_size: int, crops_per_scene: int | None = None) -> list[int]:
+    """Scene index of every crop of one epoch.
+
+    Args:
+        source: scenes to crop from.
+        crop_size: side of the square crop in pixels.
+        crops_per_scene: crops of each scene an epoch; None: as many as fit side by side,
+            ⌊H / crop⌋·⌊W / crop⌋ (16 for 512×512 scenes and 128×128 crops), so that an epoch sees about every pixel
+            once. The paper does not say.
+
+    Raises:
+        InputError: a scene smaller than the crop, by name.
+    """
+    table: list[int] = []
+    for index, name in enumerate(source.names):
+        height, width = source.size(index)
+        if min(height, width) < crop_size:
+            raise InputError(
+                f"scene {name} is {height}×{width} pixels, smaller than the {crop_size}×{crop_size} crop: "
+                f"set data.crop_size to {min(height, width)} or less, or leave the scene out"
+            )
+        fitting = (height // crop_size) * (width // crop_size)
+        table += [index] * (fitting if crops_per_scene is None else crops_per_scene)
+    return table
+
+
+def steps_per_epoch(source: SceneSource, batch_size: int, crop_size: int, crops_per_scene: int | None = None) -> int:
+    """Whole batches in an epoch, at least 1: ⌊crops / batch⌋ with crops as `crop_table` counts them.
+
+    Args:
+        source: all training scenes, before sharding.
+        batch_size: crops a step, over all hosts.
+        crop_size: side of the square crop in pixels.
+        crops_per_scene: as for `train_batches`.
+    """
+    return max(1, len(crop_table(source, crop_size, crops_per_scene)) // batch_size)
+
+
+def train_batches(
+    source: SceneSource,
+    *,
+    batch_size: int,
+    crop_size: int,
+    seed: int,
+    shard_index: int = 0,
+    shard_count: int = 1,
+    num_workers: int = 0,
+    crops_per_scene: int | None = None,
+) -> Batches:
+    """Endless batches {"rgb": (B, h, w, 3), "cube": (B, h, w, S)}, float32 in [0, 1], h = w = `crop_size`.
+
+    The same arguments give the same batches, whatever `num_workers` is.
+
+    Args:
+        source: training scenes.
+        batch_size: crops a batch of this host.
+        crop_size: side of the square crop in pixels.
+        seed: of order, crops, turns and flips; 0 ≤ seed < 2³².
+        shard_index: which host this is, 0 ≤ shard_index < shard_count.
+        shard_count: hosts; each sees scenes no other sees (index modulo count).
+        num_workers: processes that prepare batches, each with a cache of its own; 0: threads of this process.
+        crops_per_scene: see `crop_table`.
+
+    Raises:
+        InputError: a scene smaller than the crop, or fewer scenes than hosts.
+    """
+    import grain
+
+    if len(source) < shard_count:
+        raise InputError(f"{len(source)} training scenes cannot be shared by {shard_count} hosts: each needs one")
+    table = [index for index in crop_table(source, crop_size, crops_per_scene) if index % shard_count == shard_index]
+    dataset = (
+        grain.MapDataset.source(table)
+        .seed(seed)
+        .shuffle()
+        .repeat()
+        .random_map(RandomCrop(source, crop_size))
+        .batch(batch_size, drop_remainder=True)
+    )
+    return Batches(dataset, num_workers)
+
+
+class Batches:
+    """Iterator over a Grain data set of batches, whose state is the number of the next batch.
+
+    `get_state()` gives a JSON-able state; after `set_state` of it, on an iterator made with the same arguments, the
+    identical next batch comes. `num_workers` may differ: Grain's own states do not carry over between its modes.
+    """
+
+    def __init__(self, dataset: grain.MapDataset[dict[str, np.ndarray]], num_workers: int = 0):
+        self._dataset = dataset
+        self._num_workers = num_workers
+        self._next_batch = 0
+        self._iterator: grain.DatasetIterator[dict[str, np.ndarray]] | None = None
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        if self._iterator is None:
+            self._iterator = self._start()
+        batch = next(self._iterator)
+        self._next_batch += 1
+        return batch
+
+    def get_state(self) -> dict[str, int]:
+        return {"next_batch": self._next_batch}
+
+    def set_state(self, state: Mapping[str, int]) -> None:
+        self.close()
+        self._next_batch = state["next_batch"]
+
+    def close(self) -> None:
+        """Stops threads or workers; the next `next()` starts them again."""
+        if self._iterator is not None:
+            self._iterator.close()
+            self._iterator = None
+
+    def _start(self) -> grain.DatasetIterator[dict[str, np.ndarray]]:
+        import grain
+
+        rest = self._dataset[self._next_batch :]
+        if self._num_workers == 0:
+            ahead = grain.ReadOptions(num_threads=min(4, os.cpu_count() or 1), prefetch_buffer_size=BATCHES_AHEAD)
+            return iter(rest.to_iter_dataset(ahead))
+        _mark_flags_parsed()
+        options = grain.MultiprocessingOptions(num_workers=self._num_workers, per_worker_buffer_size=1)
+        unbuffered = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
+        return iter(rest.to_iter_dataset(unbuffered).mp_prefetch(options))
+
+
+@dataclass(frozen=True)
+class RandomCrop:
+    """Scene index and random generator → one crop, turned and flipped at random; rgb and cube alike."""
+
+    source: SceneSource
+    crop_size: int
+
+    def __call__(self, index: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        height, width = self.source.size(index)
+        top, left = (int(rng.integers(extent - self.crop_size + 1)) for extent in (height, width))
+        turns, flip = int(rng.integers(4)), bool(rng.integers(2))
+        scene = self.source.window(index, top, left, self.crop_size, self.crop_size)
+        return {key: turned(pixels, turns, flip) for key, pixels in (("rgb", scene.rgb), ("cube", scene.cube))}
+
+
+def turned(pixels: np.ndarray, turns: int, flip: bool) -> np.ndarray:
+    """(H, W, C) after `turns` quarter turns and, with `flip`, a mirror of its columns: a square's eight symmetries."""
+    pixels = np.rot90(pixels, turns)
+    return pixels[:, ::-1] if flip else pixels
+
+
+def _mark_flags_parsed() -> None:
+    """Grain reads absl flags when it starts workers, which raises outside `absl.app.run`: in notebooks and tests."""
+    from absl import flags
+
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()

@@ -1,0 +1,93 @@
+"""Measured reflectances and illuminants, from the tables that colour-science (BSD-3) ships, at 31 bands of 400-700 nm.
+
+`colour` takes over a second to import, so it is imported inside functions.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float64
+
+BANDS = np.arange(400.0, 701.0, 10.0)
+# Two reflectances closer than this in direction count as one pigment, measured twice or laid on thinner.
+SAME_PIGMENT_DEGREES = 2.0
+VALID_SHARE = 0.2
+
+# Lamps of one family resemble each other, and families differ in colour or brightness: lamps of one colour but unlike
+# spectra (FL11 beside LED-B3, say) are left out, because no photo tells which of them lit a scene.
+_LAMPS = {"fluorescent": ("FL2", "FL3", "FL6"), "led": ("LED-B3", "LED-B4", "LED-B5")}
+# A cycle rather than a draw: twelve held-out scenes must not happen to be all daylight.
+FAMILIES = ("daylight", "led", "fluorescent", "tungsten")
+
+
+def reflectances() -> Float64[np.ndarray, "N 31"]:
+    """Every measured reflectance in colour-science that covers 400-700 nm, one a pigment: about 340 of 450.
+
+    ColorChecker (three measurements), PMC skin and other patches, the CIE 1995 and 2024 colour-rendering samples, the
+    NIST CQS samples, the 99 CIE 2017 colour-fidelity samples and RAWtoACES' 190 patches. Spectra above 1 (fluorescing)
+    are left out; of spectra less than 2° apart the first stays.
+
+    Returns:
+        reflectances in [0, 1] at `BANDS`, in a fixed order.
+    """
+    measured = np.stack([np.interp(BANDS, spectrum.wavelengths, spectrum.values) for spectrum in _tables()])
+    measured = measured[(measured.min(axis=1) > 0) & (measured.max(axis=1) <= 1)]
+    directions = measured / np.linalg.norm(measured, axis=1, keepdims=True)
+    near = directions @ directions.T > np.cos(np.radians(SAME_PIGMENT_DEGREES))
+    kept: list[int] = []
+    for i in range(len(measured)):
+        if not near[i, kept].any():
+            kept.append(i)
+    return measured[kept]
+
+
+def _tables() -> list:
+    import colour
+    from colour.characterisation import read_training_data_rawtoaces_v1
+    from colour.quality.cfi2017 import load_TCS_CIE2017
+    from colour.quality.datasets import SDS_TCS, SDS_VS
+
+    checkers = ("BabelColor Average", "ColorChecker N Ohta", "ISO 17321-1", "PMC")
+    tables = [colour.SDS_COLOURCHECKERS[name] for name in checkers]
+    spectra = [spectrum for table in (*tables, *SDS_TCS.values(), *SDS_VS.values()) for spectrum in table.values()]
+    samples = load_TCS_CIE2017(colour.SpectralShape(380, 780, 5)), read_training_data_rawtoaces_v1()
+    spectra += [spectrum for several in samples for spectrum in several.to_sds()]
+    return [spectrum for spectrum in spectra if spectrum.shape.start <= BANDS[0] and spectrum.shape.end >= BANDS[-1]]
+
+
+def split_reflectances(seed: int) -> tuple[Float64[np.ndarray, "T 31"], Float64[np.ndarray, "V 31"]]:
+    """`reflectances()` in two disjoint parts, training and validation (a fifth), chosen by `seed`."""
+    spectra = reflectances()
+    order = np.random.default_rng(seed).permutation(len(spectra))
+    held_out = round(VALID_SHARE * len(spectra))
+    return spectra[order[held_out:]], spectra[order[:held_out]]
+
+
+def illuminant(family: str, rng: np.random.Generator) -> tuple[str, Float64[np.ndarray, " 31"]]:
+    """A light of one family, and its name.
+
+    daylight: CIE D series, 5000-7500 K; tungsten: a black body of 2600-3100 K (CIE A is 2856 K);
+    fluorescent: CIE FL2, FL3, FL6 (2900-4200 K); led: CIE LED-B3, B4, B5 (4100-6600 K).
+
+    Returns:
+        name and relative spectral power at `BANDS`, through a triangular band-pass 10 nm wide as in a spectrometer,
+        largest value 1.
+    """
+    import colour
+
+    if family == "tungsten":
+        kelvin = rng.uniform(2600, 3100)
+        name, power = f"{kelvin:.0f}K", 1 / (BANDS**5 * np.expm1(1.4388e7 / (BANDS * kelvin)))  # Planck's law
+    elif family == "daylight":
+        kelvin = rng.uniform(5000, 7500)
+        chromaticity = colour.temperature.CCT_to_xy_CIE_D(kelvin)
+        name, power = f"D{kelvin / 100:.0f}", _through_band_pass(colour.sd_CIE_illuminant_D_series(chromaticity))
+    else:
+        name = str(rng.choice(_LAMPS[family]))
+        power = _through_band_pass(colour.SDS_ILLUMINANTS[name])
+    return name, power / power.max()
+
+
+def _through_band_pass(spectrum) -> Float64[np.ndarray, " 31"]:
+    below, at, above = (np.interp(BANDS + shift, spectrum.wavelengths, spectrum.values) for shift in (-5.0, 0.0, 5.0))
+    return (below + 2 * at + above) / 4

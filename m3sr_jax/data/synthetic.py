@@ -1,0 +1,152 @@
+"""Synthetic scenes: measured reflectances under real lamps, seen by a stated camera; made on first use, kept on disk.
+
+The target cube is radiance (reflectance × illuminant × shading) scaled to [0, 1] per scene, as in ARAD. Reflectances of
+training and validation scenes are disjoint, and lights change from scene to scene: what spectrum a colour stands for
+depends on the light, which only its surroundings tell.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from m3sr_jax.data.camera import Camera, camera_identity, load_camera, quantise
+from m3sr_jax.data.rendering import radiance
+from m3sr_jax.data.scenes import CodedScene, CodedScenes, Dataset
+from m3sr_jax.data.spectra import BANDS, FAMILIES, illuminant, split_reflectances
+from m3sr_jax.errors import InputError
+
+# Part of the folder's name: raise it when the scenes change, so that nobody trains on old ones.
+VERSION = 1
+# The sensor: electrons at rgb = 1, and read noise in electrons.
+FULL_WELL, READ_NOISE = 10_000.0, 12.0
+SPLITS = ("train", "valid")
+
+
+@dataclasses.dataclass(frozen=True)
+class SyntheticSpec:
+    """What to make. Scenes of equal seed, size and camera are the same however many are made.
+
+    Attributes:
+        num_train: training scenes.
+        num_valid: validation scenes.
+        height: of a scene in pixels.
+        width: of a scene in pixels.
+        camera: as for `load_camera`.
+        seed: of reflectance split, scenes and noise.
+    """
+
+    num_train: int = 160
+    num_valid: int = 12
+    height: int = 128
+    width: int = 128
+    camera: str = "cie1964"
+    seed: int = 0
+
+    def key(self) -> str:
+        """Hash of everything that decides the scenes."""
+        facts = dataclasses.asdict(self) | {"camera": camera_identity(self.camera), "version": VERSION}
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def cache_folder(root: str | os.PathLike[str] = "") -> Path:
+    """Where scenes are kept: `root`, or $XDG_CACHE_HOME/m3sr-jax, or ~/.cache/m3sr-jax."""
+    return Path(root) if root else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "m3sr-jax"
+
+
+def open_synthetic(spec: SyntheticSpec, root: str | os.PathLike[str] = "") -> Dataset:
+    """Opens the scenes of `spec`, making them first if this folder has none.
+
+    Args:
+        spec: what to make.
+        root: folder to keep scenes in; see `cache_folder`. They lie in `synthetic-<hash of spec>` there.
+
+    Raises:
+        InputError: a folder that cannot be written, or holds damaged scenes.
+    """
+    folder = cache_folder(root) / f"synthetic-{spec.key()}"
+    if not folder.is_dir():
+        _make(spec, folder)
+    return Dataset("synthetic", *(_open_split(spec, folder, split) for split in SPLITS))
+
+
+def _open_split(spec: SyntheticSpec, folder: Path, split: str) -> CodedScenes:
+    try:
+        names = json.loads((folder / f"{split}_names.json").read_text())
+        # Memory-mapped: the system shares the pages between worker processes and drops them when memory is short.
+        rgb, cube = (np.load(folder / f"{split}_{part}.npy", mmap_mode="r") for part in ("rgb", "cube"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder}: damaged scenes ({error}); delete the folder and they are made again") from error
+    return CodedScenes(
+        names,
+        [(spec.height, spec.width)] * len(names),
+        ArrayReader(tuple(names), rgb, cube),
+        wavelengths=BANDS,
+        camera_name=load_camera(spec.camera).name,
+        fingerprint=f"synthetic-{spec.key()}-{split}",
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ArrayReader:
+    """Scenes that lie in arrays (N, H, W, ·)."""
+
+    names: tuple[str, ...]
+    rgb: np.ndarray
+    cube: np.ndarray
+
+    def __call__(self, index: int) -> CodedScene:
+        return CodedScene(self.names[index], np.asarray(self.rgb[index]), np.asarray(self.cube[index]))
+
+
+def _make(spec: SyntheticSpec, folder: Path) -> None:
+    """Makes all scenes beside `folder`, then puts them in place at once."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        problem = f"cannot keep synthetic scenes there ({error.strerror})"
+        raise InputError(f"{folder.parent}: {problem}; set data.root to a folder that can be written") from error
+    try:
+        train, valid = split_reflectances(spec.seed)
+        _make_split(spec, unfinished, "train", spec.num_train, train)
+        _make_split(spec, unfinished, "valid", spec.num_valid, valid)
+        os.replace(unfinished, folder)
+    except OSError as error:
+        if not folder.is_dir():  # else another process was faster, and its scenes are the same
+            raise InputError(f"{folder}: cannot write synthetic scenes ({error.strerror})") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _make_split(spec: SyntheticSpec, folder: Path, split: str, count: int, spectra: np.ndarray) -> None:
+    shape = (count, spec.height, spec.width)
+    rgb, cube = np.empty((*shape, 3), np.uint8), np.empty((*shape, len(BANDS)), np.uint16)
+    camera = load_camera(spec.camera)
+    names = []
+    for index in range(count):
+        rng = np.random.default_rng([spec.seed, SPLITS.index(split), index])
+        light_name, light = illuminant(FAMILIES[index % len(FAMILIES)], rng)
+        scene = radiance(rng, spectra, light, spec.height, spec.width)
+        cube[index] = np.rint(scene * 65535)
+        rgb[index] = photograph(scene, camera, rng)
+        names.append(f"{split}_{index:03d}_{light_name}")
+    np.save(folder / f"{split}_rgb.npy", rgb)
+    np.save(folder / f"{split}_cube.npy", cube)
+    (folder / f"{split}_names.json").write_text(json.dumps(names))
+
+
+def photograph(
+    cube: Float32[np.ndarray, "H W 31"], camera: Camera, rng: np.random.Generator
+) -> UInt8[np.ndarray, "H W 3"]:
+    """An 8-bit photo of a cube with shot noise (Poisson, 10 000 electrons at 1) and read noise (12 electrons)."""
+    electrons = rng.poisson(camera.render(cube, BANDS) * FULL_WELL) + rng.normal(0, READ_NOISE, (*cube.shape[:2], 3))
+    return quantise(electrons / FULL_WELL)
