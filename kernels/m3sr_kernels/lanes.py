@@ -26,6 +26,11 @@ def materialise(array: jax.Array) -> jax.Array:
 materialise.defvjp(lambda array: (materialise(array), None), lambda _, cotangent: (materialise(cotangent),))
 
 
+def unstack(array: jax.Array, axis: int = 0) -> list[jax.Array]:
+    """The slices along an axis, which goes. Its gradient is one concatenation, where that of indexing pads every slice to full size."""
+    return [jnp.squeeze(part, axis) for part in jax.lax.split(array, [1] * array.shape[axis], axis)]
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def lane_einsum(spec: str, left: jax.Array | np.ndarray, right: jax.Array) -> jax.Array:
     """`jnp.einsum(spec, left, right)` as a sum of element-wise products, unrolled over the contracted letters.

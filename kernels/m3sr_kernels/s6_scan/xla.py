@@ -1,1 +1,143 @@
-from m3sr_kernels.s6_scan.reference import s6_scan_reference as s6_scan_xla
+"""S6 for many short sequences: tokens in pairs, sequences on the lanes, and no state in memory.
+
+With u = Δ·x and τ_ts = Σ_{s<r≤t} Δ_r the recurrence is y_t = Σ_{s≤t} K_ts·u_s, where
+
+    K_ts[d] = Σ_n c_t[n]·b_s[n]·exp(a[d,n]·τ_ts[d]).
+
+For L tokens that is L(L−1)/2 pairs of `decayed_sum`, each one fused loop in which the N states live in registers: for M3SR's L = 4 six pairs
+instead of (sequences, 4, D, N) arrays. From `MAX_PAIRWISE` tokens on the pairs outgrow a loop over time.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
+
+from m3sr_kernels.lanes import lane_einsum, materialise, unstack
+
+MAX_PAIRWISE = 16
+
+
+def s6_scan_xla(x: jax.Array, dt: jax.Array, a: jax.Array, b: jax.Array, c: jax.Array) -> jax.Array:
+    """Arguments and result as `s6_scan_reference`."""
+    if x.shape[1] > MAX_PAIRWISE:
+        return _over_time(x, dt, a, b, c)
+    x, dt, b, c = (materialise(jnp.moveaxis(array, 0, -1)) for array in (x, dt, b, c))
+    return jnp.moveaxis(s6_scan_lanes(x, dt, a, b, c), -1, 0)
+
+
+@functools.partial(jax.checkpoint, policy=jax.checkpoint_policies.save_only_these_names("s6_kernel"))
+def s6_scan_lanes(x: jax.Array, dt: jax.Array, a: jax.Array, b: jax.Array, c: jax.Array) -> jax.Array:
+    """The scan with the sequences on the last axis. The gradient keeps the inputs and K, no state, and recomputes the rest.
+
+    Args:
+      x: (L, D, M) input of M sequences.
+      dt: (L, D, M) Δ, after bias and softplus.
+      a: (D, N) negative decay rates.
+      b: (L, N, M) input maps.
+      c: (L, N, M) output maps.
+
+    Returns:
+      y: (L, D, M).
+    """
+    diagonal = unstack(lane_einsum("lnm,lnm->lm", c, b))
+    u, dt, b, c = (unstack(array) for array in (dt * x, dt, b, c))
+    y = [gain[None] * u_t for gain, u_t in zip(diagonal, u, strict=True)]
+    pairs = [(t, s) for t in range(len(u)) for s in range(t)]
+    if pairs:
+        tau = jnp.stack([sum(dt[s + 1 : t], dt[t]) for t, s in pairs])
+        weights = jnp.stack([c[t] * b[s] for t, s in pairs])
+        kernel = checkpoint_name(decayed_sum(tau, weights, a), "s6_kernel")
+        for kernel_ts, (t, s) in zip(unstack(kernel), pairs, strict=True):
+            y[t] = y[t] + kernel_ts * u[s]
+    return materialise(jnp.stack(y))
+
+
+@jax.custom_vjp
+def decayed_sum(tau: jax.Array, weights: jax.Array, a: jax.Array) -> jax.Array:
+    """Σ_n weights[j,n,m]·exp(a[d,n]·tau[j,d,m]).
+
+    Args:
+      tau: (J, D, M) elapsed Δ.
+      weights: (J, N, M).
+      a: (D, N).
+
+    Returns:
+      (J, D, M). Each part of its gradient recomputes the exponentials in a loop of its own: on a CPU that is cheaper than moving them.
+    """
+    return _sum_over_states(tau, weights, a, factor=lambda rate: 1)
+
+
+def _sum_over_states(tau: jax.Array, weights: jax.Array, a: jax.Array, *, factor) -> jax.Array:
+    tau, weights, a = (materialise(array) for array in (tau, weights, a))
+    total = 0
+    for n in range(a.shape[1]):
+        rate = a[None, :, n, None]
+        total = total + factor(rate) * weights[:, n, None] * jnp.exp(rate * tau)
+    return materialise(total)
+
+
+def _decayed_sum_fwd(tau: jax.Array, weights: jax.Array, a: jax.Array):
+    return decayed_sum(tau, weights, a), (tau, weights, a)
+
+
+def _decayed_sum_bwd(residuals: tuple[jax.Array, jax.Array, jax.Array], cotangent: jax.Array):
+    tau, weights, a = residuals
+    # Tied to the cotangent, this pass is not the forward's twin: XLA would share their exponentials by storing all of them.
+    tau, cotangent = jax.lax.optimization_barrier((tau, cotangent))
+    by_rate = _sum_over_states(tau, weights, a, factor=lambda rate: rate)
+    return (
+        cotangent * by_rate,
+        _weights_cotangent(tau, a, cotangent),
+        _rates_cotangent(tau, weights, a, cotangent),
+    )
+
+
+def _weights_cotangent(tau: jax.Array, a: jax.Array, cotangent: jax.Array) -> jax.Array:
+    """Σ_d cotangent[j,d,m]·exp(a[d,n]·tau[j,d,m]), (J, N, M); unrolled over d so that the lanes stay vectors."""
+    tau, a, cotangent = (materialise(array) for array in (tau, a, cotangent))
+    total = 0
+    for d in range(a.shape[0]):
+        total = total + jnp.exp(a[d][None, :, None] * tau[:, d, None]) * cotangent[:, d, None]
+    return materialise(total)
+
+
+def _rates_cotangent(tau: jax.Array, weights: jax.Array, a: jax.Array, cotangent: jax.Array) -> jax.Array:
+    """Σ_{j,m} cotangent·weights·tau·exp(a·tau), (D, N): first over blocks of lanes, then over the lanes of a block."""
+    J, _, M = tau.shape
+    lanes = 128
+    pad = [(0, 0), (0, 0), (0, -M % lanes)]
+    moment, tau, weights = (
+        materialise(jnp.pad(array, pad).reshape(J, array.shape[1], -1, lanes)) for array in (cotangent * tau, tau, weights)
+    )
+    terms = jnp.exp(a[None, :, :, None, None] * tau[:, :, None]) * moment[:, :, None] * weights[:, None]
+    return materialise(terms.sum((0, 3))).sum(-1)
+
+
+decayed_sum.defvjp(_decayed_sum_fwd, _decayed_sum_bwd)
+
+
+def _over_time(x: jax.Array, dt: jax.Array, a: jax.Array, b: jax.Array, c: jax.Array) -> jax.Array:
+    """A loop over time in √L blocks; the gradient keeps one state a block and recomputes the block."""
+    B, L, D = x.shape
+    block = math.ceil(math.sqrt(L))
+
+    def step(state, inputs):
+        x_t, dt_t, b_t, c_t = inputs
+        state = jnp.exp(dt_t[..., None] * a[None]) * state + (dt_t * x_t)[..., None] * b_t[:, None]
+        return state, jnp.sum(state * c_t[:, None], axis=-1)
+
+    @jax.checkpoint
+    def run_block(state, inputs):
+        return jax.lax.scan(step, state, inputs)
+
+    def blocks(array: jax.Array) -> jax.Array:
+        array = jnp.pad(jnp.moveaxis(array, 1, 0), [(0, -L % block), (0, 0), (0, 0)])
+        return array.reshape(-1, block, *array.shape[1:])
+
+    _, y = jax.lax.scan(run_block, jnp.zeros((B, *a.shape), x.dtype), tuple(blocks(array) for array in (x, dt, b, c)))
+    return jnp.moveaxis(y.reshape(-1, B, D)[:L], 0, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from m3sr_kernels.lanes import materialise
+from m3sr_kernels.lanes import materialise, unstack
 from m3sr_kernels.ssd_scan.columns import chunk_length, scan_columns
 
 
@@ -17,11 +17,12 @@ def ss2d_scan_xla(x: jax.Array, dt: jax.Array, a: jax.Array, b: jax.Array, c: ja
     reverse share one pass. The gradient keeps the inputs alone and recomputes.
     """
     x = materialise(jnp.moveaxis(x, (1, 2), (-2, -1)))
-    dt, b, c = (materialise(jnp.moveaxis(array, (3, 0, 4, 1, 2), (0, 1, 2, 3, 4))) for array in (dt, b, c))
+    dt, b, c = (materialise(jnp.moveaxis(array, (3, 4), (0, 2))) for array in (dt, b, c))  # (4, B, ·, H, W)
     log_decay = dt * a[:, None, :, None, None]
-    columns = _pair(x, dt[1::2], log_decay[1::2], b[1::2], c[1::2])
-    rows = _pair(*(_swap(array) for array in (x, dt[0::2], log_decay[0::2], b[0::2], c[0::2])))
-    return jnp.moveaxis(materialise(columns + _swap(rows)), (-2, -1), (1, 2))
+    # Direction k is (k div 2: there or back, k mod 2: along rows or columns).
+    rows, columns = zip(*(unstack(v.reshape(2, 2, *v.shape[1:]), axis=1) for v in (dt, log_decay, b, c)), strict=True)
+    y = _pair(x, *columns) + _swap(_pair(_swap(x), *map(_swap, rows)))
+    return jnp.moveaxis(materialise(y), (-2, -1), (1, 2))
 
 
 def _swap(array: jax.Array) -> jax.Array:

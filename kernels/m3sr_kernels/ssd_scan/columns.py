@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from m3sr_kernels.lanes import lane_einsum, materialise
+from m3sr_kernels.lanes import lane_einsum, materialise, unstack
 
 MAX_CHUNKS = 48  # states pass between the chunks of a column through a dense matrix, unrolled: longer columns take longer chunks
 
@@ -59,8 +59,8 @@ def scan_columns(
     from_start = jnp.exp(lane_einsum("kqs,kbrcsv->kbrcqv", 1 - after, log_decay))
     readout = lane_einsum("kbrcqv,kbncqv->kbrncqv", from_start, c)
     y = lane_einsum("brcqsv,brpcsv->brpcqv", _within_chunk(log_decay, dt, b, c), x)
-    for k in range(K):
-        y = y + lane_einsum("brncqv,cbrnpv->brpcqv", readout[k], entering[k])
+    for direction in zip(unstack(readout), entering, strict=True):
+        y = y + lane_einsum("brncqv,cbrnpv->brpcqv", *direction)
     return materialise(y.reshape(B, R, P, T, V)), last
 
 
@@ -77,11 +77,12 @@ def _within_chunk(log_decay: jax.Array, dt: jax.Array, b: jax.Array, c: jax.Arra
     until = 1 - after
     gain = lane_einsum("kbncqv,kbncsv->kbcqsv", c, b)
     exponent, coefficient = 0.0, 0.0
-    for k in range(K):
+    for k, arrays in enumerate(zip(unstack(log_decay), unstack(dt), unstack(gain), strict=True)):
+        log_decay_k, dt_k, gain_k = arrays
         path = until[k][:, None] * after[k][None]  # [q, s, u] = 1 where u lies after s and up to q
         # For q ≠ s only one direction leads from s to q; the other one's path is empty, so the exponents add.
-        exponent = exponent + lane_einsum("qsu,brcuv->brcqsv", path, log_decay[k])
-        input_gain = lane_einsum("bcqsv,brcsv->brcqsv", gain[k], dt[k])
+        exponent = exponent + lane_einsum("qsu,brcuv->brcqsv", path, log_decay_k)
+        input_gain = lane_einsum("bcqsv,brcsv->brcqsv", gain_k, dt_k)
         coefficient = coefficient + until[k][None, None, None, :, :, None] * input_gain
     return coefficient * jnp.exp(exponent)
 
@@ -104,12 +105,13 @@ def _states_on_entry(states: jax.Array, log_decay: jax.Array) -> tuple[list[jax.
     decay = jnp.exp(lane_einsum("c,kbrcv->kbrv", np.ones(C, states.dtype), log_decay))
     from_start = jnp.exp(lane_einsum("kij,kbrjv->kibrv", before, log_decay))
     entering, last = [], []
-    for k in range(K):
-        column_entry, column_last = _columns_on_entry(added[k], decay[k], reverse=k == 1)
+    for k, arrays in enumerate(zip(*map(unstack, (states, log_decay, added, decay, from_start)), strict=True)):
+        states_k, log_decay_k, added_k, decay_k, from_start_k = arrays
+        column_entry, column_last = _columns_on_entry(added_k, decay_k, reverse=k == 1)
         path = before[k][:, None] * after[k][None]  # [i, j, u] = 1 where u lies between j and i
-        passed = jnp.exp(lane_einsum("iju,bruv->brijv", path, log_decay[k])) * before[k][None, None, :, :, None]
-        inner = lane_einsum("brijv,jbrnpv->ibrnpv", passed, states[k])
-        entering.append(inner + lane_einsum("ibrv,brnpv->ibrnpv", from_start[k], column_entry))
+        passed = jnp.exp(lane_einsum("iju,bruv->brijv", path, log_decay_k)) * before[k][None, None, :, :, None]
+        inner = lane_einsum("brijv,jbrnpv->ibrnpv", passed, states_k)
+        entering.append(inner + lane_einsum("ibrv,brnpv->ibrnpv", from_start_k, column_entry))
         last.append(column_last)
     return entering, jnp.stack(last)
 
