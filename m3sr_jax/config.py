@@ -10,9 +10,12 @@ import dataclasses
 import difflib
 import json
 import math
+import os
+import runpy
 import types
 import typing
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from m3sr_jax.errors import InputError
@@ -157,16 +160,12 @@ class OptimConfig(_Section):
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig(_Section):
-    """How long to train and how often to report; a set `num_steps` wins over `num_epochs`.
-
-    An epoch is `crops_per_scene` crops of every training scene (16 crops of 128² cover a 512² scene once).
-    """
+    """How long to train and how often to report; a set `num_steps` wins over `num_epochs`."""
 
     GROUP: ClassVar[str] = "train"
 
     num_steps: int | None = _option(None, low=1)
     num_epochs: int | None = _option(100, low=1)
-    crops_per_scene: int = _option(16, low=1)
     log_every_steps: int = _option(20, low=1, free=True)
     eval_every_steps: int = _option(500, low=1, free=True)
     checkpoint_every_steps: int = _option(500, low=1, free=True)
@@ -178,12 +177,9 @@ class TrainConfig(_Section):
         if self.num_steps is None and self.num_epochs is None:
             raise InputError("config fields train.num_steps and train.num_epochs: both unset, expected one of them")
 
-    def total_steps(self, num_scenes: int, batch_size: int) -> int:
-        """Returns the number of updates of the whole run on `num_scenes` training scenes."""
-        if self.num_steps is not None:
-            return self.num_steps
-        assert self.num_epochs is not None
-        return max(1, self.num_epochs * num_scenes * self.crops_per_scene // batch_size)
+    def total_steps(self, steps_per_epoch: int) -> int:
+        """Returns the number of updates of the whole run."""
+        return self.num_steps or (self.num_epochs or 0) * steps_per_epoch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -261,7 +257,7 @@ class Config:
 SECTIONS: dict[str, type[_Section]] = {s.GROUP: s for s in (ModelConfig, DataConfig, OptimConfig, TrainConfig)}
 
 
-def default_config() -> ConfigDict:
+def default_config() -> Any:
     """Returns a ConfigDict with every field at its default, for a config file to fill in and flags to override."""
     from ml_collections import ConfigDict, config_dict
 
@@ -287,3 +283,23 @@ def check_field_name(name: str) -> None:
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}?" if near else "known groups: " + ", ".join(SECTIONS)
         raise InputError(f"config field {name}: no such field; {hint}")
+
+
+def load_config(path: str | os.PathLike[str]) -> Config:
+    """Reads a config file as `train.py --config` does, or a run's config.json.
+
+    Raises:
+        InputError: no such file, it cannot be run, or it fails `Config.from_config_dict`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such config file")
+    if path.suffix == ".json":
+        return Config.from_json(path.read_text())
+    try:
+        values = runpy.run_path(str(path))["get_config"]()
+    except KeyError as error:
+        raise InputError(f"{path}: no {error}; expected a Python file with get_config()") from error
+    except Exception as error:  # a config file is the user's own code
+        raise InputError(f"{path}: {type(error).__name__} in the config file: {error}") from error
+    return Config.from_config_dict(values)

@@ -1,0 +1,23 @@
+"""The main job in minutes, on built-in synthetic scenes and any CPU.
+
+Command:  make demo   (python train.py --config configs/demo.py --workdir runs/demo)
+"""
+
+from m3sr_jax.config import default_config
+
+
+def get_config():
+    config = default_config()
+
+    config.data.name = "synthetic"
+    config.data.scene_size = 128
+    config.data.num_train_scenes = 48
+    config.data.num_valid_scenes = 12
+    config.data.batch_size = 4
+    config.data.crop_size = 32
+
+    config.train.num_steps = 600
+    config.train.log_every_steps = 10
+    config.train.eval_every_steps = 200
+    config.train.checkpoint_every_steps = 100
+    return config

@@ -1,0 +1,234 @@
+"""Trained models on disk: an Orbax checkpoint beside `model.json`, which says what the parameters are.
+
+Layout of what `save_model` (and `m3sr convert`) writes: DIR/model.json, DIR/params/.
+Layout of a training workdir: DIR/model.json, DIR/checkpoints/{latest,best}/STEP/params/.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from m3sr_jax.config import Config, ModelConfig
+from m3sr_jax.errors import InputError
+
+if TYPE_CHECKING:
+    import flax.linen as nn
+
+MODEL_FILE = "model.json"
+CHECKPOINTS = "checkpoints"
+RGB_NORMALIZATIONS = ("unit", "minmax")
+Which = Literal["best", "latest"]
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelCard:
+    """What a user of the parameters has to know.
+
+    Attributes:
+        model: fields of the network.
+        wavelengths: band centres in nm, one a band, in the order of the output's last axis.
+        rgb_normalization: "unit", values divided by the format's largest, or "minmax", (x − min)/(max − min)
+            over the image.
+        camera: the response that made the RGB of the training data; "" where unknown.
+        provenance: where the parameters come from, free of form.
+    """
+
+    model: ModelConfig
+    wavelengths: tuple[float, ...]
+    rgb_normalization: str = "unit"
+    camera: str = ""
+    provenance: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.wavelengths) != self.model.num_bands:
+            found, expected = len(self.wavelengths), self.model.num_bands
+            raise InputError(f"model card: found {found} wavelengths, expected one for each of {expected} bands")
+        if self.rgb_normalization not in RGB_NORMALIZATIONS:
+            found, expected = repr(self.rgb_normalization), " or ".join(RGB_NORMALIZATIONS)
+            raise InputError(f"model card: found rgb_normalization {found}, expected {expected}")
+        # How a run computes (scans, memory) is not what the model is: the next machine chooses anew.
+        object.__setattr__(self, "model", dataclasses.replace(self.model, implementation=None, remat=False))
+
+    def to_json(self) -> str:
+        """Returns the card as indented JSON; `from_json` reads it back."""
+        values = dataclasses.asdict(self)
+        del values["model"]["implementation"], values["model"]["remat"]
+        return json.dumps(values, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Reads what `to_json` wrote.
+
+        Raises:
+            InputError: the text is no such card.
+        """
+        try:
+            values = json.loads(text)
+            model = Config.from_config_dict({"model": values.pop("model")}).model
+            return cls(model=model, wavelengths=tuple(map(float, values.pop("wavelengths"))), **values)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise InputError(f"model card: not readable ({error}); expected what m3sr or train.py wrote") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all: first under a temporary name in the same folder."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)
+
+
+def save_model(directory: str | os.PathLike[str], card: ModelCard, params: Any, *, overwrite: bool = False) -> None:
+    """Writes parameters and card; the directory appears whole or not at all.
+
+    Args:
+        directory: a new or empty directory; its parents are made.
+        card: becomes model.json.
+        params: pytree of arrays, as `model.init(...)["params"]`.
+        overwrite: replace an earlier model (a directory that holds model.json).
+
+    Raises:
+        InputError: the directory cannot be written, or holds something and `overwrite` is not set.
+    """
+    target = Path(directory).absolute()
+    if target.exists() and not target.is_dir():
+        raise InputError(f"{target}: found a file, expected a directory to write to")
+    if target.is_dir() and any(target.iterdir()):
+        if not overwrite:
+            raise InputError(f"{target}: not empty; give another directory or --overwrite")
+        if not (target / MODEL_FILE).is_file():
+            raise InputError(f"{target}: holds something other than a model (no {MODEL_FILE}); remove it yourself")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written ({error.strerror})") from error
+    try:
+        with quiet_orbax().StandardCheckpointer() as checkpointer:
+            checkpointer.save(temporary / "params", host_copy(params))
+        (temporary / MODEL_FILE).write_text(card.to_json())
+        temporary.chmod(0o755)  # mkdtemp makes it private
+        if target.is_dir():
+            shutil.rmtree(target)
+        os.replace(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def load_model(directory: str | os.PathLike[str], which: Which = "best") -> tuple[nn.Module, Any, ModelCard]:
+    """Reads a training workdir or what `m3sr convert` wrote.
+
+    Args:
+        directory: holds model.json.
+        which: in a workdir, the checkpoint with the best PSNR so far ("latest" before the first evaluation), or
+            the newest.
+
+    Returns:
+        The Linen module, its parameters (numpy arrays) and the card.
+
+    Raises:
+        InputError: no such directory, no model.json, no checkpoint, or parameters that are not the model's.
+    """
+    card = read_card(Path(directory))
+    model = card.model.build()
+    return model, load_params(directory, model, which), card
+
+
+def load_params(directory: str | os.PathLike[str], model: nn.Module, which: Which = "best") -> Any:
+    """Reads the parameters alone, for a model made otherwise; see `load_model`.
+
+    Raises:
+        InputError: as `load_model`; the parameters that do not fit are listed.
+    """
+    root = Path(directory).absolute()
+    read_card(root)
+    path = _params_directory(root, which)
+    expected = _expected_params(model)
+    with quiet_orbax().StandardCheckpointer() as checkpointer:
+        try:
+            found = _shapes(checkpointer.metadata(path).item_metadata.tree)
+        except (OSError, ValueError, AttributeError) as error:
+            raise InputError(f"{path}: not a readable Orbax checkpoint ({error})") from error
+        faults = _mismatches(found, _shapes(expected))
+        if faults:
+            listed = ", ".join(faults[:8]) + (f" and {len(faults) - 8} more" if len(faults) > 8 else "")
+            raise InputError(f"{path}: the parameters do not fit the model: {listed}")
+        return checkpointer.restore(path, expected)
+
+
+def read_card(directory: Path) -> ModelCard:
+    """Reads DIR/model.json.
+
+    Raises:
+        InputError: no such directory, or no readable model.json in it.
+    """
+    path = directory / MODEL_FILE
+    if not directory.is_dir():
+        raise InputError(f"{directory}: no such directory, expected a training workdir or what m3sr convert wrote")
+    if not path.is_file():
+        raise InputError(f"{directory}: no {MODEL_FILE}, expected a training workdir or what m3sr convert wrote")
+    try:
+        return ModelCard.from_json(path.read_text())
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def saved_steps(directory: Path) -> list[int]:
+    """Returns the steps whose checkpoints are complete, ascending; unfinished ones have other names."""
+    if not directory.is_dir():
+        return []
+    return sorted(int(entry.name) for entry in directory.iterdir() if entry.name.isdigit())
+
+
+def host_copy(tree: Any) -> Any:
+    """Returns the arrays as numpy copies, which later steps that reuse device memory cannot touch."""
+    import jax
+    import numpy as np
+
+    return jax.tree.map(np.array, jax.device_get(tree))
+
+
+def _params_directory(root: Path, which: Which) -> Path:
+    if (root / "params").is_dir():
+        return root / "params"
+    for kind in ("best", "latest") if which == "best" else ("latest",):
+        steps = saved_steps(root / CHECKPOINTS / kind)
+        if steps:
+            return root / CHECKPOINTS / kind / str(steps[-1]) / "params"
+    raise InputError(f"{root}: holds no checkpoint yet; let the training run reach its first one")
+
+
+def _expected_params(model: nn.Module) -> Any:
+    import jax
+    import jax.numpy as jnp
+
+    image = jax.ShapeDtypeStruct((1, 16, 16, 3), jnp.float32)
+    return jax.eval_shape(model.init, jax.random.key(0), image)["params"]
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    import jax
+
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {"/".join(str(key.key) for key in keys): tuple(leaf.shape) for keys, leaf in leaves}
+
+
+def _mismatches(found: dict[str, tuple[int, ...]], wanted: dict[str, tuple[int, ...]]) -> list[str]:
+    missing = [f"{name} missing" for name in wanted if name not in found]
+    unknown = [f"{name} unknown" for name in found if name not in wanted]
+    shared = [name for name in wanted if name in found]
+    return missing + unknown + [f"{n} is {found[n]}, not {wanted[n]}" for n in shared if found[n] != wanted[n]]
+
+
+def quiet_orbax() -> Any:
+    """Imports Orbax, which is slow, and which else warns of every optional file that a checkpoint does not have."""
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    import orbax.checkpoint as ocp
+
+    return ocp

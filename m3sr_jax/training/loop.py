@@ -1,0 +1,276 @@
+"""The training loop: the one place that reads data, writes files and talks to the user.
+
+Exactly resumable: a checkpoint holds parameters, optimiser state, step and the data iterator's position, and the lines
+of a step are in metrics.jsonl before its checkpoint is there: a kill at any moment neither repeats nor skips one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections import deque
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from m3sr_jax.checkpoint import MODEL_FILE, ModelCard, load_params, write_text
+from m3sr_jax.config import Config
+from m3sr_jax.data.pipeline import steps_per_epoch, train_batches
+from m3sr_jax.data.scenes import Dataset, open_dataset
+from m3sr_jax.errors import InputError
+from m3sr_jax.report.environment import environment
+from m3sr_jax.training.checkpoint import Checkpoints
+from m3sr_jax.training.metric_writer import MetricWriter
+from m3sr_jax.training.progress import TrainingProgress
+from m3sr_jax.training.signals import StopError, StopRequest
+from m3sr_jax.training.state import create_train_state, learning_rate_schedule, make_optimizer
+from m3sr_jax.training.step import Metrics, jit_train_step
+from m3sr_jax.training.validation import Validation
+from m3sr_jax.training.workdir import prepare_workdir
+
+INTERRUPTED = 130
+# The initialisation runs once, and to optimise its two hundred small random draws takes XLA half a minute.
+_CHEAP_COMPILE = {"xla_backend_optimization_level": 0}
+
+
+def train_and_evaluate(config: Config, workdir: str | Path) -> int:
+    """Trains to the last step, evaluating and saving on the way, and writes WORKDIR/report.
+
+    Run again with the same arguments it goes on exactly where the newest checkpoint left off; a finished run only
+    gets its report back if that is missing.
+
+    Args:
+        config: everything the run depends on.
+        workdir: gets config.json, model.json, checkpoints/, metrics.jsonl and report/.
+
+    Returns:
+        0 when the last step is done, 130 when SIGINT or SIGTERM stopped it and the state is saved.
+
+    Raises:
+        InputError: the workdir or the data cannot be used, or the loss is no longer finite.
+    """
+    workdir = Path(workdir)
+    with StopRequest() as stop:
+        prepare_workdir(workdir, config)
+        run = _Run(config, workdir, stop)
+        try:
+            if not run.train():
+                return INTERRUPTED
+            run.report()
+            return 0
+        finally:
+            run.close()
+
+
+class _Run:
+    """What one process does for a run."""
+
+    def __init__(self, config: Config, workdir: Path, stop: StopRequest) -> None:
+        self.config, self.workdir, self.stop = config, workdir, stop
+        self.dataset = open_dataset(config.data)
+        self.model = config.model.build()
+        self.num_steps, self.batches = _open_batches(config, self.dataset)
+        self.schedule = learning_rate_schedule(config.optim, self.num_steps)
+        self.facts = environment() | {"seed": config.seed, "data": _fingerprint(self.dataset)}
+        self.checkpoints = Checkpoints(workdir)
+        self._start()
+        self._write_card()
+        self.step = self.first_step = int(self.state.step)
+        self.validation = Validation(self.model, self.dataset)
+        self.writer = MetricWriter(workdir, last_step=self.step, tensorboard=config.train.tensorboard)
+        self.progress = TrainingProgress(self.num_steps, self.step)
+        self.speed = _Speed()
+
+    def _start(self) -> None:
+        """Sets state, compiled step and data position: those of the newest checkpoint, or new ones."""
+        config = self.config
+        optimizer = make_optimizer(config.optim, self.num_steps)
+        self.train_step = jit_train_step(self.model, optimizer)
+        create = partial(create_train_state, self.model, optimizer, jax.random.key(config.seed))
+        try:
+            template = jax.eval_shape(create)
+        except NotImplementedError as error:
+            raise InputError(f"config field model.implementation: {error}") from error
+        if self.checkpoints.latest_step() is not None:
+            self.state, saved = self.checkpoints.restore_latest(template)
+            if saved["data"] != self.facts["data"]:
+                raise InputError(
+                    f"{self.workdir}: its data have changed since the last checkpoint; give a new --workdir"
+                )
+            self.batches.set_state(saved["batches"])
+        elif config.train.init_from:
+            self.state = create(jax.tree.map(jnp.array, load_params(config.train.init_from, self.model)))
+        else:
+            self.state = jax.jit(create, compiler_options=_CHEAP_COMPILE)()
+
+    def _write_card(self) -> None:
+        source = self.dataset.train
+        self.card = ModelCard(
+            model=self.config.model,
+            wavelengths=tuple(map(float, source.wavelengths)),
+            rgb_normalization=source.rgb_normalization,
+            camera=source.camera_name,
+            provenance=self.facts | {"dataset": self.dataset.name, "init_from": self.config.train.init_from},
+        )
+        write_text(self.workdir / MODEL_FILE, self.card.to_json())
+
+    def train(self) -> bool:
+        """Runs the steps that remain; returns False when a signal stopped it, with everything saved."""
+        self._greet()
+        self._prepare_scores()
+        pending: deque[tuple[int, Metrics]] = deque()
+        with self.progress, self.stop.deferred():
+            while self.step < self.num_steps and not self.stop.requested:
+                self.state, metrics = self.train_step(self.state, next(self.batches))
+                self.step += 1
+                pending.append((self.step, metrics))
+                if self._is_due("eval") or self._is_due("checkpoint"):
+                    self._record(pending, keep=0)
+                    self._evaluate_and_save()
+                else:  # one step behind, the host waits for nothing that the device still has to do
+                    self._record(pending, keep=1)
+            self._record(pending, keep=0)
+            self._save()
+        if self.step < self.num_steps or not self.writer.has("eval/psnr", self.step):
+            self.progress.say(
+                f"stopped and saved at step {self.step} of {self.num_steps}; the same command again goes on"
+            )
+            return False
+        return True
+
+    def _prepare_scores(self) -> None:
+        """Scores what comes before the first step: the fits to beat, and an evaluation that a signal cut off."""
+        if not self.writer.has("baseline/least_squares/psnr"):
+            scores = self.validation.score_baselines()
+            self.writer.write_scalars(self.step, {f"baseline/{name}": value for name, value in scores.items()})
+        if self.step and self._is_due("eval") and not self.writer.has("eval/psnr", self.step):
+            self._evaluate()
+
+    def _is_due(self, what: str) -> bool:
+        every = getattr(self.config.train, f"{what}_every_steps")
+        return self.step % every == 0 or self.step == self.num_steps
+
+    def _record(self, pending: deque[tuple[int, Metrics]], *, keep: int) -> None:
+        """Shows and writes the oldest steps' numbers, all but the last `keep`."""
+        batch_size, every = self.config.data.batch_size, self.config.train.log_every_steps
+        while len(pending) > keep:
+            step, metrics = pending.popleft()
+            loss, grad_norm = map(float, jax.device_get((metrics["loss"], metrics["grad_norm"])))
+            self._check_finite(step, loss, grad_norm)
+            self.speed.add(batch_size)
+            rate, images_per_second = float(self.schedule(step - 1)), self.speed.per_second()
+            if step % every == 0 or step == self.num_steps:
+                scalars = {"loss": loss, "learning_rate": rate, "images_per_second": images_per_second}
+                self.writer.write_scalars(step, {f"train/{name}": value for name, value in scalars.items()})
+                self.speed.restart()
+            elif step == self.first_step + 1:
+                self.speed.restart()  # the first step compiles
+            seconds_left = (self.num_steps - step) * batch_size / images_per_second
+            self.progress.update(step, loss, rate, images_per_second, seconds_left)
+
+    def _check_finite(self, step: int, loss: float, grad_norm: float) -> None:
+        if math.isfinite(loss) and math.isfinite(grad_norm):
+            return
+        kept = self.checkpoints.latest_step()
+        where = "nothing was saved yet" if kept is None else f"the checkpoint of step {kept} is kept"
+        raise InputError(
+            f"step {step}: found loss {loss} and gradient norm {grad_norm}, expected finite numbers; stopped, {where}; "
+            "look for wrong values in the data, or lower optim.learning_rate or set optim.grad_clip in a new --workdir"
+        )
+
+    def _evaluate_and_save(self) -> None:
+        try:
+            if self._is_due("eval"):
+                self._evaluate()
+        except StopError:
+            pass  # the run that goes on from this step evaluates first
+        self._save()
+        self.speed.restart()
+
+    def _evaluate(self) -> None:
+        self.progress.describe("evaluating")
+        scores = self.validation.score(self.validation.predictor(self.state.params, before_scene=self.stop.check))
+        self.writer.write_scalars(self.step, {f"eval/{name}": value for name, value in scores.items()})
+        self.writer.flush()
+        shown = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
+        self.progress.say(f"step {self.step}  held-out scenes: {shown}")
+        if scores["psnr"] > self.checkpoints.best_psnr():
+            self.checkpoints.save_best(self.state, self.facts | {"psnr": scores["psnr"]})
+
+    def _save(self) -> None:
+        self.writer.flush()
+        self.checkpoints.save_latest(self.state, self.facts | {"batches": self.batches.get_state()})
+
+    def report(self) -> None:
+        """Writes WORKDIR/report on the best checkpoint, unless it is there."""
+        from m3sr_jax.report.scores import score_table
+        from m3sr_jax.report.write import write_report
+
+        folder = self.workdir / "report"
+        if not (folder / "report.json").exists():
+            predict = self.validation.predictor(load_params(self.workdir, self.model))
+            facts = {"name": self.config.model.name, "model": json.loads(self.card.to_json())}
+            reports = write_report(folder, predict, self.dataset, self.validation.protocol, **facts)
+            self.progress.console.print(score_table(reports))
+        self.progress.say(f"report   {folder}")
+
+    def _greet(self) -> None:
+        from m3sr_kernels.ss2d_scan.api import IMPLEMENTATIONS
+
+        count = sum(leaf.size for leaf in jax.tree.leaves(self.state.params))
+        device = jax.devices()[0]
+        scans = self.config.model.implementation or next(iter(IMPLEMENTATIONS))
+        train, valid = len(self.dataset.train), len(self.dataset.valid)
+        say = self.progress.say
+        say(f"model    {self.config.model.name}, {count:,} parameters, {self.config.model.dtype}, scans: {scans}")
+        say(f"device   {device.platform} ({device.device_kind}), jax {jax.__version__}")
+        camera = self.dataset.train.camera_name
+        say(f"data     {self.dataset.name}: {train} training and {valid} held-out scenes, camera {camera}")
+        say(f"workdir  {self.workdir}")
+        if self.step == self.num_steps:
+            say(f"finished: all {self.num_steps} steps are done")
+        else:
+            begin = f"going on from step {self.step}" if self.step else "a new run"
+            say(f"steps    {self.num_steps}, {begin}")
+
+    def close(self) -> None:
+        """Waits for checkpoints being written and closes files and threads."""
+        self.batches.close()
+        self.writer.close()
+        self.checkpoints.close()
+
+
+class _Speed:
+    """Images a second since the last restart."""
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        self._since, self._images = time.monotonic(), 0
+
+    def add(self, images: int) -> None:
+        self._images += images
+
+    def per_second(self) -> float:
+        return self._images / max(time.monotonic() - self._since, 1e-9)
+
+
+def _open_batches(config: Config, dataset: Dataset) -> tuple[int, Any]:
+    """Returns the run's number of steps and its endless batches."""
+    data, bands = config.data, len(dataset.train.wavelengths)
+    if bands != config.model.num_bands:
+        raise InputError(
+            f"config field model.num_bands: found {config.model.num_bands}, but {dataset.name} has {bands} bands"
+        )
+    crops = {"batch_size": data.batch_size, "crop_size": data.crop_size}
+    num_steps = config.train.total_steps(steps_per_epoch(dataset.train, **crops))
+    return num_steps, train_batches(dataset.train, **crops, seed=config.seed, num_workers=data.num_workers)
+
+
+def _fingerprint(dataset: Dataset) -> str:
+    return f"{dataset.train.fingerprint()} {dataset.valid.fingerprint()}"

@@ -1,0 +1,61 @@
+"""What a training run shows on screen: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+# Logs stay readable when every step is logged: at most one plain line in this time.
+_SECONDS_BETWEEN_LINES = 2.0
+
+
+class TrainingProgress:
+    """Shows steps with loss, learning rate, images a second and time left, on standard output."""
+
+    def __init__(self, num_steps: int, first_step: int) -> None:
+        self.console = Console(highlight=False, soft_wrap=True)
+        self._num_steps = num_steps
+        self._first_step = first_step
+        self._last_line = float("-inf")
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal:
+            columns = (TextColumn("{task.completed}/{task.total}"), BarColumn(), TextColumn("{task.description}"))
+            self._bar = Progress(*columns, TimeElapsedColumn(), console=self.console)
+            self._task = self._bar.add_task("compiling", total=self._num_steps, completed=self._first_step)
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def say(self, text: str) -> None:
+        """Prints a line, above the bar where there is one."""
+        self.console.print(text, markup=False)
+
+    def update(self, step: int, loss: float, rate: float, images_per_second: float, seconds_left: float) -> None:
+        """Shows one step's numbers."""
+        speed = f"{images_per_second:.1f} images/s  {_clock(seconds_left)} left"
+        numbers = f"loss {loss:.5f}  rate {rate:.1e}  {speed}"
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step, description=numbers)
+        elif time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES or step == self._num_steps:
+            self._last_line = time.monotonic()
+            self.say(f"step {step}/{self._num_steps}  {numbers}")
+
+    def describe(self, what: str) -> None:
+        """Says on the bar what is going on instead of training."""
+        if self._bar is not None:
+            self._bar.update(self._task, description=what)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

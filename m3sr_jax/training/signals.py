@@ -1,0 +1,56 @@
+"""Ctrl-C and SIGTERM: at once while nothing is at stake; while training, finish the step at hand, save, stop."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any, Self
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopError(Exception):
+    """A signal asked to stop where work can be broken off and done again."""
+
+
+class StopRequest:
+    """Turns both signals into KeyboardInterrupt, or, within `deferred()`, the first of them into `requested`.
+
+    Outside the main thread Python delivers no signals, and nothing is installed.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._deferred = False
+        self._earlier: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._earlier = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._earlier.items():
+            signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Within, the first signal only sets `requested`; the second interrupts."""
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = False
+
+    def check(self) -> None:
+        """Raises StopError once a stop is requested."""
+        if self.requested:
+            raise StopError
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.requested or not self._deferred:
+            raise KeyboardInterrupt
+        self.requested = True

@@ -1,0 +1,75 @@
+"""What training carries from one step to the next: parameters, optimiser state, step counter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+from m3sr_jax.config import OptimConfig
+
+# Smallest input that reaches every layer: init only needs the parameters' shapes.
+_INIT_SHAPE = (1, 16, 16, 3)
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Parameters, optimiser state and the number of updates done; a pytree."""
+
+    step: Int[Array, ""]
+    params: Any
+    opt_state: Any
+
+
+def learning_rate_schedule(config: OptimConfig, num_steps: int) -> Callable[[Any], Float[Array, ""]]:
+    """Returns the cosine schedule over the whole run, as a function of the number of updates done.
+
+    Update i of T uses lr_i = f + (l − f)·(1 + cos(πi/T))/2 with l = `learning_rate` and f = `final_learning_rate`.
+
+    Source: paper section "Implementation details" (cosine annealing); Loshchilov & Hutter 2017, one cycle.
+    """
+    span = config.learning_rate - config.final_learning_rate
+
+    def schedule(step: Any) -> Float[Array, ""]:
+        progress = jnp.clip(jnp.asarray(step).astype(jnp.result_type(float)) / num_steps, 0.0, 1.0)
+        return config.final_learning_rate + span * 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
+
+    return schedule
+
+
+def make_optimizer(config: OptimConfig, num_steps: int) -> optax.GradientTransformation:
+    """Returns Adam(0.9, 0.999, ε 1e-8) on `learning_rate_schedule`, with clipping by global norm where it is asked for.
+
+    Source: paper section "Implementation details".
+    """
+    optimizer = optax.adam(learning_rate_schedule(config, num_steps), b1=0.9, b2=0.999, eps=1e-8)
+    if config.grad_clip is not None:
+        optimizer = optax.chain(optax.clip_by_global_norm(config.grad_clip), optimizer)
+
+    def update(updates: Any, state: Any, params: Any = None) -> Any:
+        with jax.numpy_dtype_promotion("standard"):  # optax raises Python floats to its integer counts
+            return optimizer.update(updates, state, params)
+
+    return optax.GradientTransformation(optimizer.init, update)
+
+
+def create_train_state(
+    model: nn.Module, optimizer: optax.GradientTransformation, key: jax.Array, params: Any = None
+) -> TrainState:
+    """Returns the state before the first update.
+
+    Args:
+        model: Linen module, (B, H, W, 3) → (B, H, W, S).
+        optimizer: gives the optimiser state its shape.
+        key: PRNG key for the initialisation.
+        params: parameters to start from instead of the model's initialisation.
+    """
+    if params is None:
+        params = model.init(key, jnp.zeros(_INIT_SHAPE, jnp.float32))["params"]
+    return TrainState(step=jnp.zeros((), jnp.int32), params=params, opt_state=optimizer.init(params))

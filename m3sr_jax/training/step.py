@@ -1,0 +1,65 @@
+"""One training step and one evaluation step, as pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from m3sr_jax.losses import mae
+from m3sr_jax.training.state import TrainState
+
+Batch = dict[str, Any]
+Metrics = dict[str, Float[Array, ""]]
+
+
+def train_step(
+    model: nn.Module, optimizer: optax.GradientTransformation, state: TrainState, batch: Batch
+) -> tuple[TrainState, Metrics]:
+    """One update on the mean absolute error.
+
+    Args:
+        model: Linen module, (B, H, W, 3) → (B, H, W, S).
+        optimizer: as given to `create_train_state`.
+        state: parameters and optimiser state before the update.
+        batch: "rgb" (B, H, W, 3) and "cube" (B, H, W, S), float32 in [0, 1].
+
+    Returns:
+        The state after the update, and "loss" and "grad_norm" (global L2 norm), both taken before it.
+
+    Source: paper section "Implementation details" (MAE, Adam).
+    """
+
+    def loss_of(params: Any) -> Float[Array, ""]:
+        return mae(_predict(model, params, batch["rgb"]), batch["cube"])
+
+    loss, grads = jax.value_and_grad(loss_of)(state.params)
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    metrics = {"loss": loss, "grad_norm": optax.global_norm(grads)}
+    return TrainState(step=state.step + 1, params=params, opt_state=opt_state), metrics
+
+
+def eval_step(model: nn.Module, params: Any, rgb: Float[Array, "B H W 3"]) -> Float[Array, "B H W S"]:
+    """Reconstructs cubes in float32, not clamped, from RGB in [0, 1]."""
+    return _predict(model, params, rgb).astype(jnp.float32)
+
+
+def jit_train_step(model: nn.Module, optimizer: optax.GradientTransformation) -> Callable[..., Any]:
+    """Returns `train_step` compiled for one model; it takes over the memory of the state it is given."""
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        return train_step(model, optimizer, state, batch)
+
+    return jax.jit(step, donate_argnums=0)
+
+
+def _predict(model: nn.Module, params: Any, rgb: Float[Array, "B H W 3"]) -> Float[Array, "B H W S"]:
+    cube = model.apply({"params": params}, rgb)
+    assert isinstance(cube, jax.Array)  # no mutable collections, so no second value
+    return cube

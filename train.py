@@ -1,0 +1,41 @@
+"""Trains M3SR: python train.py --config configs/demo.py --workdir runs/demo [--config.group.field=value].
+
+The same command again goes on where the run left off. Exit codes: 0 done; 2 bad usage or input; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from m3sr_jax.cli import exit_code
+from m3sr_jax.cli.flags import parse_flags
+from m3sr_jax.config import Config
+from m3sr_jax.errors import InputError
+
+CONFIG = config_flags.DEFINE_config_file(
+    "config", help_string="Config file, such as configs/demo.py.", lock_config=True
+)
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: config, checkpoints, metrics, report.")
+
+
+def main(_: list[str]) -> int:
+    return exit_code(train)
+
+
+def train() -> int:
+    if CONFIG.value is None or WORKDIR.value is None:
+        raise InputError(
+            "usage: python train.py --config configs/NAME.py --workdir DIR [--config.group.field=value ...]"
+        )
+    config = Config.from_config_dict(CONFIG.value)
+
+    from m3sr_jax.training.loop import train_and_evaluate  # JAX takes a second, a typo should not
+
+    return train_and_evaluate(config, Path(WORKDIR.value))
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse_flags)
