@@ -130,6 +130,8 @@ def load_camera(name_or_path: str) -> Camera:
 def _checked(path: Path, wavelengths: np.ndarray, response: np.ndarray) -> Camera:
     wavelengths = np.asarray(wavelengths, np.float64).ravel()
     response = np.asarray(response, np.float64)
+    if response.shape == (3, len(wavelengths)) != (3, 3):
+        response = response.T
     if response.shape != (len(wavelengths), 3) or len(wavelengths) < 2:
         raise InputError(
             f"camera {path}: found {len(wavelengths)} wavelengths and a response of shape {response.shape}; "
@@ -157,9 +159,9 @@ def _read_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    from m3sr_jax.io.arrays import read_arrays
+    from m3sr_jax.io.named_arrays import read_named_arrays
 
-    arrays = read_arrays(path)
+    arrays = read_named_arrays(path)
     response = next((arrays[key] for key in ("filters", "response") if key in arrays), None)
     wavelengths = next((arrays[key] for key in ("bands", "wavelengths") if key in arrays), None)
     if response is None or wavelengths is None:

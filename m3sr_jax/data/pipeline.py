@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -119,7 +119,7 @@ class Batches:
         self._next_batch = 0
         self._iterator: grain.DatasetIterator[dict[str, np.ndarray]] | None = None
 
-    def __iter__(self) -> Self:
+    def __iter__(self) -> Batches:
         return self
 
     def __next__(self) -> dict[str, np.ndarray]:

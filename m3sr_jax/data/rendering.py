@@ -193,7 +193,7 @@ def noise_field(rng: np.random.Generator, height: int, width: int, exponent: flo
     return (field / field.std()).astype(np.float32)
 
 
-def halved(rows: Float32[np.ndarray, "2n+2 ..."]) -> Float32[np.ndarray, "n ..."]:
+def halved(rows: Float32[np.ndarray, "L ..."]) -> Float32[np.ndarray, "n ..."]:
     """2n + 2 rows to n, each (1, 3, 3, 1) / 8 of its four nearest."""
     outer = rows[0:-2:2] + rows[3::2]
     inner = rows[1:-2:2] + rows[2:-1:2]

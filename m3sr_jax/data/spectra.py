@@ -77,7 +77,7 @@ def illuminant(family: str, rng: np.random.Generator) -> tuple[str, Float64[np.n
 
     if family == "tungsten":
         kelvin = rng.uniform(2600, 3100)
-        name, power = f"{kelvin:.0f}K", 1 / (BANDS**5 * np.expm1(1.4388e7 / (BANDS * kelvin)))  # Planck's law
+        name, power = f"{kelvin:.0f}K", black_body(kelvin)
     elif family == "daylight":
         kelvin = rng.uniform(5000, 7500)
         chromaticity = colour.temperature.CCT_to_xy_CIE_D(kelvin)
@@ -86,6 +86,11 @@ def illuminant(family: str, rng: np.random.Generator) -> tuple[str, Float64[np.n
         name = str(rng.choice(_LAMPS[family]))
         power = _through_band_pass(colour.SDS_ILLUMINANTS[name])
     return name, power / power.max()
+
+
+def black_body(kelvin: float) -> Float64[np.ndarray, " 31"]:
+    """Relative power of a black body at `BANDS`, 1 / (λ⁵ (exp(c₂ / λT) − 1)): Planck's law, c₂ = 1.4388 cm K."""
+    return 1 / (BANDS**5 * np.expm1(1.4388e7 / (BANDS * kelvin)))
 
 
 def _through_band_pass(spectrum) -> Float64[np.ndarray, " 31"]:

@@ -1,0 +1,111 @@
+"""ENVI files: a text header `.hdr` beside raw numbers.
+
+Source: the published description of the ENVI header format (L3Harris Geospatial, "ENVI Header Files").
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from m3sr_jax.errors import InputError
+from m3sr_jax.io.files import check_claim, reading, written_whole
+
+DATA_TYPES = {"1": "u1", "2": "i2", "3": "i4", "4": "f4", "5": "f8", "12": "u2", "13": "u4"}
+# Where each interleave keeps lines, samples and bands, and how to bring them to (lines, samples, bands).
+ORDERS = {"bsq": ("bls", (1, 2, 0)), "bil": ("lbs", (0, 2, 1)), "bip": ("lsb", (0, 1, 2))}
+DATA_SUFFIXES = (".img", ".dat", ".raw", ".bsq", ".bil", ".bip", "")
+NANOMETRES = {"nanometers": 1.0, "nanometres": 1.0, "nm": 1.0, "micrometers": 1e3, "micrometres": 1e3, "um": 1e3}
+
+
+def read_envi(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """Reads a cube by its `.hdr`: BSQ, BIL or BIP, either byte order, with offset.
+
+    Returns:
+        values (H, W, S), over the header's `reflectance scale factor` if it has one, and wavelengths in nm or None.
+
+    Raises:
+        InputError: a header that lacks a field, has one out of range, or claims more than the data file holds.
+    """
+    header = _read_header(path)
+    extents = {
+        key: _integer(path, header, field, low=1)
+        for key, field in zip("lsb", ("lines", "samples", "bands"), strict=True)
+    }
+    kind, interleave = DATA_TYPES.get(header.get("data type", "")), header.get("interleave", "").lower()
+    if kind is None or interleave not in ORDERS:
+        found = f"data type {header.get('data type')} and interleave {header.get('interleave')}"
+        raise InputError(f"{path}: found {found}; expected one of {', '.join(DATA_TYPES)} and bsq, bil or bip")
+    dtype = np.dtype((">" if header.get("byte order", "0") == "1" else "<") + kind)
+    offset = _integer(path, header, "header offset", default="0")
+    data_path = _data_file(path)
+    letters, order = ORDERS[interleave]
+    shape = tuple(extents[letter] for letter in letters)
+    with reading(data_path, "ENVI data"):
+        check_claim(data_path, shape, dtype.itemsize, compressed=False)
+        values = np.fromfile(data_path, dtype, count=int(np.prod(shape)), offset=offset)
+    if values.size < np.prod(shape):
+        raise InputError(f"{data_path}: {path.name} claims {shape} after {offset} bytes, but the file is shorter")
+    cube = values.reshape(shape).transpose(order).astype(dtype.newbyteorder("="))
+    if "reflectance scale factor" in header:
+        cube = cube / _numbers(path, header["reflectance scale factor"])[0]
+    return cube, _wavelengths(path, header)
+
+
+def write_envi(path: Path, cube: Float32[np.ndarray, "H W S"], wavelengths: Float[np.ndarray, " S"]) -> None:
+    """Writes `.hdr` and, beside it, `.img`: float32, BSQ, little-endian."""
+    lines, samples, bands = cube.shape
+    centres = ", ".join(f"{centre:.6g}" for centre in wavelengths)
+    header = (
+        "ENVI\n"
+        f"samples = {samples}\nlines = {lines}\nbands = {bands}\n"
+        "header offset = 0\nfile type = ENVI Standard\ndata type = 4\ninterleave = bsq\nbyte order = 0\n"
+        f"wavelength units = Nanometers\nwavelength = {{{centres}}}\n"
+    )
+    with written_whole(path) as text, written_whole(path.with_suffix(".img")) as data:
+        np.ascontiguousarray(cube.transpose(2, 0, 1), "<f4").tofile(data)
+        text.write_text(header, encoding="ascii")
+
+
+def _read_header(path: Path) -> dict[str, str]:
+    with reading(path, "an ENVI header"):
+        text = path.read_text(encoding="latin-1")
+    if not text.lstrip().startswith("ENVI"):
+        raise InputError(f'{path}: not an ENVI header, which starts with "ENVI"')
+    fields = re.findall(r"^[ \t]*([^=\n{}]+?)[ \t]*=[ \t]*(\{[^}]*\}|[^\n]*)", text, flags=re.MULTILINE)
+    return {name.lower(): value.strip() for name, value in fields}
+
+
+def _integer(path: Path, header: dict[str, str], field: str, low: int = 0, default: str | None = None) -> int:
+    value = header.get(field, default)
+    if value is None or not re.fullmatch(r"\d{1,9}", value) or int(value) < low:
+        raise InputError(f"{path}: found {field} = {value}; expected a whole number, {low} or more")
+    return int(value)
+
+
+def _numbers(path: Path, text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.strip("{} \n").split(",")]
+    except ValueError as error:
+        raise InputError(f"{path}: expected numbers separated by commas ({error})") from error
+
+
+def _wavelengths(path: Path, header: dict[str, str]) -> np.ndarray | None:
+    if "wavelength" not in header:
+        return None
+    units = header.get("wavelength units", "nm").lower()
+    if units not in NANOMETRES:
+        raise InputError(f"{path}: found wavelength units = {units}; expected Nanometers or Micrometers")
+    return np.array(_numbers(path, header["wavelength"])) * NANOMETRES[units]
+
+
+def _data_file(path: Path) -> Path:
+    for suffix in DATA_SUFFIXES:
+        candidate = path.with_suffix(suffix)
+        if candidate.is_file():
+            return candidate
+    suffixes = ", ".join(DATA_SUFFIXES[:-1])
+    raise InputError(f"{path}: no data file beside it; expected {path.stem} with {suffixes} or no suffix")

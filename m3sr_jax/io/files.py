@@ -1,0 +1,64 @@
+"""What all readers and writers share: failures told in one line, and files that are never half-written."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from m3sr_jax.errors import InputError
+
+# Deflate shrinks by at most 1032 to 1; a header that claims more than that was not written with its data.
+MOST_COMPRESSION = 1100
+
+
+@contextmanager
+def reading(path: Path, what: str) -> Iterator[None]:
+    """Turns whatever a format library raises on a damaged or hostile file into an InputError that names it.
+
+    Args:
+        path: the file.
+        what: what it should be, for the message.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file")
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # the libraries document no closed set
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise InputError(f"{path}: cannot be read as {what} ({reason})") from error
+
+
+def check_claim(path: Path, shape: tuple[int, ...], itemsize: int, compressed: bool = True) -> None:
+    """Refuses a header that claims more data than the file can hold, before memory is set aside for them.
+
+    Raises:
+        InputError: with the claim and the size of the file.
+    """
+    claimed, held = itemsize, path.stat().st_size
+    for extent in shape:
+        claimed *= int(extent)
+    if claimed > held * (MOST_COMPRESSION if compressed else 1):
+        raise InputError(f"{path}: its header claims {shape}, {claimed} bytes, but the file has {held}; it is damaged")
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Gives a temporary name in the same folder, and renames it to `path` once the block is through.
+
+    Raises:
+        InputError: a folder or file that cannot be written.
+    """
+    unfinished = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
+    try:
+        yield unfinished
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        with suppress(OSError):
+            unfinished.unlink()

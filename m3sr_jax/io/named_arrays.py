@@ -1,0 +1,121 @@
+"""Files that hold arrays under names: MATLAB v5 and v7.3, HDF5, NPZ."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from m3sr_jax.io.files import check_claim, reading, written_whole
+
+MATLAB_CLASSES = {np.dtype(np.float32): "single", np.dtype(np.float64): "double"}
+USER_BLOCK = 512
+USUAL_BANDS = 31
+
+
+def read_named_arrays(path: Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    """Reads arrays of numbers from a .mat, .npz or .h5 file; nothing in it is executed.
+
+    A .mat file may be v5 or v7.3 (HDF5), told apart by its bytes. v7.3 stores axes in reverse: they are turned back, so
+    that both give the axes MATLAB shows.
+
+    Args:
+        path: the file.
+        names: which arrays; None: all.
+
+    Returns:
+        name → array, without what is no array of numbers.
+
+    Raises:
+        InputError: a file that is missing, damaged or of another format.
+    """
+    if path.suffix.lower() == ".npz":
+        return _read_npz(path, names)
+    if is_hdf5(path):
+        return _read_hdf5(path, names)
+    return _read_matlab5(path, names)
+
+
+def is_hdf5(path: Path) -> bool:
+    """Whether the bytes are those of an HDF5 file, with a user block (MATLAB v7.3) or without."""
+    import h5py
+
+    return bool(h5py.is_hdf5(path))
+
+
+def _numbers(array: Any) -> bool:
+    return array.dtype.kind in "fiu"
+
+
+def _read_npz(path: Path, names: Sequence[str] | None) -> dict[str, np.ndarray]:
+    with (
+        reading(path, "an .npz file of numbers"),
+        path.open("rb") as file,  # np.load would leave it open on an error
+        np.load(file, allow_pickle=False) as archive,
+    ):
+        arrays = {name: archive[name] for name in archive.files if names is None or name in names}
+    return {name: array for name, array in arrays.items() if _numbers(array)}
+
+
+def _read_matlab5(path: Path, names: Sequence[str] | None) -> dict[str, np.ndarray]:
+    import scipy.io
+
+    with reading(path, "a MATLAB file"):
+        for name, shape, _ in scipy.io.whosmat(path):
+            if names is None or name in names:
+                check_claim(path, shape, itemsize=1)  # whole numbers may be kept in one byte each, whatever their class
+        arrays = scipy.io.loadmat(path, variable_names=names)
+    return {name: array for name, array in arrays.items() if isinstance(array, np.ndarray) and _numbers(array)}
+
+
+def _read_hdf5(path: Path, names: Sequence[str] | None) -> dict[str, np.ndarray]:
+    import h5py
+
+    with reading(path, "an HDF5 file"), h5py.File(path, "r") as file:
+        found = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset) and _numbers(item)}
+        bands = next((found[name].size for name in ("bands", "wavelengths") if name in found), USUAL_BANDS)
+        arrays = {}
+        for name in found if names is None else found.keys() & set(names):
+            check_claim(path, found[name].shape, found[name].dtype.itemsize)
+            arrays[name] = np.asarray(found[name][()])
+            # Tools that leave MATLAB's attribute out still put axes in reverse, unless the bands come last as they are.
+            silent = path.suffix.lower() == ".mat" and arrays[name].ndim == 3 and arrays[name].shape[2] != bands
+            if silent or "MATLAB_class" in found[name].attrs:
+                arrays[name] = arrays[name].T
+    return arrays
+
+
+def write_matlab(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes floating-point arrays as MATLAB v7.3, which has no 2 GB limit; MATLAB sees the axes in this order.
+
+    A v7.3 file is HDF5 behind a block of 512 bytes that says so, with axes in reverse and each class in an attribute.
+    """
+    import h5py
+
+    with written_whole(path) as unfinished:
+        with h5py.File(unfinished, "w", userblock_size=USER_BLOCK) as file:
+            for name, array in arrays.items():
+                dataset = file.create_dataset(name, data=array.T)
+                dataset.attrs["MATLAB_class"] = np.bytes_(MATLAB_CLASSES[array.dtype])
+        created = time.strftime("%a %b %d %H:%M:%S %Y")
+        text = f"MATLAB 7.3 MAT-file, Platform: m3sr-jax, Created on: {created} HDF5 schema 1.00 ."
+        with open(unfinished, "r+b") as file:
+            file.write(text.encode().ljust(116) + bytes(8) + b"\x00\x02IM")
+
+
+def write_hdf5(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes arrays as they are."""
+    import h5py
+
+    with written_whole(path) as unfinished, h5py.File(unfinished, "w") as file:
+        for name, array in arrays.items():
+            file.create_dataset(name, data=array)
+
+
+def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes arrays as an uncompressed .npz."""
+    with written_whole(path) as unfinished:
+        np.savez(unfinished, allow_pickle=False, **arrays)

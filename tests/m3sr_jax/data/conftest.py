@@ -1,0 +1,87 @@
+"""Data sets small enough to make in every test session, shared by the tests in this folder."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from m3sr_jax.data.scenes import CodedScene, CodedScenes
+from m3sr_jax.data.spectra import BANDS
+from m3sr_jax.data.synthetic import SyntheticSpec, open_synthetic
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    folder = os.environ.get("M3SR_DATA_DIR")
+    if not folder:
+        pytest.skip("set M3SR_DATA_DIR to a folder with cave_raw/ and camera/ to compare with real files")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def synthetic_root(tmp_path_factory):
+    return tmp_path_factory.mktemp("synthetic")
+
+
+@pytest.fixture(scope="session")
+def synthetic_spec():
+    return SyntheticSpec(num_train=8, num_valid=4, height=48, width=40)
+
+
+@pytest.fixture(scope="session")
+def synthetic(synthetic_spec, synthetic_root):
+    return open_synthetic(synthetic_spec, synthetic_root)
+
+
+class CountingReader:
+    """Scenes of given sizes whose every cube value tells scene and pixel; remembers what was read."""
+
+    def __init__(self, sizes):
+        self.sizes = sizes
+        self.reads = []
+
+    def __call__(self, index):
+        self.reads.append(index)
+        height, width = self.sizes[index]
+        codes = (np.arange(height * width, dtype=np.uint16) + 1000 * index).reshape(height, width, 1)
+        rgb = np.broadcast_to((codes % 256).astype(np.uint8), (height, width, 3))
+        return CodedScene(f"scene{index}", rgb.copy(), np.tile(codes, (1, 1, 4)))
+
+
+@pytest.fixture
+def make_source():
+    def make(sizes, cache_bytes=2**30):
+        reader = CountingReader(sizes)
+        source = CodedScenes(
+            [f"scene{index}" for index in range(len(sizes))],
+            sizes,
+            reader,
+            wavelengths=np.array([400.0, 500.0, 600.0, 700.0]),
+            camera_name="counting",
+            fingerprint="counting",
+            cache_bytes=cache_bytes,
+        )
+        return source, reader
+
+    return make
+
+
+@pytest.fixture
+def write_cave_scene():
+    """Writes one scene as CAVE does: returns its 16-bit codes (H, W, 31)."""
+
+    def write(root, name, *, nested=True, rgba=False, size=(20, 24), seed=0):
+        rng = np.random.default_rng(seed)
+        codes = rng.integers(0, 256 if rgba else 65536, (*size, len(BANDS))).astype(np.uint8 if rgba else np.uint16)
+        folder = root / f"{name}_ms" / (f"{name}_ms" if nested else "")
+        folder.mkdir(parents=True)
+        for band in range(len(BANDS)):
+            pixels = codes[..., band]
+            if rgba:
+                pixels = np.stack([pixels, pixels, pixels, np.full_like(pixels, 255)], axis=-1)
+            Image.fromarray(pixels).save(folder / f"{name}_ms_{band + 1:02d}.png")
+        return codes.astype(np.uint16) * np.uint16(257 if rgba else 1)
+
+    return write

@@ -1,0 +1,116 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from m3sr_jax.data import synthetic as module
+from m3sr_jax.data.camera import load_camera
+from m3sr_jax.data.spectra import BANDS
+from m3sr_jax.data.synthetic import SyntheticSpec, cache_folder, open_synthetic, photograph
+from m3sr_jax.errors import InputError
+
+
+def test_scenes_are_what_was_asked_for(synthetic):
+    assert (len(synthetic.train), len(synthetic.valid)) == (8, 4)
+    scene = synthetic.train[0]
+    assert scene.cube.shape == (48, 40, 31)
+    assert scene.rgb.shape == (48, 40, 3)
+    np.testing.assert_array_equal(scene.wavelengths, np.arange(400, 701, 10))
+    assert synthetic.train.size(0) == (48, 40)
+    assert (synthetic.train.rgb_normalization, synthetic.train.camera_name) == ("unit", "cie1964")
+    assert not set(synthetic.train.names) & set(synthetic.valid.names)
+
+
+def test_every_kind_of_light_is_held_out(synthetic):
+    daylight, led, fluorescent, tungsten = (name.split("_")[-1] for name in synthetic.valid.names)
+    assert daylight.startswith("D")
+    assert led.startswith("LED-B")
+    assert fluorescent.startswith("FL")
+    assert tungsten.endswith("K")
+
+
+def test_photo_shows_the_cube(synthetic):
+    for source in (synthetic.train, synthetic.valid):
+        for scene in source:
+            clean = load_camera("cie1964").render(scene.cube, BANDS)
+            error = scene.rgb - clean
+            assert abs(float(error.mean())) < 1e-3
+            assert 0.001 < float(error.std()) < 0.01  # noise and 8 bits, no more
+            np.testing.assert_array_equal(np.rint(scene.rgb * 255) / np.float32(255), scene.rgb)
+
+
+def test_noise_is_shot_and_read_noise():
+    rng = np.random.default_rng(0)
+    for level in (0.0, 0.2, 0.8):
+        cube = np.full((200, 200, 31), level, np.float32)
+        signal = level * 255 / 256
+        codes = photograph(cube, load_camera("cie1964"), rng)[..., 0].astype(float) / 255
+        expected = np.sqrt(signal / module.FULL_WELL + (module.READ_NOISE / module.FULL_WELL) ** 2 + 1 / (12 * 255**2))
+        if level:
+            assert codes.std() == pytest.approx(expected, rel=0.05)
+            assert codes.mean() == pytest.approx(signal, abs=2e-4)
+        else:
+            assert codes.max() <= 2 / 255
+
+
+def test_same_spec_gives_the_same_scenes_elsewhere(synthetic, synthetic_spec, tmp_path):
+    again = open_synthetic(synthetic_spec, tmp_path)
+    assert again.train.names == synthetic.train.names
+    np.testing.assert_array_equal(again.train[3].cube, synthetic.train[3].cube)
+    np.testing.assert_array_equal(again.valid[3].rgb, synthetic.valid[3].rgb)
+    assert again.train.fingerprint() == synthetic.train.fingerprint() != again.valid.fingerprint()
+
+
+def test_more_scenes_begin_with_the_same_ones(synthetic, synthetic_spec, tmp_path):
+    more = open_synthetic(dataclasses.replace(synthetic_spec, num_train=9, num_valid=1), tmp_path)
+    np.testing.assert_array_equal(more.train[7].cube, synthetic.train[7].cube)
+
+
+def test_scenes_are_made_once(synthetic_spec, synthetic_root, synthetic, monkeypatch):
+    monkeypatch.setattr(module, "_make", lambda *_: pytest.fail("made again"))
+    again = open_synthetic(synthetic_spec, synthetic_root)
+    np.testing.assert_array_equal(again.train[0].cube, synthetic.train[0].cube)
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"height": 50}, {"num_train": 9}, {"camera": "other.csv"}])
+def test_the_folder_depends_on_every_parameter(synthetic_spec, tmp_path, monkeypatch, change):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other.csv").write_text("400,1,1,1\n700,1,1,1\n")
+    assert dataclasses.replace(synthetic_spec, **change).key() != synthetic_spec.key()
+
+
+def test_the_folder_depends_on_the_version(synthetic_spec, monkeypatch):
+    before = synthetic_spec.key()
+    monkeypatch.setattr(module, "VERSION", module.VERSION + 1)
+    assert synthetic_spec.key() != before
+
+
+def test_cache_folder_follows_the_usual_places(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "m3sr-jax"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / ".cache" / "m3sr-jax"
+    assert cache_folder("here").as_posix() == "here"
+
+
+def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "radiance", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        open_synthetic(SyntheticSpec(1, 1, 16, 16), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"file: cannot keep synthetic scenes there .*set data\.root"):
+        open_synthetic(SyntheticSpec(1, 1, 16, 16), tmp_path / "file")
+
+
+def test_damaged_scenes_are_named(tmp_path):
+    spec = SyntheticSpec(1, 1, 16, 16)
+    open_synthetic(spec, tmp_path)
+    (file,) = tmp_path.glob("*/train_cube.npy")
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(InputError, match=r"damaged scenes .*delete the folder"):
+        open_synthetic(spec, tmp_path)
