@@ -64,9 +64,9 @@ class LeastSquares:
         return cls(degree, np.linalg.solve(normal + ridge * np.eye(len(normal)), moments))
 
     @property
-    def label(self) -> str:
-        """Its name in tables."""
-        return f"least squares, {'linear' if self.degree == 1 else 'quadratic'}"
+    def name(self) -> str:
+        """What reports call it."""
+        return f"least_squares_{'linear' if self.degree == 1 else 'quadratic'}"
 
     def predict(self, rgb: Float[np.ndarray, "*space 3"]) -> Float[np.ndarray, "*space S"]:
         """Maps RGB to spectra, φ(rgb)·W, unclamped.

@@ -1,0 +1,61 @@
+"""`m3sr inspect`: what a model is made of and what it costs."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from m3sr_jax.errors import InputError
+
+if TYPE_CHECKING:
+    from m3sr_jax.config import ModelConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Inspect:
+    """Show a model's parameters, and what it costs in parameters and operations; by default the published M3SR.
+
+    Attributes:
+        checkpoint: a training workdir, or what m3sr convert wrote.
+        config: a config file instead, such as configs/cave.py.
+        height: height in pixels of the image whose cost is counted.
+        width: its width.
+        summary: leave the table of all parameters out.
+    """
+
+    checkpoint: Path | None = None
+    config: Path | None = None
+    height: int = 482
+    width: int = 512
+    summary: bool = False
+
+    def run(self) -> None:
+        """Prints the tables.
+
+        Raises:
+            InputError: The checkpoint, the config or the size cannot be used, or both files are given.
+        """
+        from clu.parameter_overview import get_parameter_overview
+        from rich.console import Console
+
+        from m3sr_jax.report.cost import abstract_params, cost_report, cost_table
+
+        model = self._model_config().build()
+        try:
+            report = cost_report(model, self.height, self.width)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        if not self.summary:
+            print(get_parameter_overview(abstract_params(model), include_stats=False))
+        Console().print(cost_table(report))
+
+    def _model_config(self) -> ModelConfig:
+        from m3sr_jax.checkpoint import read_card
+        from m3sr_jax.config import ModelConfig, load_config
+
+        if self.checkpoint is not None and self.config is not None:
+            raise InputError("--checkpoint and --config: found both, expected one of them")
+        if self.checkpoint is not None:
+            return read_card(self.checkpoint).model
+        return load_config(self.config).model if self.config is not None else ModelConfig()

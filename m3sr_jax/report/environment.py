@@ -1,0 +1,38 @@
+"""What a figure was computed with: versions, device, revision of the code."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+
+PACKAGES = ("m3sr-jax", "jax", "jaxlib", "flax", "numpy")
+
+
+def environment() -> dict[str, Any]:
+    """Returns "versions", "device" and "git_revision" (None outside a checkout; "-dirty" marks uncommitted changes)."""
+    device = jax.devices()[0]
+    return {
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
+        "git_revision": git_revision(Path(__file__).parents[2]),
+    }
+
+
+def git_revision(root: Path) -> str | None:
+    """The commit checked out in `root`, if `root` is a checkout's own top folder: an installed package lies in none.
+
+    Args:
+        root: folder that would hold the checkout's `.git`.
+    """
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

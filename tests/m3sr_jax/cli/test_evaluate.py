@@ -1,0 +1,106 @@
+"""`m3sr evaluate` as a user types it, on a small model and a folder laid out like CAVE's download."""
+
+import dataclasses
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from m3sr_jax.checkpoint import ModelCard, save_model
+from m3sr_jax.cli import main
+from m3sr_jax.cli.evaluate import check_fit
+from m3sr_jax.config import Config, DataConfig, ModelConfig
+from m3sr_jax.data.cave import open_cave
+from m3sr_jax.errors import InputError
+from m3sr_jax.inference.predict import predict
+from m3sr_jax.protocols import PROTOCOLS, evaluate_pair
+from m3sr_jax.report.cost import abstract_params
+
+SPLIT = {"train": ("clay", "hairs", "cloth"), "valid": ("balloons", "face")}
+NM = tuple(float(nm) for nm in range(400, 701, 10))
+FIELDS = ModelConfig(num_groups=1, features=4, branches=("spatial",))
+
+
+@pytest.fixture
+def cave(tmp_path):
+    rng = np.random.default_rng(0)
+    root = tmp_path / "CAVE"
+    for name in SPLIT["train"] + SPLIT["valid"]:
+        folder = root / f"{name}_ms" / f"{name}_ms"
+        folder.mkdir(parents=True)
+        patches = rng.integers(2000, 60000, (31, 4, 4)).astype(np.uint16).repeat(5, 1).repeat(6, 2)
+        for i, band in enumerate(patches, 1):
+            Image.fromarray(band).save(folder / f"{name}_ms_{i:02d}.png")
+    lines = [line for part, names in SPLIT.items() for line in (f"[{part}]", *names)]
+    (tmp_path / "split.txt").write_text("\n".join(lines))
+    return root
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A model of random weights; no test writes into its folder."""
+    rng = np.random.default_rng(0)
+    shapes = abstract_params(FIELDS.build())
+    params = jax.tree.map(lambda leaf: 0.1 * rng.standard_normal(leaf.shape, np.float32), shapes)
+    folder = tmp_path_factory.mktemp("checkpoints") / "model"
+    save_model(folder, ModelCard(FIELDS, NM, camera="cie1964"), params)
+    return folder, params
+
+
+def test_table_and_report_hold_the_model_beside_least_squares(cave, checkpoint, tmp_path, capsys):
+    folder, params = checkpoint
+    output, split = tmp_path / "REPORT.json", str(tmp_path / "split.txt")
+    where = ["--dataset", "cave", "--data-root", str(cave), "--split-file", split]
+    assert main(["evaluate", "--checkpoint", str(folder), *where, "--output", str(output)]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    for expected in ("M3SR", "linear least squares", "quadratic least squares", "Protocol cave", "full frame"):
+        assert expected in printed
+    values = json.loads(output.read_text())
+    scene = open_cave(cave, split_file=split).valid[0]
+    expected = evaluate_pair(PROTOCOLS["cave"], predict(FIELDS.build(), params, scene.rgb), scene.cube)
+    assert values["scenes"][scene.name] == pytest.approx(expected, rel=1e-5)
+    assert set(values["scenes"]) == set(SPLIT["valid"])
+    assert values["model"]["features"] == 4
+    assert set(values["baselines"]) == {"least_squares_linear", "least_squares_quadratic"}
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_workdir_is_evaluated_on_its_own_data_under_the_protocol_asked_for(cave, checkpoint, tmp_path, capsys):
+    folder = shutil.copytree(checkpoint[0], tmp_path / "workdir")
+    data = DataConfig(name="cave", root=str(cave), split_file=str(tmp_path / "split.txt"))
+    (folder / "config.json").write_text(dataclasses.replace(Config(), model=FIELDS, data=data).to_json())
+    assert main(["evaluate", "--checkpoint", str(folder), "--protocol", "ntire2020"]) == 0
+    assert "Protocol ntire2020" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "give --dataset"),
+        (["--dataset", "cave", "--data-root", "nowhere"], "nowhere"),
+        (["--dataset", "cave", "--protocol", "ntire"], 'protocol "ntire" is unknown'),
+        (["--dataset", "cave", "--output", "no/such/folder/report.json"], "report.json: cannot be written"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(checkpoint, arguments, complaint, capsys):
+    assert main(["evaluate", "--checkpoint", str(checkpoint[0]), *arguments]) == 2
+    streams = capsys.readouterr()
+    assert complaint in streams.err
+    assert len(streams.err.splitlines()) == 1
+
+
+def test_a_model_for_other_bands_or_photos_is_refused(cave, tmp_path):
+    dataset = open_cave(cave, split_file=tmp_path / "split.txt")
+    check_fit(ModelCard(FIELDS, NM), dataset)
+    check_fit(ModelCard(FIELDS, NM, rgb_normalization="minmax"), dataset)
+    narrow = ModelCard(dataclasses.replace(FIELDS, num_bands=16), NM[:16])
+    with pytest.raises(InputError, match=r"16 bands over 400-550 nm.*31 bands over 400-700 nm"):
+        check_fit(narrow, dataset)
+    with pytest.raises(InputError, match="31 bands over 410-710 nm"):
+        check_fit(ModelCard(FIELDS, tuple(nm + 10 for nm in NM)), dataset)
+    dataset.valid.rgb_normalization = "minmax"
+    with pytest.raises(InputError, match=r'"unit".*"minmax"'):
+        check_fit(ModelCard(FIELDS, NM), dataset)
