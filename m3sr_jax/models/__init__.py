@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 from m3sr_jax.models.m3sr import M3SR
 
-__all__ = ["M3SR", "create"]
+__all__ = ["M3SR", "create", "init_params"]
 
 _MODELS: dict[str, type[nn.Module]] = {"m3sr": M3SR}
 
@@ -25,10 +27,25 @@ def create(name: str, **fields) -> nn.Module:
       ValueError: no such network, or a field it does not take or cannot use.
     """
     if name not in _MODELS:
-        raise ValueError(f"no model is called {name!r}: expected one of {sorted(_MODELS)}")
+        raise ValueError(f"no model is called {name!r}: expected one of {', '.join(sorted(_MODELS))}")
     known = set(_MODELS[name].__dataclass_fields__) - {"parent", "name"}
     if unknown := sorted(set(fields) - known):
-        raise ValueError(
-            f"model {name!r} takes no field {', '.join(unknown)}: expected some of {', '.join(sorted(known))}"
-        )
+        raise ValueError(f"model {name!r} has no field {', '.join(unknown)}; it has {', '.join(sorted(known))}")
     return _MODELS[name](**fields)
+
+
+def init_params(model: nn.Module, key: jax.Array) -> dict:
+    """Draws the parameters a network starts training from.
+
+    The same numbers as `model.init(key, rgb)["params"]`, and far sooner: nothing but the draws is run, and those are
+    compiled without the optimisations that a single use cannot repay.
+
+    Args:
+      model: a network that takes RGB images.
+      key: a key of `jax.random.key`.
+
+    Returns:
+      Nested dict of arrays of the model's `param_dtype`.
+    """
+    draw = jax.jit(model.init, compiler_options={"xla_backend_optimization_level": 0})
+    return draw(key, jnp.zeros((1, 8, 8, 3)))["params"]
