@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any, Self
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# `make` and process groups pass one signal on twice; only a later one is a second request.
+_ECHO_SECONDS = 2.0
 
 
 class StopError(Exception):
@@ -25,6 +28,7 @@ class StopRequest:
     def __init__(self) -> None:
         self.requested = False
         self._deferred = False
+        self._last = float("-inf")
         self._earlier: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -51,6 +55,10 @@ class StopRequest:
             raise StopError
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        echo = time.monotonic() - self._last < _ECHO_SECONDS
+        self._last = time.monotonic()
+        if echo:
+            return
         if self.requested or not self._deferred:
             raise KeyboardInterrupt
         self.requested = True

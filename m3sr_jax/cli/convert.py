@@ -1,0 +1,169 @@
+"""`m3sr convert`: a release checkpoint to ours, or ours to the release's."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from tyro.conf import Positional, arg
+
+from m3sr_jax.config import BRANCHES, ModelConfig
+from m3sr_jax.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+# Release name of each branch's first part within a block.
+_BRANCH_KEYS = {"spatial": "att_spa.", "frequency": "fre_mamba.", "spectral": "spe_mamba."}
+
+
+@dataclasses.dataclass(frozen=True)
+class Convert:
+    """Turn a release checkpoint (.pth, .safetensors) into a folder that evaluate and train read, or such a folder back.
+
+    Attributes:
+        source: a release checkpoint; or a folder with model.json, a training workdir included, to go the other way.
+        output: the folder to make; or, the other way, the .pth or .safetensors file.
+        rgb_normalization: how the RGB that the weights were trained on was scaled: unit (divided by 255), or minmax over
+            each image, as for NTIRE 2022. The checkpoint does not say.
+        wavelengths: centres of the first and the last band in nm; those between are evenly spaced.
+        camera: what the RGB was taken with, for the record.
+        which: the checkpoint of a training workdir, the best by PSNR or the latest.
+        overwrite: replace an earlier output.
+    """
+
+    source: Annotated[Positional[Path], arg(metavar="SOURCE")]
+    output: Annotated[Positional[Path], arg(metavar="OUTPUT")]
+    rgb_normalization: Literal["unit", "minmax"] = "unit"
+    wavelengths: tuple[float, float] = (400.0, 700.0)
+    camera: str = ""
+    which: Literal["best", "latest"] = "best"
+    overwrite: bool = False
+
+    def run(self) -> None:
+        """Converts, and says what it found.
+
+        Raises:
+            InputError: the source cannot be read, its parameters do not fit, or the output cannot be written.
+        """
+        if self.source.is_dir():
+            self._to_release()
+        else:
+            self._from_release()
+
+    def _from_release(self) -> None:
+        import jax
+        import numpy as np
+
+        from m3sr_jax.checkpoint import ModelCard, save_model
+        from m3sr_jax.convert import params_from_release, read_release
+
+        state_dict = read_release(self.source)
+        fields = infer_model(state_dict)
+        params = params_from_release(state_dict, fields.build())
+        params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), params)
+        first, last = self.wavelengths
+        if not 0 < first < last:
+            raise InputError(f"--wavelengths {first:g} {last:g}: expected the first and the last band's centre in nm")
+        wavelengths = tuple(np.linspace(first, last, fields.num_bands).tolist())
+        provenance = {"converted_from": self.source.name}
+        card = ModelCard(fields, wavelengths, self.rgb_normalization, self.camera, provenance)
+        save_model(self.output, card, params, overwrite=self.overwrite)
+        _say(self.output, fields, params)
+
+    def _to_release(self) -> None:
+        from m3sr_jax.checkpoint import load_model
+        from m3sr_jax.convert import params_to_release
+
+        if self.output.suffix not in (".pth", ".safetensors"):
+            raise InputError(f"{self.output}: expected a name that ends in .pth or .safetensors")
+        if self.output.exists() and not self.overwrite:
+            raise InputError(f"{self.output}: is there already; give another name or --overwrite")
+        model, params, card = load_model(self.source, self.which)
+        _write_release(self.output, params_to_release(params, model))
+        _say(self.output, card.model, params)
+
+
+def infer_model(state_dict: Mapping[str, np.ndarray]) -> ModelConfig:
+    """Reads the network's fields off the names and shapes of a release state dict.
+
+    Args:
+        state_dict: key → array in the release's layout, without a `module.` prefix.
+
+    Raises:
+        InputError: it lacks the tensors that tell; the first is named.
+
+    Source: the release's layout, read from its checkpoints.
+    """
+    first_block = "body.0.encoder_layers.0.0.blocks.0."
+    branches = tuple(name for name in BRANCHES if _any_key(state_dict, first_block + _BRANCH_KEYS[name]))
+    groups = ModelConfig.num_groups  # without a spectral branch nothing depends on them
+    if "spectral" in branches:
+        wide, narrow = _shape(state_dict, first_block + "conv_in.weight")[:2]
+        groups = wide // max(narrow, 1)
+    places = ("encoder_layers.0.0", "encoder_layers.1.0", "bottleneck")
+    return ModelConfig(
+        num_groups=groups,
+        num_stages=_count(state_dict, "body."),
+        num_blocks=tuple(_count(state_dict, f"body.0.{place}.blocks.") for place in places),
+        branches=branches,
+        num_bands=_shape(state_dict, "conv_in.weight")[0],
+        features=_shape(state_dict, "body.0.embedding.weight")[0],
+    )
+
+
+def _shape(state_dict: Mapping[str, np.ndarray], key: str) -> tuple[int, ...]:
+    if key not in state_dict or state_dict[key].ndim != 4:
+        some = ", ".join([*state_dict][:3])
+        raise InputError(f"not a release checkpoint of M3SR: found keys such as {some}, expected a convolution {key}")
+    return state_dict[key].shape
+
+
+def _any_key(state_dict: Mapping[str, Any], prefix: str) -> bool:
+    return any(key.startswith(prefix) for key in state_dict)
+
+
+def _count(state_dict: Mapping[str, Any], prefix: str) -> int:
+    """Returns how many numbers, from 0 on, follow the prefix."""
+    count = 0
+    while _any_key(state_dict, f"{prefix}{count}."):
+        count += 1
+    return count
+
+
+def _write_release(path: Path, state_dict: dict[str, np.ndarray]) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.numpy import save_file
+
+            save_file(state_dict, temporary)
+        else:
+            torch = _torch(path)
+            torch.save({"state_dict": {key: torch.from_numpy(value) for key, value in state_dict.items()}}, temporary)
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:  # torch raises RuntimeError where a folder is missing
+        raise InputError(f"{path}: cannot be written ({error})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _torch(path: Path) -> Any:
+    try:
+        import torch
+    except ImportError as error:
+        raise InputError(
+            f"{path}: writing it takes PyTorch; run `pip install torch`, or name a .safetensors file"
+        ) from error
+    return torch
+
+
+def _say(output: Path, fields: ModelConfig, params: Any) -> None:
+    import jax
+
+    count = sum(leaf.size for leaf in jax.tree.leaves(params))
+    told = ("num_groups", "num_stages", "num_blocks", "branches", "num_bands", "features")
+    print(f"wrote {output}: {count:,} parameters; " + ", ".join(f"{name} {getattr(fields, name)}" for name in told))
