@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from m3sr_kernels.lanes import materialise, unstack
 from m3sr_kernels.ssd_scan.columns import chunk_length, scan_columns
 
+MAX_PADDING = 1.25  # an image padded to a square by no more than this runs both pairs at once, which compiles in half the time
+
 
 @jax.checkpoint
 def ss2d_scan_xla(x: jax.Array, dt: jax.Array, a: jax.Array, b: jax.Array, c: jax.Array) -> jax.Array:
@@ -16,22 +18,45 @@ def ss2d_scan_xla(x: jax.Array, dt: jax.Array, a: jax.Array, b: jax.Array, c: ja
     Channels move to the front and space to the lanes once; the row pair reads the image transposed. Nothing is flipped, and forward and
     reverse share one pass. The gradient keeps the inputs alone and recomputes.
     """
+    B, H, W, R, P = x.shape
+    log_decay = dt * a[None, None, None]
+
+    def by_axis(array: jax.Array, head_first: bool) -> list[jax.Array]:
+        """(B, H, W, 4, ·) to the row pair, transposed, and the column pair; direction k is (k div 2: back, k mod 2: columns)."""
+        array = array.reshape(B, H, W, 2, 2, -1)
+        pairs = materialise(jnp.transpose(array, (4, 0, 5, 3, 1, 2) if head_first else (4, 0, 3, 5, 1, 2)))
+        rows, columns = unstack(pairs)
+        return [_swap(rows), columns]
+
     x = materialise(jnp.moveaxis(x, (1, 2), (-2, -1)))
-    dt, b, c = (materialise(jnp.moveaxis(array, (3, 4), (0, 2))) for array in (dt, b, c))  # (4, B, ·, H, W)
-    log_decay = dt * a[:, None, :, None, None]
-    # Direction k is (k div 2: there or back, k mod 2: along rows or columns).
-    rows, columns = zip(*(unstack(v.reshape(2, 2, *v.shape[1:]), axis=1) for v in (dt, log_decay, b, c)), strict=True)
-    y = _pair(x, *columns) + _swap(_pair(_swap(x), *map(_swap, rows)))
-    return jnp.moveaxis(materialise(y), (-2, -1), (1, 2))
+    arguments = [[_swap(x), x]] + [by_axis(v, head_first=True) for v in (dt, log_decay)] + [by_axis(v, head_first=False) for v in (b, c)]
+    rows, columns = _scan_pairs(*arguments, square=max(H, W) ** 2 <= MAX_PADDING * H * W)
+    return jnp.moveaxis(materialise(_swap(rows) + columns), (-2, -1), (1, 2))
+
+
+def _scan_pairs(*arguments: list[jax.Array], square: bool) -> list[jax.Array]:
+    """Scans the pairs, each argument a list with one array a pair: stacked as a batch if `square`, else one by one."""
+    pairs = arguments[0]
+    if not square:
+        return [_pair(*arrays) for arrays in zip(*arguments, strict=True)]
+    side = max(pairs[0].shape[-2:])
+    stacked = (jnp.concatenate([_pad(array, side, side) for array in argument]) for argument in arguments)
+    results = jnp.split(_pair(*stacked), 2)
+    return [y[..., : x.shape[-2], : x.shape[-1]] for x, y in zip(pairs, results, strict=True)]
+
+
+def _pair(x: jax.Array, *others: jax.Array) -> jax.Array:
+    """Pads the columns to whole chunks, scans them both ways and cuts the result back."""
+    height, width = x.shape[-2:]
+    padded = height + -height % chunk_length(height)
+    y, _ = scan_columns(*(_pad(array, padded, width) for array in (x, *others)))
+    return y[..., :height, :]
+
+
+def _pad(array: jax.Array, height: int, width: int) -> jax.Array:
+    missing = (height - array.shape[-2], width - array.shape[-1])
+    return jnp.pad(array, [(0, 0)] * (array.ndim - 2) + [(0, missing[0]), (0, missing[1])])
 
 
 def _swap(array: jax.Array) -> jax.Array:
     return materialise(jnp.swapaxes(array, -1, -2))
-
-
-def _pair(x: jax.Array, dt: jax.Array, log_decay: jax.Array, b: jax.Array, c: jax.Array) -> jax.Array:
-    """Pads the columns to whole chunks, scans them both ways and cuts the result back."""
-    height = x.shape[-2]
-    padding = [(0, 0)] * 3 + [(0, -height % chunk_length(height)), (0, 0)]
-    y, _ = scan_columns(*(jnp.pad(array, padding) for array in (x, dt, log_decay, b, c)))
-    return y[..., :height, :]

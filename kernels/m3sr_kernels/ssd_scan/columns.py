@@ -1,12 +1,12 @@
 """SSD over sequences laid out as columns, in chunks: the XLA form behind `ssd_scan` and `ss2d_scan`.
 
 The sequence runs down the columns of a (T, V) array, one column after the other: T is time, V the lanes on which everything is element-wise.
-A chunk is Q pixels of a column. Within a chunk the recurrence is written out, y_t = Σ_s M[t,s]·x_s, and the two opposite directions share
+A chunk is Q pixels of a column. Within a chunk the recurrence is written out, y_q = Σ_s M[q,s]·x_s, and the two opposite directions share
 one M (its lower and upper triangle). Between chunks only states move: chunk to column, column to column (the one sequential loop, V steps on
-a small state), and back. Exponents are sums of the segments between two pixels, never differences of running sums, so that neither very
-large decays nor very long sequences lose digits.
+a small state), and back. Exponents are sums over the path between two pixels, never differences of running sums, so that neither very large
+decays nor very long sequences lose digits.
 
-Letters here: k direction, b batch, r head, p channel of a head, n state, c chunk, q and s pixel of a chunk, v column.
+Letters here: b batch, r head, k direction, n state, p channel of a head, c chunk, q and s pixel of a chunk, v column.
 """
 
 from __future__ import annotations
@@ -35,32 +35,33 @@ def scan_columns(
 
     Args:
       x: (B, R, P, T, V) input; T a multiple of `chunk_length(T)`. Where dt and log_decay are 0 the state passes unchanged: pad with that.
-      dt: (K, B, R, T, V) Δ, after bias and softplus.
-      log_decay: (K, B, R, T, V) Δ·a.
-      b: (K, B, N, T, V) input maps.
-      c: (K, B, N, T, V) output maps.
+      dt: (B, R, K, T, V) Δ, after bias and softplus.
+      log_decay: (B, R, K, T, V) Δ·a.
+      b: (B, K, N, T, V) input maps.
+      c: (B, K, N, T, V) output maps.
 
     Returns:
-      y (B, R, P, T, V) and the last state of each direction (K, B, R, N, P).
+      y (B, R, P, T, V) and the last state of each direction (B, R, K, N, P).
     """
     B, R, P, T, V = x.shape
-    K, N = b.shape[0], b.shape[2]
+    K, N = b.shape[1:3]
     Q = chunk_length(T)
     C = T // Q
     x = materialise(x.reshape(B, R, P, C, Q, V))
-    dt, log_decay = (materialise(array.reshape(K, B, R, C, Q, V)) for array in (dt, log_decay))
-    b, c = (materialise(array.reshape(K, B, N, C, Q, V)) for array in (b, c))
+    dt, log_decay = (materialise(array.reshape(B, R, K, C, Q, V)) for array in (dt, log_decay))
+    b, c = (materialise(array.reshape(B, K, N, C, Q, V)) for array in (b, c))
 
     after = _after(Q, K).astype(x.dtype)
-    to_end = jnp.exp(lane_einsum("kqs,kbrcsv->kbrcqv", after, log_decay))
-    weights = lane_einsum("kbrcqv,kbncqv->kbrncqv", to_end * dt, b)
-    states = lane_einsum("kbrncqv,brpcqv->kcbrnpv", weights, x)
-    entering, last = _states_on_entry(states, lane_einsum("q,kbrcqv->kbrcv", after[0, 0] * 0 + 1, log_decay))
-    from_start = jnp.exp(lane_einsum("kqs,kbrcsv->kbrcqv", 1 - after, log_decay))
-    readout = lane_einsum("kbrcqv,kbncqv->kbrncqv", from_start, c)
-    y = lane_einsum("brcqsv,brpcsv->brpcqv", _within_chunk(log_decay, dt, b, c), x)
-    for direction in zip(unstack(readout), entering, strict=True):
-        y = y + lane_einsum("brncqv,cbrnpv->brpcqv", *direction)
+    edges = jnp.exp(lane_einsum("ekqs,brkcsv->ebrkcqv", np.stack([after, 1 - after]), log_decay))
+    to_end, from_start = unstack(edges)
+    gain = lane_einsum("brkcqv,bkncqv->brkncqv", dt, b)
+    weights = lane_einsum("brkcqv,brkncqv->brkncqv", to_end, gain)
+    states = lane_einsum("brmcqv,brpcqv->brmpcv", weights.reshape(B, R, K * N, C, Q, V), x)
+    chunk_decay = lane_einsum("q,brkcqv->brkcv", np.ones(Q, x.dtype), log_decay)
+    entering, last = _states_on_entry(states.reshape(B, R, K, N, P, C, V), chunk_decay)
+    readout = lane_einsum("brkcqv,bkncqv->brkncqv", from_start, c).reshape(B, R, K * N, C, Q, V)
+    y = lane_einsum("brmcqv,brmpcv->brpcqv", readout, entering.reshape(B, R, K * N, P, C, V))
+    y = y + lane_einsum("brcqsv,brpcsv->brpcqv", _within_chunk(log_decay, gain, c), x)
     return materialise(y.reshape(B, R, P, T, V)), last
 
 
@@ -70,59 +71,71 @@ def _after(length: int, directions: int) -> np.ndarray:
     return np.stack([later, later.T][:directions])
 
 
-def _within_chunk(log_decay: jax.Array, dt: jax.Array, b: jax.Array, c: jax.Array) -> jax.Array:
+def _within_chunk(log_decay: jax.Array, gain: jax.Array, c: jax.Array) -> jax.Array:
     """M[q,s] = Σ_k [k visits s no later than q]·exp(decay from s to q)·⟨c_q, b_s⟩·Δ_s, (B, R, C, Q, Q, V)."""
-    K, Q = dt.shape[0], dt.shape[4]
-    after = _after(Q, K).astype(dt.dtype)
+    B, R, K, C, Q, V = log_decay.shape
+    after = _after(Q, K).astype(log_decay.dtype)
     until = 1 - after
-    gain = lane_einsum("kbncqv,kbncsv->kbcqsv", c, b)
-    exponent, coefficient = 0.0, 0.0
-    for k, arrays in enumerate(zip(unstack(log_decay), unstack(dt), unstack(gain), strict=True)):
-        log_decay_k, dt_k, gain_k = arrays
-        path = until[k][:, None] * after[k][None]  # [q, s, u] = 1 where u lies after s and up to q
-        # For q ≠ s only one direction leads from s to q; the other one's path is empty, so the exponents add.
-        exponent = exponent + lane_einsum("qsu,brcuv->brcqsv", path, log_decay_k)
-        input_gain = lane_einsum("bcqsv,brcsv->brcqsv", gain_k, dt_k)
-        coefficient = coefficient + until[k][None, None, None, :, :, None] * input_gain
-    return coefficient * jnp.exp(exponent)
+    path = until[:, :, None] * after[:, None]  # [k, q, s, u] = 1 where k visits u after s and up to q
+    # For q ≠ s only one direction leads from s to q; the other one's path is empty, so one exponent serves both.
+    path = np.moveaxis(path, 0, 2).reshape(Q, Q, K * Q)
+    both = jnp.moveaxis(log_decay, 2, 3).reshape(B, R, C, K * Q, V)
+    exponent = lane_einsum("qsu,brcuv->brcqsv", path, both)
+    products = unstack(lane_einsum("bkncqv,brkncsv->kbrcqsv", c, gain))
+    visited = [mask[None, None, None, :, :, None] * product for mask, product in zip(until, products, strict=True)]
+    return sum(visited) * jnp.exp(exponent)
 
 
-def _states_on_entry(states: jax.Array, log_decay: jax.Array) -> tuple[list[jax.Array], jax.Array]:
+def _states_on_entry(states: jax.Array, log_decay: jax.Array) -> tuple[jax.Array, jax.Array]:
     """From what each chunk adds to the state to the state on entry of each chunk.
 
     Args:
-      states: (K, C, B, R, N, P, V).
-      log_decay: (K, B, R, C, V), of a whole chunk.
+      states: (B, R, K, N, P, C, V).
+      log_decay: (B, R, K, C, V), of a whole chunk.
 
     Returns:
-      For each direction the states on entry (C, B, R, N, P, V), and the last state (K, B, R, N, P).
+      States on entry, of the shape of `states`, and the last state (B, R, K, N, P).
     """
-    K, C = states.shape[:2]
-    after = _after(C, K).astype(states.dtype)
-    before = after.transpose(0, 2, 1)
-    to_end = jnp.exp(lane_einsum("kcd,kbrdv->kbrcv", after, log_decay))
-    added = lane_einsum("kbrcv,kcbrnpv->kbrnpv", to_end, states)
-    decay = jnp.exp(lane_einsum("c,kbrcv->kbrv", np.ones(C, states.dtype), log_decay))
-    from_start = jnp.exp(lane_einsum("kij,kbrjv->kibrv", before, log_decay))
-    entering, last = [], []
-    for k, arrays in enumerate(zip(*map(unstack, (states, log_decay, added, decay, from_start)), strict=True)):
-        states_k, log_decay_k, added_k, decay_k, from_start_k = arrays
-        column_entry, column_last = _columns_on_entry(added_k, decay_k, reverse=k == 1)
-        path = before[k][:, None] * after[k][None]  # [i, j, u] = 1 where u lies between j and i
-        passed = jnp.exp(lane_einsum("iju,bruv->brijv", path, log_decay_k)) * before[k][None, None, :, :, None]
-        inner = lane_einsum("brijv,jbrnpv->ibrnpv", passed, states_k)
-        entering.append(inner + lane_einsum("ibrv,brnpv->ibrnpv", from_start_k, column_entry))
-        last.append(column_last)
-    return entering, jnp.stack(last)
+    K, C = log_decay.shape[2:4]
+    path, reached = (array.astype(states.dtype) for array in _chunk_paths(C, K))
+    decay = jnp.exp(lane_einsum("kiju,brkuv->brkijv", path, log_decay)) * reached[None, None, :, :, :, None]
+    to_chunks, to_end = decay[:, :, :, :C], decay[:, :, :, C]
+    added = lane_einsum("brkjv,brknpjv->brknpv", to_end[:, :, :, 1:], states)
+    entry, last = _columns_on_entry(added, to_end[:, :, :, 0])
+    sources = jnp.concatenate([entry[..., None, :], states], axis=-2)
+    return lane_einsum("brkijv,brknpjv->brknpiv", to_chunks, sources), last
 
 
-def _columns_on_entry(added: jax.Array, decay: jax.Array, *, reverse: bool) -> tuple[jax.Array, jax.Array]:
-    """(B, R, N, P, V) added by each column and its (B, R, V) decay to the state on entry of each column, and the last state."""
+def _chunk_paths(chunks: int, directions: int) -> tuple[np.ndarray, np.ndarray]:
+    """Paths between the chunks of a column.
+
+    Targets i are the entry of each chunk and, last, the end of the column; sources j the entry of the column and then the end of each chunk.
+
+    Returns:
+      path [k, i, j, u] = 1 where direction k passes chunk u on its way from source j to target i, and reached [k, i, j] = 1 where i comes
+      no earlier than j.
+    """
+    i, j, u = np.ogrid[: chunks + 1, : chunks + 1, :chunks]
+    path, reached = (u >= j) & (u < i), (i >= j)[..., 0]
+    back = np.arange(chunks)[::-1]
+    targets, sources = np.append(back, chunks), np.append(0, back + 1)
+    path = np.stack([path, path[targets][:, sources][:, :, back]])
+    reached = np.stack([reached, reached[targets][:, sources]])
+    return path[:directions], reached[:directions]
+
+
+def _columns_on_entry(added: jax.Array, decay: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """(B, R, K, N, P, V) added by each column and its (B, R, K, V) decay to the state on entry of each column, and the last state."""
+
+    def in_order(array: jax.Array) -> jax.Array:
+        """Columns as each direction visits them; its own inverse."""
+        there, *back = unstack(array, axis=2)
+        return jnp.stack([there, *(jnp.flip(part, -1) for part in back)], axis=2)
 
     def step(state, inputs):
         added, factor = inputs
-        return factor[:, :, None, None] * state + added, state
+        return factor[..., None, None] * state + added, state
 
-    columns = (materialise(jnp.moveaxis(added, -1, 0)), materialise(jnp.moveaxis(decay, -1, 0)))
-    last, entry = jax.lax.scan(step, jnp.zeros_like(added[..., 0]), columns, reverse=reverse)
-    return materialise(jnp.moveaxis(entry, 0, -1)), last
+    columns = tuple(materialise(jnp.moveaxis(in_order(array), -1, 0)) for array in (added, decay))
+    last, entry = jax.lax.scan(step, jnp.zeros_like(added[..., 0]), columns)
+    return materialise(in_order(jnp.moveaxis(entry, 0, -1))), last

@@ -25,15 +25,13 @@ def ssd_scan_xla(
         return jnp.transpose(array, (0, 3, 4, 2, 1)).reshape(B * G, array.shape[-1], T, -1)
 
     V = -(-L // T)
+    dt = columns(dt).reshape(B * G, R, 1, T, V)
+    log_decay = dt * jnp.tile(a.reshape(G, R), (B, 1))[:, :, None, None, None]
     y, last = scan_columns(
-        columns(x).reshape(B * G, R, P, T, V),
-        columns(dt)[None],
-        columns(dt * a[None, None])[None],
-        columns(b)[None],
-        columns(c)[None],
+        columns(x).reshape(B * G, R, P, T, V), dt, log_decay, columns(b)[:, None], columns(c)[:, None]
     )
     y = jnp.transpose(y.reshape(B, G, R, P, T, V), (0, 5, 4, 1, 2, 3)).reshape(B, V * T, H, P)[:, :L]
-    return y, jnp.swapaxes(last[0].reshape(B, H, N, P), -1, -2)
+    return y, jnp.swapaxes(last.reshape(B, H, N, P), -1, -2)
 
 
 def _column_length(length: int) -> int:
