@@ -104,6 +104,7 @@ def cost_report(model: nn.Module, height: int = 482, width: int = 512) -> CostRe
     return CostReport(height, width, count, (analysis or {}).get("flops"), parts)
 
 
+@functools.cache
 def abstract_params(model: nn.Module) -> Any:
     """The model's parameter tree as shapes and types, without computing any."""
     image = jax.ShapeDtypeStruct((1, MULTIPLE, MULTIPLE, RGB), jnp.float32)

@@ -13,8 +13,10 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from m3sr_jax.data.scenes import Scene
+from m3sr_jax.metrics import sam
 
-SHOWN_NM = (450.0, 550.0, 650.0)
+# Where in the range the three bands lie: 450, 550 and 650 nm of 400-700.
+SHOWN = (1 / 6, 1 / 2, 5 / 6)
 MARKS = "ABCD"
 INK, ACCENT, FAINT = "#22252b", "#d6336c", "#8a8f98"
 STYLE: Any = {
@@ -129,25 +131,16 @@ def _draw_photo_and_error(page: _Page, scene: Scene, estimate: Estimate, pixels:
 
     photo, _ = page.picture(LEFT, TOP, np.clip(scene.rgb, 0, 1) ** (1 / 2.2))
     page.text(LEFT, TOP - 0.08, "RGB input (shown at γ 2.2)")
-    outline = [withStroke(linewidth=2.5, foreground=INK)]
+    ring = {"ms": 7, "mfc": "none", "mec": "white", "mew": 1.6}
+    letter = {"textcoords": "offset points", "color": "white", "weight": "bold"}
+    outline = {"path_effects": [withStroke(linewidth=3, foreground=INK)]}
     for (row, column), mark in zip(pixels, MARKS, strict=True):
-        photo.plot(
-            column,
-            row,
-            "o",
-            ms=7,
-            mfc="none",
-            mec="white",
-            mew=1.6,
-            path_effects=[withStroke(linewidth=3.2, foreground=INK)],
-        )
+        photo.plot(column, row, "o", **ring, **outline)
         away = (8 if column < 0.85 * scene.rgb.shape[1] else -16, 6 if row > 0.15 * scene.rgb.shape[0] else -12)
-        photo.annotate(
-            mark, (column, row), away, textcoords="offset points", color="white", weight="bold", path_effects=outline
-        )
+        photo.annotate(mark, (column, row), away, **letter, **outline)
     error = np.sqrt(np.mean((estimate.cube - scene.cube) ** 2, axis=-1))
     y = TOP + page.picture_height + GAP
-    _, image = page.picture(LEFT, y, error, cmap="magma", vmin=0, vmax=float(np.percentile(error, 99.5)))
+    _, image = page.picture(LEFT, y, error, cmap="magma", vmin=0, vmax=_top(error, 99.5))
     page.scale(image, LEFT + PICTURE + 0.06, y + 0.1, page.picture_height - 0.2)
     page.text(LEFT, y + page.picture_height + 0.17, "error (RMS over all bands)")
 
@@ -155,9 +148,10 @@ def _draw_photo_and_error(page: _Page, scene: Scene, estimate: Estimate, pixels:
 def _draw_bands(page: _Page, scene: Scene, estimate: Estimate) -> None:
     from matplotlib.colors import PowerNorm
 
-    bands = [int(np.abs(scene.wavelengths - nm).argmin()) for nm in SHOWN_NM]
+    low, high = scene.wavelengths[0], scene.wavelengths[-1]
+    bands = [int(np.abs(scene.wavelengths - low - part * (high - low)).argmin()) for part in SHOWN]
     # A root scale: on a linear one, highlights push everything else into black.
-    norm = PowerNorm(0.5, 0, float(np.percentile(scene.cube[..., bands], 99.8)))
+    norm = PowerNorm(0.5, 0, _top(scene.cube[..., bands], 99.8))
     start = LEFT + PICTURE + 0.98
     for row, (label, cube) in enumerate([("truth", scene.cube), (estimate.label, estimate.cube)]):
         y = TOP + row * (page.picture_height + GAP)
@@ -169,8 +163,7 @@ def _draw_bands(page: _Page, scene: Scene, estimate: Estimate) -> None:
                 wavelength = float(scene.wavelengths[band])
                 page.text(x, TOP - 0.08, "■", color=wavelength_colour(wavelength))
                 page.text(x + 0.17, TOP - 0.08, f"{wavelength:g} nm")
-            else:
-                page.scale(image, start + 3 * PICTURE + 2.8 * GAP, TOP, 2 * page.picture_height + GAP)
+    page.scale(image, start + 3 * PICTURE + 2.8 * GAP, TOP, 2 * page.picture_height + GAP)
 
 
 def _draw_spectra(
@@ -193,7 +186,7 @@ def _draw_spectra(
         axes.yaxis.set_major_locator(MaxNLocator(3, min_n_ticks=3))
         axes.locator_params(axis="x", nbins=4)
         axes.tick_params(axis="x", pad=8)
-        angle = np.rad2deg(np.arccos(np.clip(_cosine(scene.cube[pixel], estimate.cube[pixel]), -1, 1)))
+        angle = float(sam(estimate.cube[pixel][None, None, None], scene.cube[pixel][None, None, None])[0])
         page.text(x, y - 0.1, mark, weight="bold", fontsize=11)
         page.text(x + width, y - 0.1, f"SAM {angle:.1f}°", ha="right", fontsize=9, color=ACCENT)
         rainbow = page.axes(x, y + SPECTRA + 0.01, width, 0.07)
@@ -202,18 +195,13 @@ def _draw_spectra(
     page.text(LEFT - 0.48, y + SPECTRA / 2, "intensity", rotation=90, ha="center", va="center")
     page.text(LEFT, page.height - 0.18, "wavelength (nm)")
     lines = page.figure.axes[-2].get_legend_handles_labels()
-    page.figure.legend(
-        *lines,
-        loc="lower right",
-        ncols=3,
-        frameon=False,
-        borderaxespad=0,
-        bbox_to_anchor=(1 - 0.24 / WIDTH, 0.06 / page.height),
-    )
+    corner = (1 - 0.24 / WIDTH, 0.06 / page.height)
+    page.figure.legend(*lines, loc="lower right", ncols=3, frameon=False, borderaxespad=0, bbox_to_anchor=corner)
 
 
-def _cosine(x: np.ndarray, y: np.ndarray) -> float:
-    return float(x @ y / max(np.linalg.norm(x) * np.linalg.norm(y), 1e-12))
+def _top(values: np.ndarray, percentile: float) -> float:
+    """Where a scale ends: a few highlights may lie above, and it is not nought even where all is black."""
+    return max(float(np.percentile(values, percentile)), 1e-6)
 
 
 def wavelength_colour(wavelength: float) -> tuple[float, float, float]:

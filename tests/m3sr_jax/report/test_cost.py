@@ -19,7 +19,7 @@ PUBLISHED = {
 }
 VARIANTS = [
     {},
-    {"num_groups": 3, "features": 20, "num_bands": 28, "num_blocks": (2, 1, 3), "num_stages": 2},
+    {"num_groups": 3, "features": 20, "num_bands": 28, "num_blocks": (2, 1, 1), "num_stages": 2},
     {"branches": ("spatial",), "features": 48},
     {"branches": ("frequency", "spectral"), "num_groups": 1},
 ]
