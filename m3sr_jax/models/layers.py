@@ -144,25 +144,3 @@ def depthwise_conv3x3(x: Float[Array, "B H W C"], kernel: Float[Array, "3 3 C"])
     taps = kernel[:, :, None, None, None]
     shifted = (padded[:, k : k + height, l : l + width] * taps[k, l] for k in range(3) for l in range(3))
     return functools.reduce(jnp.add, shifted)
-
-
-def causal_conv(
-    x: Float[Array, "M G D"], kernel: Float[Array, "J D"], bias: Float[Array, " D"]
-) -> Float[Array, "M G D"]:
-    """Convolves each channel along the tokens, looking back only.
-
-    out_t = bias + Σ_j kernel[j]·x_{t−J+1+j}, with zeros before token 0, so that the last tap weighs the current token.
-
-    Args:
-      x: M independent sequences of G tokens with D channels.
-      kernel: (J, D) taps, oldest first.
-      bias: (D,).
-
-    Returns:
-      (M, G, D).
-
-    Source: causal convolution of Mamba (Gu and Dao, 2023).
-    """
-    taps, tokens = kernel.shape[0], x.shape[1]
-    padded = jnp.pad(x, ((0, 0), (taps - 1, 0), (0, 0)))
-    return sum((padded[:, j : j + tokens] * kernel[j][None, None] for j in range(taps)), bias[None, None])

@@ -22,12 +22,13 @@ from m3sr_kernels.lanes import lane_einsum, materialise, unstack
 MAX_PAIRWISE = 16
 
 
+@jax.jit
 def s6_scan_xla(x: jax.Array, dt: jax.Array, a: jax.Array, b: jax.Array, c: jax.Array) -> jax.Array:
     """Arguments and result as `s6_scan_reference`."""
     if x.shape[1] > MAX_PAIRWISE:
         return _over_time(x, dt, a, b, c)
-    x, dt, b, c = (materialise(jnp.moveaxis(array, 0, -1)) for array in (x, dt, b, c))
-    return jnp.moveaxis(s6_scan_lanes(x, dt, a, b, c), -1, 0)
+    x, dt, b, c = (materialise(jnp.transpose(array)) for array in (x, dt, b, c))
+    return jnp.transpose(s6_scan_lanes(x, dt, a, b, c))
 
 
 @functools.partial(jax.checkpoint, policy=jax.checkpoint_policies.save_only_these_names("s6_kernel"))
@@ -35,17 +36,17 @@ def s6_scan_lanes(x: jax.Array, dt: jax.Array, a: jax.Array, b: jax.Array, c: ja
     """The scan with the sequences on the last axis. The gradient keeps the inputs and K, no state, and recomputes the rest.
 
     Args:
-      x: (L, D, M) input of M sequences.
-      dt: (L, D, M) Δ, after bias and softplus.
+      x: (D, L, M) input of M sequences.
+      dt: (D, L, M) Δ, after bias and softplus.
       a: (D, N) negative decay rates.
-      b: (L, N, M) input maps.
-      c: (L, N, M) output maps.
+      b: (N, L, M) input maps.
+      c: (N, L, M) output maps.
 
     Returns:
-      y: (L, D, M).
+      y: (D, L, M).
     """
-    diagonal = unstack(lane_einsum("lnm,lnm->lm", c, b))
-    u, dt, b, c = (unstack(array) for array in (dt * x, dt, b, c))
+    diagonal = unstack(lane_einsum("nlm,nlm->lm", c, b))
+    u, dt, b, c = (unstack(array, axis=1) for array in (dt * x, dt, b, c))
     y = [gain[None] * u_t for gain, u_t in zip(diagonal, u, strict=True)]
     pairs = [(t, s) for t in range(len(u)) for s in range(t)]
     if pairs:
@@ -54,7 +55,7 @@ def s6_scan_lanes(x: jax.Array, dt: jax.Array, a: jax.Array, b: jax.Array, c: ja
         kernel = checkpoint_name(decayed_sum(tau, weights, a), "s6_kernel")
         for kernel_ts, (t, s) in zip(unstack(kernel), pairs, strict=True):
             y[t] = y[t] + kernel_ts * u[s]
-    return materialise(jnp.stack(y))
+    return materialise(jnp.stack(y, axis=1))
 
 
 @jax.custom_vjp

@@ -11,6 +11,7 @@ from m3sr_kernels.ssd_scan.columns import chunk_length, scan_columns
 MAX_PADDING = 1.25  # an image padded to a square by no more than this runs both pairs at once, which compiles in half the time
 
 
+@jax.jit
 @jax.checkpoint
 def ss2d_scan_xla(x: jax.Array, dt: jax.Array, a: jax.Array, b: jax.Array, c: jax.Array) -> jax.Array:
     """x (B, H, W, R, P), dt (B, H, W, 4, R) being Δ already, a (4, R), b and c (B, H, W, 4, N); the skip is not included.

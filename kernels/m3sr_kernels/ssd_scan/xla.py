@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from m3sr_kernels.ssd_scan.columns import chunk_length, scan_columns
 
 
+@jax.jit
 @jax.checkpoint
 def ssd_scan_xla(
     x: jax.Array, dt: jax.Array, a: jax.Array, b: jax.Array, c: jax.Array

@@ -1,0 +1,69 @@
+"""`mamba_token_mix`: checks its arguments and picks an implementation."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+
+import jax
+from jaxtyping import Array, Float
+
+from m3sr_kernels.checks import check_shapes
+from m3sr_kernels.dispatch import choose
+from m3sr_kernels.mamba_token_mix.composed import mamba_token_mix_composed
+from m3sr_kernels.mamba_token_mix.xla import mamba_token_mix_xla
+
+IMPLEMENTATIONS = {
+    "xla": mamba_token_mix_xla,
+    "associative": functools.partial(mamba_token_mix_composed, implementation="associative"),
+    "reference": functools.partial(mamba_token_mix_composed, implementation="reference"),
+}
+
+
+def mamba_token_mix(
+    tokens: Float[Array, "M L C"],
+    params: Mapping[str, Float[Array, "..."]],
+    *,
+    implementation: str | None = None,
+    interpret: bool = False,
+) -> Float[Array, "M L C"]:
+    """Runs a Mamba-1 block over the L tokens of M independent sequences.
+
+    [u, z] = tokens·in_proj;  u ← SiLU(v), v_t = conv_bias + Σ_j conv_kernel[j]·u_{t−J+1+j} with zeros before token 0;
+    [δ, b, c] = u·x_proj;  dt = δ·dt_proj;  result = s6_scan(u, dt, −exp(a_log), b, c, d, z, dt_bias)·out_proj.
+
+    Args:
+      tokens: (M, L, C); in M3SR one sequence of L spectral groups a pixel.
+      params: in_proj (C, 2D), conv_kernel (J, D), conv_bias (D,), x_proj (D, R+2N), dt_proj (R, D), dt_bias (D,), a_log (D, N), d (D,),
+        out_proj (D, C).
+      implementation: "xla", "associative", "reference", or None for the best that works here.
+      interpret: runs a Pallas implementation on the CPU; the others ignore it.
+
+    Returns:
+      (M, L, C), in the dtype of `tokens`, in which the projections compute too; the scan computes in float32, or float64 if any input is.
+
+    Raises:
+      ValueError: a shape does not fit, or the implementation's name is unknown.
+      TypeError: an input is not floating-point.
+      NotImplementedError: the implementation asked for is not available.
+
+    Source: Gu and Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces" (2023), figure 3.
+    """
+    del interpret  # no Pallas implementation yet, so nothing to interpret
+    M, L, C = tokens.shape
+    D, N = params["a_log"].shape
+    rank = params["dt_proj"].shape[0]
+    taps = params["conv_kernel"].shape[0]
+    shapes = {
+        "in_proj": (C, 2 * D),
+        "conv_kernel": (taps, D),
+        "conv_bias": (D,),
+        "x_proj": (D, rank + 2 * N),
+        "dt_proj": (rank, D),
+        "dt_bias": (D,),
+        "a_log": (D, N),
+        "d": (D,),
+        "out_proj": (D, C),
+    }
+    check_shapes("mamba_token_mix", tokens=(tokens, (M, L, C)), **{name: (params[name], shape) for name, shape in shapes.items()})
+    return choose("mamba_token_mix", IMPLEMENTATIONS, implementation)(tokens, params)

@@ -1,0 +1,51 @@
+"""The block with channels first and tokens × sequences on the lanes, from the first projection to the last: nothing is moved in between."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+
+from m3sr_kernels.checks import accumulation_dtype
+from m3sr_kernels.lanes import materialise, unstack
+from m3sr_kernels.mamba_token_mix.composed import mamba_token_mix_composed
+from m3sr_kernels.s6_scan.xla import MAX_PAIRWISE, s6_scan_lanes
+
+
+@jax.jit
+def mamba_token_mix_xla(tokens: jax.Array, params: Mapping[str, jax.Array]) -> jax.Array:
+    """Arguments and result as `mamba_token_mix`."""
+    if tokens.shape[1] > MAX_PAIRWISE:
+        return mamba_token_mix_composed(tokens, params, implementation="xla")
+    narrow = {name: value.astype(tokens.dtype) for name, value in params.items()}
+    wide_dtype = accumulation_dtype(tokens, *params.values())
+    wide = {name: value.astype(wide_dtype) for name, value in params.items()}
+
+    x = materialise(jnp.transpose(tokens, (2, 1, 0)))
+    u, z = jnp.split(_project(narrow["in_proj"], x), 2)
+    u = _causal_conv_silu(u, narrow["conv_kernel"], narrow["conv_bias"])
+    rank, states = params["dt_proj"].shape[0], params["a_log"].shape[1]
+    dt, b, c = jnp.split(_project(narrow["x_proj"], u), (rank, rank + states))
+    dt = _project(narrow["dt_proj"], dt)
+
+    u, dt, b, c, z = (array.astype(wide_dtype) for array in (u, dt, b, c, z))
+    dt = materialise(jax.nn.softplus(dt + wide["dt_bias"][:, None, None]))
+    y = s6_scan_lanes(u, dt, -jnp.exp(wide["a_log"]), b, c)
+    y = (y + wide["d"][:, None, None] * u) * jax.nn.silu(z)
+    return jnp.transpose(_project(narrow["out_proj"], y.astype(tokens.dtype)), (2, 1, 0))
+
+
+def _project(weight: jax.Array, x: jax.Array) -> jax.Array:
+    """(C, D) weights on (C, L, M) activations: one matrix product to (D, L, M)."""
+    return materialise((weight.T @ x.reshape(x.shape[0], -1)).reshape(-1, *x.shape[1:]))
+
+
+def _causal_conv_silu(u: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+    """(D, L, M) convolved along the tokens with the (J, D) kernel, zeros before token 0."""
+    tokens, taps = unstack(u, axis=1), unstack(kernel)
+    mixed = []
+    for t in range(len(tokens)):
+        recent = zip(taps[::-1], tokens[t::-1], strict=False)  # the last tap weighs the current token
+        mixed.append(sum((tap[:, None] * token for tap, token in recent), bias[:, None]))
+    return materialise(jax.nn.silu(jnp.stack(mixed, axis=1)))
