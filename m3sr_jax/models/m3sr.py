@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array, Float
@@ -24,7 +25,7 @@ class UNet(nn.Module):
     """One U-Net: S bands in and out, width F at full size, 2F at half, 4F at quarter, plus its own input."""
 
     features: int
-    num_blocks: tuple[int, ...]
+    num_blocks: Sequence[int]
     make_block: Callable[..., nn.Module]
     dtype: Dtype = jnp.float32
     param_dtype: Dtype = jnp.float32
@@ -76,8 +77,8 @@ class M3SR(nn.Module):
 
     num_groups: int = 4
     num_stages: int = 1
-    num_blocks: tuple[int, ...] = (1, 1, 1)
-    branches: tuple[str, ...] = ("spatial", "frequency", "spectral")
+    num_blocks: Sequence[int] = (1, 1, 1)
+    branches: Sequence[str] = ("spatial", "frequency", "spectral")
     wavelet: str = "haar"
     num_bands: int = 31
     features: int = 31
@@ -93,7 +94,7 @@ class M3SR(nn.Module):
         super().__post_init__()
 
     @nn.compact
-    def __call__(self, rgb: Float[Array, "B H W 3"]) -> Float[Array, "B H W S"]:
+    def __call__(self, rgb: Float[Array | np.ndarray, "B H W 3"]) -> Float[Array, "B H W S"]:
         """Reconstructs the spectrum of every pixel.
 
         Args:
@@ -116,7 +117,7 @@ class M3SR(nn.Module):
             **types,
         )
         padding = ((0, 0), (0, -height % MULTIPLE), (0, -width % MULTIPLE), (0, 0))
-        x = jnp.pad(rgb.astype(self.dtype), padding, mode="reflect")
+        x = jnp.pad(jnp.asarray(rgb, self.dtype), padding, mode="reflect")
         start = y = conv3x3(self.num_bands, 3, name="conv_in", **types)(x)
         for stage in range(self.num_stages):
             y = UNet(self.features, self.num_blocks, make_block, name=f"unet_{stage}", **types)(y)
@@ -125,7 +126,7 @@ class M3SR(nn.Module):
         return (y.astype(wide) + start.astype(wide))[:, :height, :width]
 
 
-def _check_shape(rgb: Array) -> tuple[int, ...]:
+def _check_shape(rgb: Array | np.ndarray) -> tuple[int, ...]:
     if rgb.ndim != 4 or rgb.shape[-1] != 3:
         raise ValueError(f"M3SR takes images of shape (B, H, W, 3), got {rgb.shape}")
     if min(rgb.shape[1:3]) < MULTIPLE:

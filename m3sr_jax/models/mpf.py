@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -21,7 +21,7 @@ class MPFBlock(nn.Module):
     """Computes x + Σ softmax(w)_i·branch_i(x) over the branches that are switched on."""
 
     num_groups: int = 4
-    branches: tuple[str, ...] = BRANCHES
+    branches: Sequence[str] = BRANCHES
     wavelet: str = "haar"
     dtype: Dtype = jnp.float32
     param_dtype: Dtype = jnp.float32

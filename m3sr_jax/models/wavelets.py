@@ -67,7 +67,7 @@ def idwt2(bands: Float[Array, "B h w D"], shape: tuple[int, int], wavelet: str =
     return jnp.moveaxis(image[..., : shape[0], : shape[1]], 1, -1)
 
 
-def haar_dwt2(image: Float[Array, "B H W C"]) -> Float[Array, "B H/2 W/2 4*C"]:
+def haar_dwt2(image: Float[Array, "B H W C"]) -> Float[Array, "B H//2 W//2 4*C"]:
     """Computes the Haar bands of every 2×2 cell [[a, b], [c, d]].
 
     LL = (a+b+c+d)/2, horizontal = (a+b−c−d)/2, vertical = (a−b+c−d)/2, diagonal = (a−b−c+d)/2.
