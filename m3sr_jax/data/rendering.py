@@ -180,8 +180,8 @@ def materials(
     low, high = np.array([[0, 0, 0.35], [3, 0.2, 1]])[:, :, None]
     contrast, roughness, albedo = rng.uniform(low, high, (3, layout.count)).astype(np.float32)[:, layout.labels]
     bias = rng.normal(0, 2, layout.count).astype(np.float32)[layout.labels]
-    mask = 1 / (1 + np.exp(bias - contrast * noise_field(rng, height, width, 1.2)))
-    return first, second, mask, albedo * np.exp(roughness * noise_field(rng, height, width, 0.8))
+    mask = 1 / (1 + np.exp(bias - contrast * noise_field(rng, height, width, 1.5)))
+    return first, second, mask, albedo * np.exp(roughness * noise_field(rng, height, width, 1.0))
 
 
 def noise_field(rng: np.random.Generator, height: int, width: int, exponent: float) -> Float32[np.ndarray, "H W"]:

@@ -13,11 +13,11 @@ BANDS = np.arange(400.0, 701.0, 10.0)
 SAME_PIGMENT_DEGREES = 2.0
 VALID_SHARE = 0.2
 
-# Lamps of one family resemble each other, and families differ in colour or brightness: lamps of one colour but unlike
-# spectra (FL11 beside LED-B3, say) are left out, because no photo tells which of them lit a scene.
-_LAMPS = {"fluorescent": ("FL2", "FL3", "FL6"), "led": ("LED-B3", "LED-B4", "LED-B5")}
+# Broad-band lamps: those with spikes (FL11, say) share their colour with lamps of quite another spectrum, and no photo
+# tells which of them lit a scene.
+_LAMPS = {"fluorescent": ("FL7", "FL8", "FL9"), "led": ("LED-B3", "LED-V1", "LED-V2")}
 # A cycle rather than a draw: twelve held-out scenes must not happen to be all daylight.
-FAMILIES = ("daylight", "led", "fluorescent", "tungsten")
+FAMILIES = ("daylight", "tungsten", "daylight", "led", "daylight", "tungsten", "daylight", "fluorescent")
 
 
 def reflectances() -> Float64[np.ndarray, "N 31"]:
@@ -67,7 +67,7 @@ def illuminant(family: str, rng: np.random.Generator) -> tuple[str, Float64[np.n
     """A light of one family, and its name.
 
     daylight: CIE D series, 5000-7500 K; tungsten: a black body of 2600-3100 K (CIE A is 2856 K);
-    fluorescent: CIE FL2, FL3, FL6 (2900-4200 K); led: CIE LED-B3, B4, B5 (4100-6600 K).
+    fluorescent: CIE FL7, FL8, FL9 (4150-6500 K); led: CIE LED-B3, V1, V2 (2700-4100 K).
 
     Returns:
         name and relative spectral power at `BANDS`, through a triangular band-pass 10 nm wide as in a spectrometer,

@@ -5,7 +5,7 @@ import pytest
 
 from m3sr_jax.data import synthetic as module
 from m3sr_jax.data.camera import load_camera
-from m3sr_jax.data.spectra import BANDS
+from m3sr_jax.data.spectra import BANDS, FAMILIES
 from m3sr_jax.data.synthetic import SyntheticSpec, cache_folder, open_synthetic, photograph
 from m3sr_jax.errors import InputError
 
@@ -21,12 +21,13 @@ def test_scenes_are_what_was_asked_for(synthetic):
     assert not set(synthetic.train.names) & set(synthetic.valid.names)
 
 
-def test_every_kind_of_light_is_held_out(synthetic):
-    daylight, led, fluorescent, tungsten = (name.split("_")[-1] for name in synthetic.valid.names)
-    assert daylight.startswith("D")
-    assert led.startswith("LED-B")
-    assert fluorescent.startswith("FL")
-    assert tungsten.endswith("K")
+def test_lights_follow_the_cycle_of_families(synthetic):
+    marks = {"daylight": "D", "led": "LED-", "fluorescent": "FL", "tungsten": ""}
+    for name, family in zip(synthetic.train.names, FAMILIES, strict=True):
+        light = name.split("_")[-1]
+        assert light.startswith(marks[family])
+        assert light.endswith("K") == (family == "tungsten")
+    assert set(FAMILIES) == set(marks)
 
 
 def test_photo_shows_the_cube(synthetic):
@@ -35,7 +36,7 @@ def test_photo_shows_the_cube(synthetic):
             clean = load_camera("cie1964").render(scene.cube, BANDS)
             error = scene.rgb - clean
             assert abs(float(error.mean())) < 1e-3
-            assert 0.001 < float(error.std()) < 0.01  # noise and 8 bits, no more
+            assert 0.005 < float(error.std()) < 0.025  # noise and 8 bits, no more
             np.testing.assert_array_equal(np.rint(scene.rgb * 255) / np.float32(255), scene.rgb)
 
 
@@ -48,9 +49,9 @@ def test_noise_is_shot_and_read_noise():
         expected = np.sqrt(signal / module.FULL_WELL + (module.READ_NOISE / module.FULL_WELL) ** 2 + 1 / (12 * 255**2))
         if level:
             assert codes.std() == pytest.approx(expected, rel=0.05)
-            assert codes.mean() == pytest.approx(signal, abs=2e-4)
+            assert codes.mean() == pytest.approx(signal, abs=1e-3)
         else:
-            assert codes.max() <= 2 / 255
+            assert 0 < codes.max() < 8 * module.READ_NOISE / module.FULL_WELL
 
 
 def test_same_spec_gives_the_same_scenes_elsewhere(synthetic, synthetic_spec, tmp_path):
