@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -81,14 +81,14 @@ def open_synthetic(spec: SyntheticSpec, root: str | os.PathLike[str] = "") -> Da
 def _open_split(spec: SyntheticSpec, folder: Path, split: str) -> CodedScenes:
     try:
         names = json.loads((folder / f"{split}_names.json").read_text())
-        # Memory-mapped: the system shares the pages between worker processes and drops them when memory is short.
-        rgb, cube = (np.load(folder / f"{split}_{part}.npy", mmap_mode="r") for part in ("rgb", "cube"))
+        reader = ArrayReader(folder, split, tuple(names))
+        reader(0)
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}: damaged scenes ({error}); delete the folder and they are made again") from error
     return CodedScenes(
         names,
         [(spec.height, spec.width)] * len(names),
-        ArrayReader(tuple(names), rgb, cube),
+        reader,
         wavelengths=BANDS,
         camera_name=Path(spec.camera).stem,  # what load_camera calls it, without loading it
         fingerprint=f"synthetic-{spec.key()}-{split}",
@@ -97,21 +97,25 @@ def _open_split(spec: SyntheticSpec, folder: Path, split: str) -> CodedScenes:
 
 @dataclasses.dataclass(frozen=True)
 class ArrayReader:
-    """Scenes that lie in arrays (N, H, W, ·)."""
+    """Scenes that lie in files of arrays (N, H, W, ·).
 
+    Memory-mapped: the system shares the pages between processes and drops them when memory is short.
+    """
+
+    folder: Path
+    split: str
     names: tuple[str, ...]
-    rgb: np.ndarray
-    cube: np.ndarray
 
     def __call__(self, index: int) -> CodedScene:
-        return CodedScene(self.names[index], np.asarray(self.rgb[index]), np.asarray(self.cube[index]))
+        rgb, cube = (np.load(self.folder / f"{self.split}_{part}.npy", mmap_mode="r") for part in ("rgb", "cube"))
+        return CodedScene(self.names[index], np.asarray(rgb[index]), np.asarray(cube[index]))
 
 
 def _make(spec: SyntheticSpec, folder: Path) -> None:
     """Makes all scenes beside `folder`, then puts them in place at once."""
+    unfinished = folder.with_name(f".{uuid.uuid4().hex}")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        unfinished.mkdir(parents=True)
     except OSError as error:
         problem = f"cannot keep synthetic scenes there ({error.strerror})"
         raise InputError(f"{folder.parent}: {problem}; set data.root to a folder that can be written") from error

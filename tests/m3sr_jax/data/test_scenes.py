@@ -65,6 +65,7 @@ def test_a_pickled_source_starts_with_an_empty_cache(synthetic):
     np.testing.assert_array_equal(copy[0].cube, source[0].cube)
     assert copy.fingerprint() == source.fingerprint()
     assert len(copy._cache) == 1
+    assert len(pickle.dumps(source)) < 10_000  # what is in memory stays here
 
 
 def test_open_dataset_refuses_unknown_names():
