@@ -11,6 +11,8 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64, UInt8
 
 from m3sr_jax.errors import InputError
+from m3sr_jax.io.files import reading
+from m3sr_jax.io.named_arrays import read_named_arrays
 
 BUILT_IN = ("cie1964",)
 EXPECTED = f"expected {', '.join(BUILT_IN)} or a .csv, .mat or .npz file"
@@ -122,8 +124,6 @@ def load_camera(name_or_path: str) -> Camera:
     reader = {".csv": _read_csv, ".mat": _read_arrays, ".npz": _read_arrays}.get(path.suffix.lower())
     if reader is None:
         raise InputError(f'camera "{name_or_path}": {EXPECTED}')
-    if not path.is_file():
-        raise InputError(f"camera {path}: there is no such file")
     return _checked(path, *reader(path))
 
 
@@ -145,22 +145,18 @@ def _checked(path: Path, wavelengths: np.ndarray, response: np.ndarray) -> Camer
 
 
 def _read_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    try:
+    with reading(path, "rows `wavelength, R, G, B` of numbers"):
         text = path.read_text(encoding="utf-8-sig")
         lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
         if lines and not lines[0].lstrip()[0].isdigit():
             lines = lines[1:]
         table = np.array([[float(cell) for cell in line.split(",")] for line in lines])
-    except ValueError as error:  # includes undecodable text and rows of unequal length
-        raise InputError(f"camera {path}: expected rows `wavelength, R, G, B` of numbers ({error})") from error
     if table.ndim != 2 or table.shape[1] != 4:
         raise InputError(f"camera {path}: found a table of shape {table.shape}; expected columns wavelength, R, G, B")
     return table[:, 0], table[:, 1:]
 
 
 def _read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    from m3sr_jax.io.named_arrays import read_named_arrays
-
     arrays = read_named_arrays(path)
     response = next((arrays[key] for key in ("filters", "response") if key in arrays), None)
     wavelengths = next((arrays[key] for key in ("bands", "wavelengths") if key in arrays), None)

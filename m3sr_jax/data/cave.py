@@ -22,6 +22,7 @@ from m3sr_jax.data.camera import Camera, camera_identity, load_camera, quantise
 from m3sr_jax.data.scenes import DEFAULT_CACHE_BYTES, CodedScene, CodedScenes, Dataset, decode
 from m3sr_jax.data.spectra import BANDS
 from m3sr_jax.errors import InputError
+from m3sr_jax.io.files import reading
 
 SPLIT: Mapping[str, tuple[str, ...]] = {
     "train": (
@@ -85,10 +86,8 @@ def read_split(path: str | os.PathLike[str]) -> dict[str, tuple[str, ...]]:
     """
     split: dict[str, list[str]] = {"train": [], "valid": []}
     part = None
-    try:
+    with reading(Path(path), "a split file"):
         lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"split file {path}: cannot be read as text ({error})") from error
     for number, line in enumerate(lines, 1):
         name = line.partition("#")[0].strip().removesuffix("_ms")
         if not name:
@@ -179,21 +178,15 @@ def read_bands(files: Sequence[Path]) -> UInt16[np.ndarray, "H W S"]:
 def _image_size(file: Path) -> tuple[int, int]:
     from PIL import Image
 
-    try:
-        with Image.open(file) as image:
-            return image.height, image.width
-    except (OSError, SyntaxError) as error:
-        raise InputError(f"{file}: cannot be read as an image ({error})") from error
+    with reading(file, "an image"), Image.open(file) as image:
+        return image.height, image.width
 
 
 def _read_band(file: Path) -> UInt16[np.ndarray, "H W"]:
     from PIL import Image
 
-    try:
-        with Image.open(file) as image:
-            codes = np.asarray(image)
-    except (OSError, SyntaxError) as error:
-        raise InputError(f"{file}: cannot be read as an image ({error})") from error
+    with reading(file, "an image"), Image.open(file) as image:
+        codes = np.asarray(image)
     codes = codes if codes.ndim == 2 else codes[..., 0]
     if codes.dtype == np.uint16:
         return codes

@@ -104,8 +104,8 @@ def _read_named(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
 def _checked(
     path: Path, values: np.ndarray, wavelengths: np.ndarray | None
 ) -> tuple[Float32[np.ndarray, "H W S"], Float64[np.ndarray, " S"]]:
-    if values.ndim != 3:
-        raise InputError(f"{path}: found a cube of shape {values.shape}; expected 3 axes")
+    if values.ndim != 3 or not values.size or values.dtype.kind not in "fiu":
+        raise InputError(f"{path}: found {values.dtype} values of shape {values.shape}; expected numbers on 3 axes")
     source = "its wavelengths" if wavelengths is not None else "it has no wavelengths: then 31"
     wavelengths = USUAL_WAVELENGTHS if wavelengths is None else np.asarray(wavelengths, np.float64)
     bands = [axis for axis in (2, 0, 1) if values.shape[axis] == len(wavelengths)]
@@ -113,13 +113,13 @@ def _checked(
         raise InputError(
             f"{path}: found a cube of shape {values.shape}; expected an axis of {len(wavelengths)} bands ({source})"
         )
-    if not (np.diff(wavelengths) > 0).all() or not 100 < wavelengths[0] < wavelengths[-1] < 20_000:
+    if not (np.diff(wavelengths) > 0).all() or not 100 < wavelengths[0] <= wavelengths[-1] < 20_000:
         raise InputError(f"{path}: wavelengths must rise and be in nm; found {wavelengths[0]:g} to {wavelengths[-1]:g}")
     if values.dtype.kind == "u":
         values = np.divide(values, np.float32(np.iinfo(values.dtype).max), dtype=np.float32)
     with np.errstate(over="ignore"):  # becomes infinite, and is refused as such
         cube = np.ascontiguousarray(np.moveaxis(values, bands[0], -1), np.float32)
     bad = cube.size - int(np.isfinite(cube).sum())
-    if bad or not cube.size:
+    if bad:
         raise InputError(f"{path}: {bad} of {cube.size} values are not finite; expected a reflectance or radiance cube")
     return cube, wavelengths

@@ -51,7 +51,10 @@ def read_envi(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         raise InputError(f"{data_path}: {path.name} claims {shape} after {offset} bytes, but the file is shorter")
     cube = values.reshape(shape).transpose(order).astype(dtype.newbyteorder("="))
     if "reflectance scale factor" in header:
-        cube = cube / _numbers(path, header["reflectance scale factor"])[0]
+        scale = _numbers(path, header["reflectance scale factor"])[0]
+        if not scale > 0:
+            raise InputError(f"{path}: found reflectance scale factor = {scale:g}; expected a number above 0")
+        cube = cube / scale
     return cube, _wavelengths(path, header)
 
 

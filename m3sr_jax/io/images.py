@@ -46,7 +46,8 @@ def _codes(path: Path) -> np.ndarray:
             if len(bits) > 1 and max(bits) > 8:
                 import tifffile
 
-                return tifffile.imread(path)  # Pillow would give the upper 8 bits
+                codes = tifffile.imread(path)  # Pillow would give the upper 8 bits
+                return np.moveaxis(codes, 0, -1) if codes.shape[1:] == (image.height, image.width) else codes
         upright = ImageOps.exif_transpose(image)
         if upright.mode in ("I", "F") or upright.mode.startswith("I;16"):
             codes = np.asarray(upright)

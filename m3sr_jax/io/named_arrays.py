@@ -34,7 +34,7 @@ def read_named_arrays(path: Path, names: Sequence[str] | None = None) -> dict[st
     """
     if path.suffix.lower() == ".npz":
         return _read_npz(path, names)
-    if is_hdf5(path):
+    if path.suffix.lower() == ".h5" or is_hdf5(path):
         return _read_hdf5(path, names)
     return _read_matlab5(path, names)
 

@@ -31,10 +31,11 @@ def read_tiff(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         check_claim(path, series.shape, series.dtype.itemsize if series.dtype else 1)
         values = series.asarray()
         described = file.shaped_metadata or ()
-    wavelengths = next((entry["wavelengths"] for entry in described if "wavelengths" in entry), None)
+        centres = next((entry["wavelengths"] for entry in described if "wavelengths" in entry), None)
+        wavelengths = None if centres is None else np.array(centres, np.float64)
     if values.ndim != 3:
         raise InputError(f"{path}: found an image of shape {values.shape}; expected one page a band, all of one size")
-    return values, None if wavelengths is None else np.asarray(wavelengths, np.float64)
+    return values, wavelengths
 
 
 def write_tiff(path: Path, cube: Float32[np.ndarray, "H W S"], wavelengths: Float[np.ndarray, " S"]) -> None:

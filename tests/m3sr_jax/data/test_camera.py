@@ -105,8 +105,8 @@ def test_arrays_under_either_name(tmp_path, suffix):
     [
         ([], "found a table of shape"),
         (["400,1,1", "500,1,1"], r"shape \(2, 3\); expected columns wavelength, R, G, B"),
-        (["400,1,1,x", "500,1,1,1"], "expected rows `wavelength, R, G, B` of numbers"),
-        (["400,1,1,1", "500,1,1"], "expected rows `wavelength, R, G, B` of numbers"),
+        (["400,1,1,x", "500,1,1,1"], "cannot be read as rows `wavelength, R, G, B` of numbers"),
+        (["400,1,1,1", "500,1,1"], "cannot be read as rows `wavelength, R, G, B` of numbers"),
         (["500,1,1,1", "400,1,1,1"], "wavelengths must rise and be in nm; found 500-400 nm"),
         (["0.4,1,1,1", "0.7,1,1,1"], "wavelengths must rise and be in nm; found 0.4-0.7 nm"),
         (["400,1,1,nan", "500,1,1,1"], "negative or missing values"),

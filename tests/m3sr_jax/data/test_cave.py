@@ -149,8 +149,8 @@ def test_unusable_split_files_say_what_is_wrong(tmp_path, text, message):
 
 
 def test_unreadable_split_files_are_named(tmp_path):
-    with pytest.raises(InputError, match="cannot be read as text"):
+    with pytest.raises(InputError, match="there is no such file"):
         read_split(tmp_path / "none.txt")
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00\x80")
-    with pytest.raises(InputError, match=r"binary\.txt: cannot be read as text"):
+    with pytest.raises(InputError, match=r"binary\.txt: cannot be read as a split file"):
         read_split(tmp_path / "binary.txt")

@@ -17,7 +17,7 @@ def cube():
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-@pytest.mark.parametrize("bands", [31, 5, 1 + 200])
+@pytest.mark.parametrize("bands", [31, 1, 201])
 def test_what_is_written_is_read_back(tmp_path, suffix, bands):
     cube = np.random.default_rng(0).uniform(-0.1, 1, (9, 11, bands)).astype(np.float32)
     wavelengths = np.linspace(397.25, 1003.5, bands)
@@ -179,8 +179,8 @@ def test_a_missing_cube_is_told_with_what_there_is(tmp_path, suffix):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"cube": np.ones((4, 31))}, r"cube of shape \(4, 31\); expected 3 axes"),
-        ({"cube": np.ones((1, 4, 5, 31))}, r"cube of shape \(1, 4, 5, 31\); expected 3 axes"),
+        ({"cube": np.ones((4, 31))}, r"float64 values of shape \(4, 31\); expected numbers on 3 axes"),
+        ({"cube": np.ones((1, 4, 5, 31))}, r"values of shape \(1, 4, 5, 31\); expected numbers on 3 axes"),
         (
             {"cube": np.ones((4, 5, 28))},
             r"\(4, 5, 28\); expected an axis of 31 bands \(it has no wavelengths: then 31\)",
@@ -195,7 +195,7 @@ def test_a_missing_cube_is_told_with_what_there_is(tmp_path, suffix):
         ({"cube": np.full((4, 5, 31), np.nan)}, "620 of 620 values are not finite"),
         ({"cube": np.where(np.arange(31) == 3, np.inf, np.ones((4, 5, 31)))}, "20 of 620 values are not finite"),
         ({"cube": np.full((4, 5, 31), 1e300)}, "620 of 620 values are not finite"),
-        ({"cube": np.zeros((0, 5, 31))}, "0 of 0 values are not finite"),
+        ({"cube": np.zeros((0, 5, 31))}, r"values of shape \(0, 5, 31\); expected numbers on 3 axes"),
         ({"cube": np.full((4, 5, 31), "x")}, "called `cube`; found none"),
         ({"cube": np.ones((4, 5, 31)) * 1j}, "called `cube`; found none"),
     ],
@@ -261,4 +261,15 @@ def test_tiff_that_claims_more_than_it_holds(tmp_path):
     assert entry + value in content
     path.write_bytes(content.replace(entry + value, entry + b"\0\0\0\x40"))
     with pytest.raises(InputError, match=r"cube\.tif"):
+        read_cube(path)
+
+
+def test_tiff_with_unusable_wavelengths_or_values(tmp_path):
+    path = tmp_path / "cube.tif"
+    described = {"axes": "CYX", "wavelengths": ["red"] * 31}
+    tifffile.imwrite(path, np.ones((31, 4, 5), np.float32), photometric="minisblack", metadata=described)
+    with pytest.raises(InputError, match="cannot be read as a TIFF file"):
+        read_cube(path)
+    tifffile.imwrite(path, np.ones((31, 4, 5), np.complex64), photometric="minisblack")
+    with pytest.raises(InputError, match="found complex64 values"):
         read_cube(path)

@@ -94,6 +94,7 @@ def test_written_header_says_what_is_in_the_data(tmp_path):
         (("samples = 5\n", "\n"), "found samples = None; expected a whole number"),
         (("data type = 4", "data type = 6"), "found data type 6 and interleave bsq; expected one of 1, 2, 3, 4, 5"),
         (("interleave = bsq", "interleave = tiles"), "interleave tiles; expected .* bsq, bil or bip"),
+        (("bands   = 3", "bands = 3\nreflectance scale factor = 0"), "scale factor = 0; expected a number above 0"),
         (("450", "blue"), "expected numbers separated by commas"),
         (("Nanometers", "Wavenumber"), "wavelength units = wavenumber; expected Nanometers or Micrometers"),
     ],

@@ -44,11 +44,12 @@ def test_grey_becomes_three_channels(tmp_path, suffix, dtype):
     assert_reads(tmp_path / f"photo{suffix}", np.tile(grey[..., None] / np.float32(np.iinfo(dtype).max), (1, 1, 3)))
 
 
-@pytest.mark.parametrize("channels", [3, 4])
-def test_16_bit_colour_tiff_keeps_all_bits(tmp_path, channels):
-    wide = np.random.default_rng(0).integers(0, 65536, (12, 17, channels)).astype(np.uint16)
-    extra = {"extrasamples": ["unassalpha"]} if channels == 4 else {}
-    tifffile.imwrite(tmp_path / "photo.tif", wide, photometric="rgb", **extra)
+@pytest.mark.parametrize("layout", ["rgb", "rgba", "planes"])
+def test_16_bit_colour_tiff_keeps_all_bits(tmp_path, layout):
+    wide = np.random.default_rng(0).integers(0, 65536, (12, 17, 4 if layout == "rgba" else 3)).astype(np.uint16)
+    pixels = np.moveaxis(wide, -1, 0) if layout == "planes" else wide
+    extra = {"rgba": {"extrasamples": ["unassalpha"]}, "planes": {"planarconfig": "separate"}}.get(layout, {})
+    tifffile.imwrite(tmp_path / "photo.tif", pixels, photometric="rgb", **extra)
     assert_reads(tmp_path / "photo.tif", wide[..., :3] / np.float32(65535))
 
 
