@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 from m3sr_jax.config import Config, ModelConfig
 from m3sr_jax.errors import InputError
@@ -63,7 +63,7 @@ class ModelCard:
         return json.dumps(values, indent=2) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
+    def from_json(cls, text: str) -> ModelCard:
         """Reads what `to_json` wrote.
 
         Raises:

@@ -16,19 +16,18 @@ import types
 import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from m3sr_jax.errors import InputError
 
 if TYPE_CHECKING:
     import flax.linen as nn
-    from ml_collections import ConfigDict
 
 BRANCHES = ("spatial", "frequency", "spectral")
 IMPLEMENTATIONS = (None, "pallas_triton", "pallas_mosaic", "xla", "associative", "reference")
 
 
-def _option(default: Any, *, low: float | None = None, choices: tuple | None = None, free: bool = False) -> Any:
+def _option(default: Any, *, low: int | None = None, choices: tuple | None = None, free: bool = False) -> Any:
     """A field with its lowest value or its choices; a `free` one may differ when a run is resumed."""
     return dataclasses.field(default=default, metadata={"low": low, "choices": choices, "free": free})
 
@@ -56,16 +55,13 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class _Section:
-    """A group of fields that checks its own types and ranges."""
+    """A group of fields that checks its own ranges."""
 
     GROUP: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        hints = typing.get_type_hints(type(self))
         for field in dataclasses.fields(self):
-            name = f"{self.GROUP}.{field.name}"
-            value = _typed(name, getattr(self, field.name), hints[field.name])
-            object.__setattr__(self, field.name, value)
+            name, value = f"{self.GROUP}.{field.name}", getattr(self, field.name)
             low, choices = field.metadata.get("low"), field.metadata.get("choices")
             if choices is not None and value not in choices:
                 raise _bad_value(name, value, "one of " + ", ".join(map(repr, choices)))
@@ -193,11 +189,11 @@ class Config:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if _typed("seed", self.seed, int) < 0:
+        if self.seed < 0:
             raise _bad_value("seed", self.seed, "0 or more")
 
     @classmethod
-    def from_config_dict(cls, values: ConfigDict | Mapping[str, Any]) -> Self:
+    def from_config_dict(cls, values: Any) -> Config:
         """Builds the typed configuration; fields left out keep their defaults.
 
         Args:
@@ -216,13 +212,14 @@ class Config:
             check_field_name(name)
             section = SECTIONS.get(name)
             if section is None:
-                parts[name] = value
+                parts[name] = _typed(name, value, int)
                 continue
             if not isinstance(value, Mapping):
                 raise _bad_value(name, value, "a group of fields")
             for field in value:
                 check_field_name(f"{name}.{field}")
-            parts[name] = section(**value)
+            hints = typing.get_type_hints(section)
+            parts[name] = section(**{f: _typed(f"{name}.{f}", v, hints[f]) for f, v in value.items()})
         return cls(**parts)
 
     def to_json(self) -> str:
@@ -230,7 +227,7 @@ class Config:
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
+    def from_json(cls, text: str) -> Config:
         """Reads what `to_json` wrote.
 
         Raises:

@@ -27,8 +27,8 @@ class Convert:
     Attributes:
         source: a release checkpoint; or a folder with model.json, a training workdir included, to go the other way.
         output: the folder to make; or, the other way, the .pth or .safetensors file.
-        rgb_normalization: how the RGB that the weights were trained on was scaled: unit (divided by 255), or minmax over
-            each image, as for NTIRE 2022. The checkpoint does not say.
+        rgb_normalization: how the RGB that the weights were trained on was scaled: unit (divided by 255), or minmax
+            over each image, as for NTIRE 2022. The checkpoint does not say.
         wavelengths: centres of the first and the last band in nm; those between are evenly spaced.
         camera: what the RGB was taken with, for the record.
         which: the checkpoint of a training workdir, the best by PSNR or the latest.
@@ -62,8 +62,11 @@ class Convert:
         from m3sr_jax.convert import params_from_release, read_release
 
         state_dict = read_release(self.source)
-        fields = infer_model(state_dict)
-        params = params_from_release(state_dict, fields.build())
+        try:
+            fields = infer_model(state_dict)
+            params = params_from_release(state_dict, fields.build())
+        except InputError as error:
+            raise InputError(f"{self.source}: {error}") from error
         params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), params)
         first, last = self.wavelengths
         if not 0 < first < last:

@@ -31,7 +31,8 @@ def _parse(argv: list[str]) -> list[str]:
             check_field_name(name.removeprefix("config."))
     try:
         rest = flags.FLAGS(argv)
-        flags.FLAGS["config"].value  # noqa: B018  ml_collections puts off its complaint about a file until it is asked for
+        # ml_collections puts off its complaint about a file until something is asked of the configuration.
+        hasattr(flags.FLAGS["config"].value, "to_dict")
     except Exception as error:  # a config file is the user's own code and may raise anything
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise InputError(

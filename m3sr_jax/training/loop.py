@@ -264,9 +264,8 @@ def _open_batches(config: Config, dataset: Dataset) -> tuple[int, Any]:
     """Returns the run's number of steps and its endless batches."""
     data, bands = config.data, len(dataset.train.wavelengths)
     if bands != config.model.num_bands:
-        raise InputError(
-            f"config field model.num_bands: found {config.model.num_bands}, but {dataset.name} has {bands} bands"
-        )
+        found = config.model.num_bands
+        raise InputError(f"config field model.num_bands: found {found}, expected {bands} as in the {dataset.name} data")
     crops = {"batch_size": data.batch_size, "crop_size": data.crop_size}
     num_steps = config.train.total_steps(steps_per_epoch(dataset.train, **crops))
     return num_steps, train_batches(dataset.train, **crops, seed=config.seed, num_workers=data.num_workers)

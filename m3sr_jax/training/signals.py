@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any, Self
+from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # `make` and process groups pass one signal on twice; only a later one is a second request.
@@ -31,7 +31,7 @@ class StopRequest:
         self._last = float("-inf")
         self._earlier: dict[int, Any] = {}
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
             self._earlier = {number: signal.signal(number, self._handle) for number in _SIGNALS}
         return self

@@ -10,7 +10,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from m3sr_jax.config import OptimConfig
 
@@ -20,9 +20,15 @@ _INIT_SHAPE = (1, 16, 16, 3)
 
 @flax.struct.dataclass
 class TrainState:
-    """Parameters, optimiser state and the number of updates done; a pytree."""
+    """A pytree of arrays, or, as a template, of their shapes.
 
-    step: Int[Array, ""]
+    Attributes:
+        step: number of updates done, int32.
+        params: the model's parameters.
+        opt_state: the optimiser's state.
+    """
+
+    step: Any
     params: Any
     opt_state: Any
 

@@ -1,0 +1,75 @@
+"""The command `m3sr` itself: help, exit codes, one line for what goes wrong."""
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+from m3sr_jax import cli
+from m3sr_jax.errors import InputError
+
+
+def python(*lines: str) -> list[str]:
+    """Runs a program in a fresh interpreter and returns what it prints."""
+    result = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True)
+    return result.stdout.splitlines()
+
+
+def test_help_names_every_subcommand_and_imports_none(capsys):
+    assert cli.main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(f"  {name} " in out for name in cli.SUBCOMMANDS)
+    loaded = python(
+        "import sys; from m3sr_jax import cli; cli.main(['--help'])", "print({'jax', 'tyro'} & set(sys.modules))"
+    )
+    assert loaded[-1] == "set()"
+
+
+@pytest.mark.parametrize("name", cli.SUBCOMMANDS)
+def test_every_subcommand_is_there_and_explains_itself(name, capsys):
+    command = getattr(importlib.import_module(f"m3sr_jax.cli.{name}"), name.capitalize())
+    assert callable(command.run)
+    with pytest.raises(SystemExit) as caught:
+        cli.main([name, "--help"])
+    assert caught.value.code == 0
+    assert f"usage: m3sr {name}" in capsys.readouterr().out
+
+
+def test_bad_usage_is_2(capsys):
+    assert cli.main([]) == 2
+    assert cli.main(["convrt"]) == 2
+    assert capsys.readouterr().err == "error: m3sr convrt: no such subcommand; did you mean convert?\n"
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["convert", "one-argument"])
+    assert caught.value.code == 2
+
+
+def test_exit_codes(capsys):
+    def fail(error):
+        raise error
+
+    assert cli.exit_code(lambda: None) == 0
+    assert cli.exit_code(lambda: 3) == 3
+    assert cli.exit_code(lambda: fail(InputError("file: what was found"))) == 2
+    assert capsys.readouterr().err == "error: file: what was found\n"
+    assert cli.exit_code(lambda: fail(KeyboardInterrupt())) == 130
+    with pytest.raises(ZeroDivisionError):  # a fault of ours is no bad input
+        cli.exit_code(lambda: fail(ZeroDivisionError()))
+
+
+def test_version(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("m3sr 0.")
+
+
+def test_the_package_is_imported_at_once_and_its_names_on_use():
+    first = "import sys, m3sr_jax; print('jax' in sys.modules)"
+    loaded, name, names = python(first, "from m3sr_jax import M3SR; print(M3SR.__name__)", "print(dir(m3sr_jax))")
+    assert (loaded, name) == ("False", "M3SR")
+    assert "load_model" in names
+    import m3sr_jax
+
+    assert all(getattr(m3sr_jax, public) is not None for public in m3sr_jax.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'M4SR'"):
+        _ = m3sr_jax.M4SR

@@ -1,0 +1,124 @@
+"""Models on disk: cards and parameters, round trips, and directories that are something else."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from m3sr_jax.checkpoint import ModelCard, load_model, load_params, save_model, saved_steps, write_text
+from m3sr_jax.config import ModelConfig
+from m3sr_jax.errors import InputError
+
+FIELDS = ModelConfig(features=6, num_groups=2, num_bands=5)
+CARD = ModelCard(FIELDS, (400.0, 450.0, 500.0, 550.0, 600.0), "minmax", "cie1964", {"from": "a test", "seed": 1})
+
+
+@pytest.fixture(scope="module")
+def params():
+    """Numbers of the right shapes: which ones does not matter here."""
+    shapes = jax.eval_shape(FIELDS.build().init, jax.random.key(0), jnp.zeros((1, 16, 16, 3)))["params"]
+    generator = np.random.default_rng(0)
+    return jax.tree.map(lambda leaf: generator.standard_normal(leaf.shape).astype(leaf.dtype), shapes)
+
+
+@pytest.fixture
+def saved(params, tmp_path):
+    save_model(tmp_path / "model", CARD, params)
+    return tmp_path / "model"
+
+
+def test_a_model_comes_back_bit_for_bit(saved, params):
+    model, restored, card = load_model(saved)
+    assert card == CARD
+    assert model == FIELDS.build()
+    assert jax.tree.structure(restored) == jax.tree.structure(params)
+    assert jax.tree.all(jax.tree.map(np.array_equal, restored, params))
+
+
+def test_the_card_is_plain_json_without_choices_of_the_machine(saved):
+    values = json.loads((saved / "model.json").read_text())
+    assert values["model"]["num_blocks"] == [1, 1, 1]
+    assert values["rgb_normalization"] == "minmax"
+    assert not {"implementation", "remat"} & set(values["model"])
+    fixed = dataclasses.replace(FIELDS, implementation="reference", remat=True)
+    assert dataclasses.replace(CARD, model=fixed) == CARD
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"wavelengths": (400.0,)}, "found 1 wavelengths, expected one for each of 5 bands"),
+        ({"rgb_normalization": "255"}, "found rgb_normalization '255', expected unit or minmax"),
+    ],
+)
+def test_a_card_that_contradicts_itself_is_refused(fields, told):
+    with pytest.raises(InputError, match=told):
+        dataclasses.replace(CARD, **fields)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"model": {"num_bandz": 3}, "wavelengths": []}', '{"model": {}}'])
+def test_a_card_that_is_none_costs_one_line(saved, text):
+    (saved / "model.json").write_text(text)
+    with pytest.raises(InputError, match=r"model\.json: "):
+        load_model(saved)
+
+
+def test_directories_that_hold_no_model_cost_one_line(saved, tmp_path):
+    with pytest.raises(InputError, match="no such directory"):
+        load_model(tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"no model\.json"):
+        load_model(tmp_path / "empty")
+    (saved / "params").rename(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="holds no checkpoint yet"):
+        load_model(saved)
+    (saved / "params").mkdir()
+    with pytest.raises(InputError, match="not a readable Orbax checkpoint"):
+        load_model(saved)
+
+
+def test_parameters_of_another_model_are_listed(saved):
+    with pytest.raises(InputError, match=r"do not fit the model: .*conv_in/kernel is .*, not "):
+        load_params(saved, dataclasses.replace(FIELDS, num_bands=4).build())
+    with pytest.raises(InputError, match=r"unet_1/.* missing.* and \d+ more"):
+        load_params(saved, dataclasses.replace(FIELDS, num_stages=2).build())
+
+
+def test_nothing_is_overwritten_unasked(saved, params, tmp_path):
+    with pytest.raises(InputError, match="not empty"):
+        save_model(saved, CARD, params)
+    other = dataclasses.replace(CARD, camera="another")
+    save_model(saved, other, params, overwrite=True)
+    assert load_model(saved)[2] == other
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis.tex").touch()
+    with pytest.raises(InputError, match="something other than a model"):
+        save_model(tmp_path / "home", CARD, params, overwrite=True)
+    with pytest.raises(InputError, match="found a file"):
+        save_model(tmp_path / "home" / "thesis.tex", CARD, params)
+    with pytest.raises(InputError, match="cannot be written"):
+        save_model(tmp_path / "home" / "thesis.tex" / "model", CARD, params)
+
+
+def test_a_failed_save_leaves_nothing(tmp_path):
+    with pytest.raises(ValueError, match="object"):
+        save_model(tmp_path / "model", CARD, {"weights": object()})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unfinished_checkpoints_do_not_count(tmp_path):
+    for name in ("5", "40", "100.orbax-checkpoint-tmp", "notes"):
+        (tmp_path / name).mkdir()
+    assert saved_steps(tmp_path) == [5, 40]
+    assert saved_steps(tmp_path / "none") == []
+
+
+def test_text_is_replaced_whole(tmp_path):
+    path = tmp_path / "file.json"
+    for text in ("long text", "short"):
+        write_text(path, text)
+        assert path.read_text() == text
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,94 @@
+"""Checkpoints: bits come back, the newest is always kept, the best beside it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from m3sr_jax.checkpoint import saved_steps
+from m3sr_jax.config import OptimConfig
+from m3sr_jax.errors import InputError
+from m3sr_jax.training.checkpoint import Checkpoints
+from m3sr_jax.training.state import create_train_state, make_optimizer
+from m3sr_jax.training.step import jit_train_step
+
+
+@pytest.fixture
+def made(toy):
+    model, optimizer = toy.model.build(), make_optimizer(OptimConfig(), 10)
+    return jit_train_step(model, optimizer), create_train_state(model, optimizer, jax.random.key(0))
+
+
+def batch(seed):
+    generator = np.random.default_rng(seed)
+    shapes = {"rgb": (1, 16, 16, 3), "cube": (1, 16, 16, 31)}
+    return {name: jnp.asarray(generator.uniform(size=shape), jnp.float32) for name, shape in shapes.items()}
+
+
+def test_restored_it_takes_the_identical_next_steps(made, tmp_path):
+    step, state = made
+    template = jax.eval_shape(lambda: state)
+    for seed in range(3):
+        state, _ = step(state, batch(seed))
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save_latest(state, {"batches": {"next_batch": 3}})
+    losses = []
+    for seed in range(3, 6):  # the steps reuse the memory of what is being written
+        state, metrics = step(state, batch(seed))
+        losses.append(float(metrics["loss"]))
+    checkpoints.close()
+
+    again = Checkpoints(tmp_path)
+    restored, run = again.restore_latest(template)
+    again.close()
+    assert run == {"batches": {"next_batch": 3}}
+    assert int(restored.step) == 3
+    for seed in range(3, 6):
+        restored, metrics = step(restored, batch(seed))
+        assert float(metrics["loss"]) == losses[seed - 3]
+    assert jax.tree.all(jax.tree.map(np.array_equal, restored, state))
+
+
+def test_the_newest_is_kept_and_the_best_beside_it(made, tmp_path):
+    _, state = made
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints.latest_step() is None
+    assert checkpoints.best_psnr() == float("-inf")
+    for number, psnr in ((1, 20.0), (2, 25.0), (3, 22.0), (4, None)):
+        state = state.replace(step=jnp.array(number))
+        if psnr is not None and psnr > checkpoints.best_psnr():
+            checkpoints.save_best(state, {"psnr": psnr})
+        checkpoints.save_latest(state, {})
+    assert checkpoints.best_psnr() == 25.0
+    checkpoints.close()
+    assert saved_steps(tmp_path / "checkpoints" / "latest") == [4]
+    assert saved_steps(tmp_path / "checkpoints" / "best") == [2]
+
+
+def test_after_a_kill_between_the_two_the_best_is_not_ahead_of_the_run(made, tmp_path):
+    _, state = made
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save_latest(state.replace(step=jnp.array(5)), {})
+    checkpoints.save_best(state.replace(step=jnp.array(8)), {"psnr": 30.0})
+    checkpoints.close()
+    (tmp_path / "checkpoints" / "latest" / "8.orbax-checkpoint-tmp-1").mkdir()
+
+    again = Checkpoints(tmp_path)
+    assert again.latest_step() == 5
+    assert again.best_psnr() == float("-inf")
+    again.save_best(state.replace(step=jnp.array(7)), {"psnr": 10.0})
+    assert again.best_psnr() == 10.0
+    again.close()
+
+
+def test_a_state_of_another_model_is_refused_in_one_line(made, tmp_path):
+    _, state = made
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save_latest(state.replace(step=jnp.array(1)), {})
+    checkpoints.close()
+    again = Checkpoints(tmp_path)
+    other = jax.eval_shape(lambda: state.replace(params={"other": jnp.zeros(3)}))
+    with pytest.raises(InputError, match=r"latest/1: cannot be restored") as caught:
+        again.restore_latest(other)
+    again.close()
+    assert "\n" not in str(caught.value)

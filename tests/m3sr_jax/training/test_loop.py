@@ -1,0 +1,179 @@
+"""The loop's promises: it learns, resumes exactly, stops in time and refuses what would spoil a run."""
+
+import dataclasses
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from m3sr_jax.checkpoint import load_model, load_params
+from m3sr_jax.config import Config
+from m3sr_jax.data.pipeline import train_batches
+from m3sr_jax.data.scenes import open_dataset
+from m3sr_jax.errors import InputError
+from m3sr_jax.losses import mae
+from m3sr_jax.protocols import METRICS
+from m3sr_jax.training import loop
+from m3sr_jax.training.loop import train_and_evaluate
+from m3sr_jax.training.metric_writer import read_metrics
+from m3sr_jax.training.validation import Validation
+
+
+def changed(config: Config, group: str, **fields) -> Config:
+    return dataclasses.replace(config, **{group: dataclasses.replace(getattr(config, group), **fields)})
+
+
+def without_timings(workdir) -> list[dict]:
+    records = read_metrics(workdir / "metrics.jsonl")
+    return [{name: value for name, value in r.items() if name != "train/images_per_second"} for r in records]
+
+
+def test_a_run_learns_and_leaves_what_it_promises(finished):
+    records = read_metrics(finished / "metrics.jsonl")
+    losses = [record["train/loss"] for record in records if "train/loss" in record]
+    assert len(losses) == 24
+    assert np.mean(losses[-4:]) < 0.6 * np.mean(losses[:4])
+    assert [record["step"] for record in records if "eval/psnr" in record] == [8, 16, 24]
+    baselines = [record for record in records if "baseline/least_squares/psnr" in record]
+    assert len(baselines) == 1
+    fits = ("least_squares", "least_squares_quadratic")
+    assert set(baselines[0]) == {"step"} | {f"baseline/{fit}/{metric}" for fit in fits for metric in METRICS}
+    assert {path.name for path in finished.iterdir()} == {
+        "config.json",
+        "model.json",
+        "checkpoints",
+        "metrics.jsonl",
+        "report",
+    }
+    assert (finished / "report" / "reconstruction.png").stat().st_size > 10_000
+
+
+def test_it_logs_the_rate_that_the_step_used(finished):
+    records = read_metrics(finished / "metrics.jsonl")
+    rates = [record["train/learning_rate"] for record in records if "train/loss" in record]
+    assert rates == pytest.approx([1e-3 * (1 + np.cos(np.pi * i / 24)) for i in range(24)], rel=1e-5)
+    assert all(record["train/images_per_second"] > 0 for record in records if "train/loss" in record)
+
+
+def test_best_is_the_checkpoint_of_the_best_psnr(finished, toy):
+    scores = {r["step"]: r["eval/psnr"] for r in read_metrics(finished / "metrics.jsonl") if "eval/psnr" in r}
+    model, params, card = load_model(finished, "best")
+    validation = Validation(model, open_dataset(toy.data))
+    assert validation.score(validation.predictor(params))["psnr"] == max(scores.values())
+    assert card.provenance["dataset"] == "synthetic"
+    assert card.camera == "cie1964"
+    assert card.wavelengths == tuple(range(400, 701, 10))
+
+
+def test_a_finished_run_does_nothing_but_mend_its_report(finished, toy, tmp_path, capsys):
+    workdir = shutil.copytree(finished, tmp_path / "run")
+    before = {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()}
+    assert train_and_evaluate(toy, workdir) == 0
+    assert "finished: all 24 steps are done" in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in before} == before
+
+    (workdir / "report" / "report.json").unlink()
+    assert train_and_evaluate(toy, workdir) == 0
+    assert (workdir / "report" / "report.json").exists()
+
+
+def test_stopped_in_an_evaluation_it_goes_on_as_if_it_never_was(finished, toy, tmp_path, monkeypatch, capsys):
+    workdir, evaluate, stops = tmp_path / "run", loop._Run._evaluate, []
+
+    def stop_once(run):
+        if run.step == 16 and not stops:
+            stops.append(run.step)
+            run.stop.requested = True
+            run.stop.check()
+        evaluate(run)
+
+    monkeypatch.setattr(loop._Run, "_evaluate", stop_once)
+    assert train_and_evaluate(toy, workdir) == 130
+    assert "stopped and saved at step 16 of 24" in capsys.readouterr().out
+    assert not (workdir / "report").exists()
+    assert train_and_evaluate(toy, workdir) == 0
+    assert "going on from step 16" in capsys.readouterr().out
+    assert stops == [16]
+    assert without_timings(workdir) == without_timings(finished)
+    for which in ("best", "latest"):
+        ours, theirs = load_model(workdir, which)[1], load_model(finished, which)[1]
+        assert jax.tree.all(jax.tree.map(np.array_equal, ours, theirs))
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_checkpoint(toy, tmp_path, monkeypatch):
+    class Poisoned:
+        def __init__(self, batches):
+            self.batches = batches
+
+        def __getattr__(self, name):
+            return getattr(self.batches, name)
+
+        def __next__(self):
+            batch = next(self.batches)
+            if self.batches.get_state() == {"next_batch": 7}:
+                batch["cube"][0, 0, 0, 0] = np.nan
+            return batch
+
+    monkeypatch.setattr(loop, "train_batches", lambda *args, **kwargs: Poisoned(train_batches(*args, **kwargs)))
+    with pytest.raises(InputError, match=r"step 7: found loss nan .* the checkpoint of step 5 is kept"):
+        train_and_evaluate(toy, tmp_path)
+    losses = [r["step"] for r in read_metrics(tmp_path / "metrics.jsonl") if "train/loss" in r]
+    assert losses == [1, 2, 3, 4, 5, 6]
+    params = load_model(tmp_path, "latest")[1]
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
+
+
+def test_it_can_start_from_another_model(finished, toy, tmp_path):
+    config = changed(toy, "train", init_from=str(finished), num_steps=1)
+    assert train_and_evaluate(config, tmp_path / "run") == 0
+    model = toy.model.build()
+    source = open_dataset(toy.data).train
+    batches = train_batches(source, batch_size=2, crop_size=16, seed=toy.seed)
+    batch = next(batches)
+    batches.close()
+    prediction = model.apply({"params": load_params(finished, model)}, jnp.asarray(batch["rgb"]))
+    (first,) = [r["train/loss"] for r in read_metrics(tmp_path / "run" / "metrics.jsonl") if "train/loss" in r]
+    assert first == pytest.approx(float(mae(prediction, jnp.asarray(batch["cube"]))), rel=1e-6)
+
+
+def test_another_configuration_is_refused_field_by_field(finished, toy):
+    config = changed(changed(toy, "optim", learning_rate=1e-4), "train", num_steps=30, log_every_steps=7)
+    with pytest.raises(
+        InputError, match=r"optim\.learning_rate: 0\.002 → 0\.0001; train\.num_steps: 24 → 30\)"
+    ) as caught:
+        train_and_evaluate(config, finished)
+    assert "log_every_steps" not in str(caught.value)
+
+
+def test_other_data_are_refused(finished, toy, tmp_path, monkeypatch):
+    workdir = shutil.copytree(finished, tmp_path / "run")
+    monkeypatch.setattr(loop, "_fingerprint", lambda dataset: "others")
+    with pytest.raises(InputError, match="its data have changed"):
+        train_and_evaluate(toy, workdir)
+
+
+def test_a_damaged_checkpoint_costs_one_line(finished, toy, tmp_path):
+    workdir = shutil.copytree(finished, tmp_path / "run")
+    shutil.rmtree(workdir / "checkpoints" / "latest" / "24" / "optimizer")
+    with pytest.raises(InputError, match=r"latest/24: cannot be restored") as caught:
+        train_and_evaluate(toy, workdir)
+    assert "\n" not in str(caught.value)
+
+
+def test_bands_must_be_those_of_the_data(toy, tmp_path):
+    with pytest.raises(InputError, match=r"model\.num_bands: found 28, expected 31"):
+        train_and_evaluate(changed(toy, "model", num_bands=28), tmp_path)
+
+
+def test_scans_that_do_not_run_here_cost_one_line(toy, tmp_path):
+    config = changed(toy, "model", name="m3sr", implementation="pallas_mosaic")
+    with pytest.raises(InputError, match=r"model\.implementation: .*pallas_mosaic"):
+        train_and_evaluate(config, tmp_path)
+
+
+def test_a_workdir_that_cannot_be_made_costs_one_line(toy, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="not usable"):
+        train_and_evaluate(toy, tmp_path / "file" / "run")

@@ -1,0 +1,52 @@
+"""Signals: deferred while it matters, at once where it does not, and never counted twice."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from m3sr_jax.training import signals
+from m3sr_jax.training.signals import StopError, StopRequest
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_deferred_the_first_signal_only_asks(number):
+    with StopRequest() as stop, stop.deferred():
+        stop.check()
+        os.kill(os.getpid(), number)
+        assert stop.requested
+        with pytest.raises(StopError):
+            stop.check()
+
+
+def test_an_echo_of_the_signal_is_no_second_request_but_a_later_one_is(monkeypatch):
+    with StopRequest() as stop, stop.deferred():
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        monkeypatch.setattr(signals, "_ECHO_SECONDS", 0.0)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_not_deferred_it_interrupts_and_the_earlier_handlers_come_back():
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with StopRequest() as stop:
+        with stop.deferred():
+            pass
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_in_another_thread_nothing_is_installed():
+    before, seen = signal.getsignal(signal.SIGINT), []
+
+    def work():
+        with StopRequest():
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [before]

@@ -1,0 +1,56 @@
+"""One step: the loss and gradient it reports, and what it does to the state."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from m3sr_jax.config import OptimConfig
+from m3sr_jax.training.state import create_train_state, make_optimizer
+from m3sr_jax.training.step import eval_step, jit_train_step, train_step
+
+
+@pytest.fixture
+def made(toy):
+    model, optimizer = toy.model.build(), make_optimizer(OptimConfig(), 10)
+    generator = np.random.default_rng(0)
+    shapes = {"rgb": (2, 16, 16, 3), "cube": (2, 16, 16, 31)}
+    batch = {name: jnp.asarray(generator.uniform(size=shape), jnp.float32) for name, shape in shapes.items()}
+    return model, optimizer, create_train_state(model, optimizer, jax.random.key(0)), batch
+
+
+def test_it_reports_the_loss_before_the_update_and_lowers_it(made):
+    model, optimizer, state, batch = made
+    prediction = eval_step(model, state.params, batch["rgb"])
+    after, metrics = train_step(model, optimizer, state, batch)
+    assert float(metrics["loss"]) == pytest.approx(float(np.abs(prediction - batch["cube"]).mean()), rel=1e-6)
+    assert int(after.step) == 1
+    assert float(train_step(model, optimizer, after, batch)[1]["loss"]) < float(metrics["loss"])
+
+
+def test_the_gradient_norm_is_that_of_the_loss(made):
+    model, optimizer, state, batch = made
+
+    def loss(params):
+        return jnp.mean(jnp.abs(model.apply({"params": params}, batch["rgb"]) - batch["cube"]))
+
+    squares = [float(jnp.sum(leaf**2)) for leaf in jax.tree.leaves(jax.grad(loss)(state.params))]
+    assert float(train_step(model, optimizer, state, batch)[1]["grad_norm"]) == pytest.approx(
+        sum(squares) ** 0.5, rel=1e-5
+    )
+
+
+def test_compiled_it_takes_over_the_memory_and_is_compiled_once(made):
+    model, optimizer, state, batch = made
+    step = jit_train_step(model, optimizer)
+    held = jax.tree.leaves(state.params)[0]
+    for _ in range(3):
+        state, _ = step(state, batch)
+    assert held.is_deleted()
+    assert step._cache_size() == 1
+
+
+def test_evaluation_is_float32_whatever_computes(toy, made):
+    _, _, state, batch = made
+    half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), state.params)
+    assert eval_step(toy.model.build(), half, batch["rgb"].astype(jnp.bfloat16)).dtype == jnp.float32

@@ -1,0 +1,160 @@
+"""`python train.py` as a user runs it: killed, interrupted, mistyped."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from m3sr_jax.checkpoint import load_params
+from m3sr_jax.config import load_config
+
+ROOT = Path(__file__).parents[1]
+TOY = Path(__file__).parent / "m3sr_jax" / "training" / "toy_config.py"
+NUM_STEPS = 60
+PATIENCE_SECONDS = 120
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """Starts `python train.py` on the toy configuration, with scenes made once."""
+    scenes = tmp_path_factory.mktemp("scenes")
+    fields = {"data.root": scenes, "train.num_steps": NUM_STEPS, "train.eval_every_steps": 20}
+
+    def start(workdir, *flags) -> subprocess.Popen:
+        overrides = [f"--config.{name}={value}" for name, value in fields.items()]
+        command = [sys.executable, "train.py", "--config", str(TOY), "--workdir", str(workdir), *overrides, *flags]
+        return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(start, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("runs") / "uninterrupted"
+    process = start(workdir)
+    _, errors = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 0, errors
+    return workdir
+
+
+def lines(workdir) -> list[dict]:
+    """The lines of metrics.jsonl, but for the one figure that is about time."""
+    records = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in r.items() if name != "train/images_per_second"} for r in records]
+
+
+def signal_at(process, workdir, step, number) -> None:
+    """Sends a signal once `step` is logged."""
+    path, end = workdir / "metrics.jsonl", time.monotonic() + PATIENCE_SECONDS
+    while not (path.exists() and f'{{"step": {step},' in path.read_text()):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.002)
+    process.send_signal(number)
+
+
+def same_run(workdir, other) -> None:
+    assert lines(workdir) == lines(other)
+    model = load_config(TOY).model.build()
+    for which in ("best", "latest"):
+        ours, theirs = (load_params(folder, model, which) for folder in (workdir, other))
+        assert jax.tree.all(jax.tree.map(np.array_equal, ours, theirs))
+
+
+def test_killed_at_any_step_and_run_again_it_logs_the_same_bits(start, uninterrupted, tmp_path):
+    step = random.randint(2, NUM_STEPS - 10)
+    print("killed at step", step)
+    process = start(tmp_path)
+    signal_at(process, tmp_path, step, signal.SIGKILL)
+    assert process.wait(PATIENCE_SECONDS) == -signal.SIGKILL
+    process.communicate()
+    assert len(lines(tmp_path)) < len(lines(uninterrupted))
+    process = start(tmp_path)
+    output, errors = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 0, errors
+    assert step < 7 or "going on from step" in output  # by then the first checkpoint, of step 5, is on disk
+    same_run(tmp_path, uninterrupted)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_saves_says_how_to_go_on_and_does(start, uninterrupted, tmp_path, number):
+    process = start(tmp_path)
+    signal_at(process, tmp_path, 12, number)
+    output, errors = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 130, errors
+    assert "the same command again goes on" in output
+    (saved,) = (int(path.name) for path in (tmp_path / "checkpoints" / "latest").iterdir())
+    assert saved == lines(tmp_path)[-1]["step"] >= 12
+    if number == signal.SIGINT:  # the other one goes the same way
+        process = start(tmp_path)
+        output, errors = process.communicate(timeout=PATIENCE_SECONDS)
+        assert process.returncode == 0, errors
+        assert f"going on from step {saved}" in output
+        same_run(tmp_path, uninterrupted)
+
+
+def refused(*arguments) -> str:
+    """Runs train.py, expects exit code 2 and one line on stderr, and returns it."""
+    command = [sys.executable, "train.py", *map(str, arguments)]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
+    assert result.returncode == 2, result.stderr
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    return line
+
+
+@pytest.mark.parametrize(
+    ("flag", "told"),
+    [
+        ("--config.train.num_stps=5", "config field train.num_stps: no such field; did you mean train.num_steps?"),
+        ("--config.optim.learning_rate=fast", "--config.optim.learning_rate=fast"),
+        ("--config.model.num_blocks=1,1", "config field model.num_blocks: found (1, 1), expected three numbers"),
+        ("--config.data.crop_size=64", "config field data.crop_size: found 64, expected at most data.scene_size = 32"),
+        ("--cnfig.seed=1", "Unknown command line flag 'cnfig.seed'"),
+        ("stray", "arguments stray: not understood"),
+    ],
+)
+def test_what_cannot_be_used_costs_one_line(tmp_path, flag, told):
+    assert told in refused("--config", TOY, "--workdir", tmp_path / "run", flag)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (None, "No such file or directory"),
+        ("def get_config(:", "SyntaxError"),
+        ("x = 1", "get_config"),
+        ("def get_config(): return 3", "found a int, expected a ConfigDict"),
+        ("def get_config(): return {'modle': {}}", "config field modle: no such field; did you mean model?"),
+    ],
+)
+def test_a_config_file_that_cannot_be_used_costs_one_line(tmp_path, text, told):
+    path = tmp_path / "config.py"
+    if text is not None:
+        path.write_text(text)
+    assert told in refused("--config", path, "--workdir", tmp_path / "run")
+
+
+def test_an_unwritable_workdir_costs_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    assert "not usable (Not a directory)" in refused("--config", TOY, "--workdir", tmp_path / "file" / "run")
+
+
+def test_without_flags_it_tells_its_usage():
+    assert "usage: python train.py --config" in refused()
+
+
+def test_the_shipped_configs_are_valid():
+    for path in sorted((ROOT / "configs").glob("*.py")):
+        config = load_config(path)
+        assert config.model.num_bands == 31, path
+        assert os.path.basename(path) in path.read_text(), f"{path}: its docstring gives no command"
