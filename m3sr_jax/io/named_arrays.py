@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from m3sr_jax.io.files import check_claim, reading, written_whole
+from m3sr_jax.io.matlab5 import read_matlab5
 
 MATLAB_CLASSES = {np.dtype(np.float32): "single", np.dtype(np.float64): "double"}
 USER_BLOCK = 512
@@ -36,7 +37,8 @@ def read_named_arrays(path: Path, names: Sequence[str] | None = None) -> dict[st
         return _read_npz(path, names)
     if path.suffix.lower() == ".h5" or is_hdf5(path):
         return _read_hdf5(path, names)
-    return _read_matlab5(path, names)
+    with reading(path, "a MATLAB file"):
+        return {name: array for name, array in read_matlab5(path).items() if names is None or name in names}
 
 
 def is_hdf5(path: Path) -> bool:
@@ -60,22 +62,11 @@ def _read_npz(path: Path, names: Sequence[str] | None) -> dict[str, np.ndarray]:
     return {name: array for name, array in arrays.items() if _numbers(array)}
 
 
-def _read_matlab5(path: Path, names: Sequence[str] | None) -> dict[str, np.ndarray]:
-    import scipy.io
-
-    with reading(path, "a MATLAB file"):
-        for name, shape, _ in scipy.io.whosmat(path):
-            if names is None or name in names:
-                check_claim(path, shape, itemsize=1)  # whole numbers may be kept in one byte each, whatever their class
-        arrays = scipy.io.loadmat(path, variable_names=names)
-    return {name: array for name, array in arrays.items() if isinstance(array, np.ndarray) and _numbers(array)}
-
-
 def _read_hdf5(path: Path, names: Sequence[str] | None) -> dict[str, np.ndarray]:
     import h5py
 
     with reading(path, "an HDF5 file"), h5py.File(path, "r") as file:
-        found = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset) and _numbers(item)}
+        found = {str(name): item for name, item in file.items() if isinstance(item, h5py.Dataset) and _numbers(item)}
         bands = next((found[name].size for name in ("bands", "wavelengths") if name in found), USUAL_BANDS)
         arrays = {}
         for name in found if names is None else found.keys() & set(names):
