@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import uuid
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ def reading(path: Path, what: str) -> Iterator[None]:
     """
     if not path.is_file():
         raise InputError(f"{path}: there is no such file")
+    for library in ("PIL", "tifffile"):  # they log what they raise: one message is enough
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     try:
         yield
     except InputError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,6 @@ def read_tiff(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     """
     import tifffile
 
-    logging.getLogger("tifffile").setLevel(
         logging.CRITICAL
     )  # what is wrong comes as an exception; one message is enough
     with reading(path, "a TIFF file"), tifffile.TiffFile(path) as file:
