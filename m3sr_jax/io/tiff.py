@@ -22,8 +22,6 @@ def read_tiff(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     """
     import tifffile
 
-        logging.CRITICAL
-    )  # what is wrong comes as an exception; one message is enough
     with reading(path, "a TIFF file"), tifffile.TiffFile(path) as file:
         series = file.series[0]
         check_claim(path, series.shape, series.dtype.itemsize if series.dtype else 1)
