@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from m3sr_jax.checkpoint import MODEL_FILE, ModelCard, load_params, write_text
+from m3sr_jax.checkpoint import MODEL_FILE, ModelCard, load_params, read_card, write_text
 from m3sr_jax.config import Config
 from m3sr_jax.data.pipeline import steps_per_epoch, train_batches
 from m3sr_jax.data.scenes import Dataset, open_dataset
@@ -33,8 +33,6 @@ from m3sr_jax.training.validation import Validation
 from m3sr_jax.training.workdir import prepare_workdir
 
 INTERRUPTED = 130
-# The initialisation runs once, and to optimise its two hundred small random draws takes XLA half a minute.
-_CHEAP_COMPILE = {"xla_backend_optimization_level": 0}
 
 
 def train_and_evaluate(config: Config, workdir: str | Path) -> int:
@@ -74,14 +72,18 @@ class _Run:
         self.dataset = open_dataset(config.data)
         self.model = config.model.build()
         self.num_steps, self.batches = _open_batches(config, self.dataset)
-        self.schedule = learning_rate_schedule(config.optim, self.num_steps)
+        # On the host: to ask the device in the loop would be to wait for the step it is at.
+        self.rates = jax.device_get(
+            jax.vmap(learning_rate_schedule(config.optim, self.num_steps))(jnp.arange(self.num_steps))
+        )
         self.facts = environment() | {"seed": config.seed, "data": _fingerprint(self.dataset)}
         self.checkpoints = Checkpoints(workdir)
+        self.card = self._open_card()
         self._start()
-        self._write_card()
         self.step = self.first_step = int(self.state.step)
         self.validation = Validation(self.model, self.dataset)
         self.writer = MetricWriter(workdir, last_step=self.step, tensorboard=config.train.tensorboard)
+        self.writer.write_hparams(json.loads(config.to_json()))
         self.progress = TrainingProgress(self.num_steps, self.step)
         self.speed = _Speed()
 
@@ -97,26 +99,29 @@ class _Run:
             raise InputError(f"config field model.implementation: {error}") from error
         if self.checkpoints.latest_step() is not None:
             self.state, saved = self.checkpoints.restore_latest(template)
-            if saved["data"] != self.facts["data"]:
-                raise InputError(
-                    f"{self.workdir}: its data have changed since the last checkpoint; give a new --workdir"
-                )
             self.batches.set_state(saved["batches"])
         elif config.train.init_from:
             self.state = create(jax.tree.map(jnp.array, load_params(config.train.init_from, self.model)))
         else:
-            self.state = jax.jit(create, compiler_options=_CHEAP_COMPILE)()
+            self.state = jax.jit(create)()
 
-    def _write_card(self) -> None:
-        source = self.dataset.train
-        self.card = ModelCard(
+    def _open_card(self) -> ModelCard:
+        """Reads the run's model.json, which must tell of the same data, or writes it."""
+        path, source = self.workdir / MODEL_FILE, self.dataset.train
+        if path.exists():
+            card = read_card(self.workdir)
+            if card.provenance.get("data") != self.facts["data"]:
+                raise InputError(f"{self.workdir}: the data have changed since this run began; give a new --workdir")
+            return card
+        card = ModelCard(
             model=self.config.model,
             wavelengths=tuple(map(float, source.wavelengths)),
             rgb_normalization=source.rgb_normalization,
             camera=source.camera_name,
             provenance=self.facts | {"dataset": self.dataset.name, "init_from": self.config.train.init_from},
         )
-        write_text(self.workdir / MODEL_FILE, self.card.to_json())
+        write_text(path, card.to_json())
+        return card
 
     def train(self) -> bool:
         """Runs the steps that remain; returns False when a signal stopped it, with everything saved."""
@@ -162,15 +167,15 @@ class _Run:
             loss, grad_norm = map(float, jax.device_get((metrics["loss"], metrics["grad_norm"])))
             self._check_finite(step, loss, grad_norm)
             self.speed.add(batch_size)
-            rate, images_per_second = float(self.schedule(step - 1)), self.speed.per_second()
+            rate, images_per_second = float(self.rates[step - 1]), self.speed.per_second()
             if step % every == 0 or step == self.num_steps:
                 scalars = {"loss": loss, "learning_rate": rate, "images_per_second": images_per_second}
                 self.writer.write_scalars(step, {f"train/{name}": value for name, value in scalars.items()})
                 self.speed.restart()
             elif step == self.first_step + 1:
                 self.speed.restart()  # the first step compiles
-            seconds_left = (self.num_steps - step) * batch_size / images_per_second
-            self.progress.update(step, loss, rate, images_per_second, seconds_left)
+            shown = None if step == self.first_step + 1 else images_per_second
+            self.progress.update(step, loss, rate, shown, batch_size)
 
     def _check_finite(self, step: int, loss: float, grad_norm: float) -> None:
         if math.isfinite(loss) and math.isfinite(grad_norm):

@@ -38,10 +38,12 @@ class TrainingProgress:
         """Prints a line, above the bar where there is one."""
         self.console.print(text, markup=False)
 
-    def update(self, step: int, loss: float, rate: float, images_per_second: float, seconds_left: float) -> None:
-        """Shows one step's numbers."""
-        speed = f"{images_per_second:.1f} images/s  {_clock(seconds_left)} left"
-        numbers = f"loss {loss:.5f}  rate {rate:.1e}  {speed}"
+    def update(self, step: int, loss: float, rate: float, images_per_second: float | None, batch_size: int) -> None:
+        """Shows one step's numbers; no speed where compilation is part of it."""
+        numbers = f"loss {loss:.5f}  rate {rate:.1e}"
+        if images_per_second:
+            left = (self._num_steps - step) * batch_size / images_per_second
+            numbers += f"  {images_per_second:.1f} images/s  {_clock(left)} left"
         if self._bar is not None:
             self._bar.update(self._task, completed=step, description=numbers)
         elif time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES or step == self._num_steps:

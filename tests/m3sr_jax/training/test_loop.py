@@ -150,7 +150,7 @@ def test_another_configuration_is_refused_field_by_field(finished, toy):
 def test_other_data_are_refused(finished, toy, tmp_path, monkeypatch):
     workdir = shutil.copytree(finished, tmp_path / "run")
     monkeypatch.setattr(loop, "_fingerprint", lambda dataset: "others")
-    with pytest.raises(InputError, match="its data have changed"):
+    with pytest.raises(InputError, match="the data have changed"):
         train_and_evaluate(toy, workdir)
 
 
