@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 from m3sr_kernels.checks import accumulation_dtype
 from m3sr_kernels.lanes import materialise, unstack
@@ -14,8 +16,9 @@ from m3sr_kernels.s6_scan.xla import MAX_PAIRWISE, s6_scan_lanes
 
 
 @jax.jit
+@functools.partial(jax.checkpoint, policy=jax.checkpoint_policies.save_only_these_names("mamba_uz", "s6_kernel"))
 def mamba_token_mix_xla(tokens: jax.Array, params: Mapping[str, jax.Array]) -> jax.Array:
-    """Arguments and result as `mamba_token_mix`."""
+    """Arguments and result as `mamba_token_mix`. The gradient keeps the inputs, the first projection and K, and recomputes the rest."""
     if tokens.shape[1] > MAX_PAIRWISE:
         return mamba_token_mix_composed(tokens, params, implementation="xla")
     narrow = {name: value.astype(tokens.dtype) for name, value in params.items()}
@@ -23,7 +26,7 @@ def mamba_token_mix_xla(tokens: jax.Array, params: Mapping[str, jax.Array]) -> j
     wide = {name: value.astype(wide_dtype) for name, value in params.items()}
 
     x = materialise(jnp.transpose(tokens, (2, 1, 0)))
-    u, z = jnp.split(_project(narrow["in_proj"], x), 2)
+    u, z = jnp.split(checkpoint_name(_project(narrow["in_proj"], x), "mamba_uz"), 2)
     u = _causal_conv_silu(u, narrow["conv_kernel"], narrow["conv_bias"])
     rank, states = params["dt_proj"].shape[0], params["a_log"].shape[1]
     dt, b, c = jnp.split(_project(narrow["x_proj"], u), (rank, rank + states))
