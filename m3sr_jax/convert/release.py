@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from flax import traverse_util
 
 from m3sr_jax.convert.layout import Tensor, m3sr_layout, m3sr_modules
 from m3sr_jax.errors import InputError
-from m3sr_jax.models import M3SR
+from m3sr_jax.models import M3SR, parameter_shapes
 
 _LAYOUTS: dict[type[nn.Module], Callable[[Any], Iterator[Tensor]]] = {M3SR: m3sr_layout}
 
@@ -31,7 +30,7 @@ def params_from_release(state_dict: Mapping[str, np.ndarray], model: nn.Module) 
     Raises:
       InputError: keys are missing, unknown or misshapen, or their values are no floats; the message lists them.
     """
-    shapes = parameter_shapes(model)
+    shapes = _shapes(model)
     tensors = list(_layout(model))
     _check_state_dict(state_dict, {tensor.key: _release_shape(tensor, shapes) for tensor in tensors})
     flat = {t.path: t.axes.from_release(np.asarray(state_dict[t.key])) for t in tensors if t.path is not None}
@@ -52,7 +51,7 @@ def params_to_release(params: Mapping[str, Any], model: nn.Module) -> dict[str, 
     Raises:
       InputError: parameters are missing, unknown or misshapen.
     """
-    shapes = parameter_shapes(model)
+    shapes = _shapes(model)
     flat = {path: np.asarray(value) for path, value in traverse_util.flatten_dict(params).items()}
     named = {"/".join(path): value for path, value in flat.items()}
     _check_arrays("the parameter tree", named, {"/".join(path): shape for path, shape in shapes.items()})
@@ -60,14 +59,6 @@ def params_to_release(params: Mapping[str, Any], model: nn.Module) -> dict[str, 
     return {
         t.key: np.zeros(t.shape, dtype) if t.path is None else t.axes.to_release(flat[t.path]) for t in _layout(model)
     }
-
-
-def parameter_shapes(model: nn.Module) -> dict[tuple[str, ...], tuple[int, ...]]:
-    """Gives the shape of every parameter of a network that takes RGB images, without computing any."""
-    image = jax.ShapeDtypeStruct((1, 8, 8, 3), jnp.float32)
-    tree: Any = jax.eval_shape(model.init, jax.random.key(0), image)["params"]
-    flat: Any = traverse_util.flatten_dict(tree)
-    return {path: leaf.shape for path, leaf in flat.items()}
 
 
 def release_activations(model: M3SR, intermediates: Mapping[str, Any]) -> dict[str, jax.Array]:
@@ -100,6 +91,11 @@ def _layout(model: nn.Module) -> Iterator[Tensor]:
     return _LAYOUTS[type(model)](model)
 
 
+def _shapes(model: nn.Module) -> dict[tuple[str, ...], tuple[int, ...]]:
+    flat: Any = traverse_util.flatten_dict(parameter_shapes(model))
+    return {path: leaf.shape for path, leaf in flat.items()}
+
+
 def _release_shape(tensor: Tensor, shapes: Mapping[tuple[str, ...], tuple[int, ...]]) -> tuple[int, ...]:
     return tensor.shape if tensor.path is None else tensor.axes.release_shape(shapes[tensor.path])
 
@@ -129,7 +125,7 @@ def _check_arrays(what: str, arrays: Mapping[str, Any], expected: Mapping[str, t
         )
 
 
-def _some(keys: list[str], most: int = 20) -> str:
+def _some(keys: list[str], most: int = 10) -> str:
     """Joins keys, the first few of them where they are many."""
     rest = f", and {len(keys) - most} more" if len(keys) > most else ""
     return ", ".join(keys[:most]) + rest

@@ -1,0 +1,12 @@
+"""Fixtures of the model tests."""
+
+from functools import partial
+
+import jax
+import pytest
+
+
+@pytest.fixture(scope="session")
+def quick_jit():
+    """`jax.jit` without XLA's optimisations, which cost more time than a test's single run can save."""
+    return partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
