@@ -6,6 +6,7 @@ of a step are in metrics.jsonl before its checkpoint is there: a kill at any mom
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import time
@@ -28,7 +29,7 @@ from m3sr_jax.training.metric_writer import MetricWriter
 from m3sr_jax.training.progress import TrainingProgress
 from m3sr_jax.training.signals import StopError, StopRequest
 from m3sr_jax.training.state import create_train_state, learning_rate_schedule, make_optimizer
-from m3sr_jax.training.step import Metrics, jit_train_step
+from m3sr_jax.training.step import Batch, Metrics, jit_train_step
 from m3sr_jax.training.validation import Validation
 from m3sr_jax.training.workdir import prepare_workdir
 
@@ -129,15 +130,16 @@ class _Run:
         self._prepare_scores()
         pending: deque[tuple[int, Metrics]] = deque()
         with self.progress, self.stop.deferred():
-            while self.step < self.num_steps and not self.stop.requested:
-                self.state, metrics = self.train_step(self.state, next(self.batches))
-                self.step += 1
-                pending.append((self.step, metrics))
-                if self._is_due("eval") or self._is_due("checkpoint"):
-                    self._record(pending, keep=0)
-                    self._evaluate_and_save()
-                else:  # one step behind, the host waits for nothing that the device still has to do
-                    self._record(pending, keep=1)
+            with contextlib.suppress(StopError):  # raised between steps and between the scenes of an evaluation
+                while self.step < self.num_steps:
+                    self.state, metrics = self.train_step(self.state, self._next_batch())
+                    self.step += 1
+                    pending.append((self.step, metrics))
+                    due = self._is_due("eval") or self._is_due("checkpoint")
+                    # One step behind, the host waits for nothing that the device still has to do.
+                    self._record(pending, keep=0 if due else 1)
+                    if due:
+                        self._evaluate_and_save()
             self._record(pending, keep=0)
             self._save()
         if self.step < self.num_steps or not self.writer.has("eval/psnr", self.step):
@@ -146,6 +148,14 @@ class _Run:
             )
             return False
         return True
+
+    def _next_batch(self) -> Batch:
+        self.stop.check()
+        try:
+            return next(self.batches)
+        except RuntimeError:  # Ctrl-C in a terminal reaches the data workers too, and ends them
+            self.stop.check()
+            raise
 
     def _prepare_scores(self) -> None:
         """Scores what comes before the first step: the fits to beat, and an evaluation that a signal cut off."""
@@ -188,11 +198,8 @@ class _Run:
         )
 
     def _evaluate_and_save(self) -> None:
-        try:
-            if self._is_due("eval"):
-                self._evaluate()
-        except StopError:
-            pass  # the run that goes on from this step evaluates first
+        if self._is_due("eval"):
+            self._evaluate()
         self._save()
         self.speed.restart()
 

@@ -2,13 +2,15 @@
 
 import dataclasses
 import shutil
+import signal
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from m3sr_jax.checkpoint import load_model, load_params
+from m3sr_jax.checkpoint import load_model, load_params, saved_steps
 from m3sr_jax.config import Config
 from m3sr_jax.data.pipeline import train_batches
 from m3sr_jax.data.scenes import open_dataset
@@ -28,6 +30,22 @@ def changed(config: Config, group: str, **fields) -> Config:
 def without_timings(workdir) -> list[dict]:
     records = read_metrics(workdir / "metrics.jsonl")
     return [{name: value for name, value in r.items() if name != "train/images_per_second"} for r in records]
+
+
+class Changed:
+    """Batches of which the one before step `step` is changed in place, or fails."""
+
+    def __init__(self, step, change, *args, **kwargs):
+        self.step, self.change, self.batches = step, change, train_batches(*args, **kwargs)
+
+    def __getattr__(self, name):
+        return getattr(self.batches, name)
+
+    def __next__(self):
+        batch = next(self.batches)
+        if self.batches.get_state() == {"next_batch": self.step}:
+            self.change(batch)
+        return batch
 
 
 def test_a_run_learns_and_leaves_what_it_promises(finished):
@@ -103,26 +121,32 @@ def test_stopped_in_an_evaluation_it_goes_on_as_if_it_never_was(finished, toy, t
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_checkpoint(toy, tmp_path, monkeypatch):
-    class Poisoned:
-        def __init__(self, batches):
-            self.batches = batches
+    def poison(batch):
+        batch["cube"][0, 0, 0, 0] = np.nan
 
-        def __getattr__(self, name):
-            return getattr(self.batches, name)
-
-        def __next__(self):
-            batch = next(self.batches)
-            if self.batches.get_state() == {"next_batch": 7}:
-                batch["cube"][0, 0, 0, 0] = np.nan
-            return batch
-
-    monkeypatch.setattr(loop, "train_batches", lambda *args, **kwargs: Poisoned(train_batches(*args, **kwargs)))
+    monkeypatch.setattr(loop, "train_batches", partial(Changed, 7, poison))
     with pytest.raises(InputError, match=r"step 7: found loss nan .* the checkpoint of step 5 is kept"):
         train_and_evaluate(toy, tmp_path)
     losses = [r["step"] for r in read_metrics(tmp_path / "metrics.jsonl") if "train/loss" in r]
     assert losses == [1, 2, 3, 4, 5, 6]
     params = load_model(tmp_path, "latest")[1]
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
+
+
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_data_workers_that_end_are_an_interruption_only_if_one_was_asked_for(toy, tmp_path, monkeypatch, interrupted):
+    def end_workers(batch):
+        if interrupted:
+            signal.raise_signal(signal.SIGINT)
+        raise RuntimeError("worker terminated")
+
+    monkeypatch.setattr(loop, "train_batches", partial(Changed, 4, end_workers))
+    if interrupted:
+        assert train_and_evaluate(toy, tmp_path) == 130
+        assert saved_steps(tmp_path / "checkpoints" / "latest") == [3]
+    else:
+        with pytest.raises(RuntimeError, match="worker terminated"):
+            train_and_evaluate(toy, tmp_path)
 
 
 def test_it_can_start_from_another_model(finished, toy, tmp_path):
