@@ -1,7 +1,8 @@
 """Selective scans for M3SR, as a library of its own: imports JAX, never m3sr_jax.
 
-Dimension letters: B batch, H W space, L sequence, K directions, R heads a direction, P channels a head, D channels, N state, G groups.
-Each op has several implementations of one meaning; `implementation=None` takes the best that runs here (see `dispatch`).
+Dimension letters: B batch, H W space, L sequence, K directions, R heads a direction, P channels a head, D channels, N
+state, G groups. Each op has several implementations of one meaning; `implementation=None` takes the best that runs here
+(see `dispatch`).
 """
 
 from m3sr_kernels.mamba_token_mix import mamba_token_mix

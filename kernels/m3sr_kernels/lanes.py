@@ -1,15 +1,17 @@
 """Element-wise contractions with the vector lanes on the last axis: what XLA compiles best on a CPU.
 
-A batched matrix product whose matrices are tiny (16×16) and whose batch is every pixel runs badly through BLAS. With the batch on the last
-axis it is a sum of a few element-wise products, which XLA turns into one vectorised, threaded loop. It does so only if each operand is in
-memory, in row-major order: fused into the loop, a producer would be recomputed at every use (measured: 30 times slower). So operands and
-results pass through `materialise`. Products that only broadcast are written with `lane_einsum` too, because their gradients contract; jax's own
-sums over six and more axes crash XLA's CPU runtime (jaxlib 0.10.2).
+A batched matrix product whose matrices are tiny (16×16) and whose batch is every pixel runs badly through BLAS. With
+the batch on the last axis it is a sum of a few element-wise products, which XLA turns into one vectorised, threaded
+loop. It does so only if each operand is in memory, in row-major order: fused into the loop, a producer would be
+recomputed at every use (measured: 30 times slower). So operands and results pass through `materialise`. Products that
+only broadcast are written with `lane_einsum` too, because their gradients contract; jax's own sums over six and more
+axes crash XLA's CPU runtime (jaxlib 0.10.2).
 """
 
 from __future__ import annotations
 
 import functools
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -17,41 +19,56 @@ import numpy as np
 from jax.experimental.layout import Layout, with_layout_constraint
 
 
-@jax.custom_vjp
 def materialise(array: jax.Array) -> jax.Array:
     """The array itself, kept by XLA as a row-major buffer: neither fused into its users nor given another layout."""
+    return cast(jax.Array, _materialise(array))
+
+
+@jax.custom_vjp
+def _materialise(array: jax.Array) -> jax.Array:
     return jax.lax.optimization_barrier(with_layout_constraint(array, Layout(tuple(range(array.ndim)))))
 
 
-materialise.defvjp(lambda array: (materialise(array), None), lambda _, cotangent: (materialise(cotangent),))
+_materialise.defvjp(lambda array: (materialise(array), None), lambda _, cotangent: (materialise(cotangent),))
 
 
 def unstack(array: jax.Array, axis: int = 0) -> list[jax.Array]:
-    """The slices along an axis, which goes. Its gradient is one concatenation, where that of indexing pads every slice to full size."""
+    """The slices along an axis, which goes.
+
+    Its gradient is one concatenation, where that of indexing pads every slice to full size.
+    """
     return [jnp.squeeze(part, axis) for part in jax.lax.split(array, [1] * array.shape[axis], axis)]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def lane_einsum(spec: str, left: jax.Array | np.ndarray, right: jax.Array) -> jax.Array:
     """`jnp.einsum(spec, left, right)` as a sum of element-wise products, unrolled over the contracted letters.
 
     Args:
-      spec: "ab…,cd…->…"; letters contracted must stand in both operands. The last letter of the result is the lane axis: make it long.
+      spec: "ab…,cd…->…"; letters contracted must stand in both operands. The last letter of the result is the lane
+        axis: make it long.
       left: first operand.
       right: second operand.
 
     Returns:
       The contraction, row-major. Its gradient is two contractions of the same kind.
     """
+    return cast(jax.Array, _lane_einsum(spec, left, right))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _lane_einsum(spec: str, left: jax.Array, right: jax.Array) -> jax.Array:
     operands, out = spec.split("->")
-    return _contract(*operands.split(","), out, left, right)
+    left_letters, right_letters = operands.split(",")
+    return _contract(left_letters, right_letters, out, left, right)
 
 
 def _contract(left_letters: str, right_letters: str, out: str, left: jax.Array, right: jax.Array) -> jax.Array:
     """Unrolls the longest contracted letter; sums the others, if any, afterwards."""
     left, right = materialise(jnp.asarray(left)), materialise(jnp.asarray(right))
     sizes = dict(zip(left_letters, left.shape, strict=True)) | dict(zip(right_letters, right.shape, strict=True))
-    contracted = sorted((set(left_letters) & set(right_letters)) - set(out), key=lambda letter: (-sizes[letter], letter))
+    contracted = sorted(
+        (set(left_letters) & set(right_letters)) - set(out), key=lambda letter: (-sizes[letter], letter)
+    )
     unrolled, summed = "".join(contracted[:1]), "".join(contracted[1:])
     full = summed + out
 
@@ -71,7 +88,7 @@ def _contract(left_letters: str, right_letters: str, out: str, left: jax.Array, 
 
 
 def _lane_einsum_fwd(spec: str, left: jax.Array, right: jax.Array):
-    return lane_einsum(spec, left, right), (left, right)
+    return _lane_einsum(spec, left, right), (left, right)
 
 
 def _lane_einsum_bwd(spec: str, operands: tuple[jax.Array, jax.Array], cotangent: jax.Array):
@@ -84,4 +101,4 @@ def _lane_einsum_bwd(spec: str, operands: tuple[jax.Array, jax.Array], cotangent
     )
 
 
-lane_einsum.defvjp(_lane_einsum_fwd, _lane_einsum_bwd)
+_lane_einsum.defvjp(_lane_einsum_fwd, _lane_einsum_bwd)

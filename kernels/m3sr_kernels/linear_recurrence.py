@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import jax
-import jax.numpy as jnp
 
 
 def linear_recurrence(decay: jax.Array, inputs: jax.Array, *, axis: int) -> jax.Array:

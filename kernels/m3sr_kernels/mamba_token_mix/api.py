@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 
-import jax
 from jaxtyping import Array, Float
 
 from m3sr_kernels.checks import check_shapes
@@ -22,7 +21,7 @@ IMPLEMENTATIONS = {
 
 def mamba_token_mix(
     tokens: Float[Array, "M L C"],
-    params: Mapping[str, Float[Array, "..."]],
+    params: Mapping[str, Float[Array, ...]],
     *,
     implementation: str | None = None,
     interpret: bool = False,
@@ -34,13 +33,14 @@ def mamba_token_mix(
 
     Args:
       tokens: (M, L, C); in M3SR one sequence of L spectral groups a pixel.
-      params: in_proj (C, 2D), conv_kernel (J, D), conv_bias (D,), x_proj (D, R+2N), dt_proj (R, D), dt_bias (D,), a_log (D, N), d (D,),
-        out_proj (D, C).
+      params: in_proj (C, 2D), conv_kernel (J, D), conv_bias (D,), x_proj (D, R+2N), dt_proj (R, D), dt_bias (D,), a_log
+        (D, N), d (D,), out_proj (D, C).
       implementation: "xla", "associative", "reference", or None for the best that works here.
       interpret: runs a Pallas implementation on the CPU; the others ignore it.
 
     Returns:
-      (M, L, C), in the dtype of `tokens`, in which the projections compute too; the scan computes in float32, or float64 if any input is.
+      (M, L, C), in the dtype of `tokens`, in which the projections compute too; the scan computes in float32, or
+      float64 if any input is.
 
     Raises:
       ValueError: a shape does not fit, or the implementation's name is unknown.
@@ -65,5 +65,7 @@ def mamba_token_mix(
         "d": (D,),
         "out_proj": (D, C),
     }
-    check_shapes("mamba_token_mix", tokens=(tokens, (M, L, C)), **{name: (params[name], shape) for name, shape in shapes.items()})
+    check_shapes(
+        "mamba_token_mix", tokens=(tokens, (M, L, C)), **{name: (params[name], shape) for name, shape in shapes.items()}
+    )
     return choose("mamba_token_mix", IMPLEMENTATIONS, implementation)(tokens, params)

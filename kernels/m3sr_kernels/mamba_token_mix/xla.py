@@ -1,4 +1,4 @@
-"""The block with channels first and tokens × sequences on the lanes, from the first projection to the last: nothing is moved in between."""
+"""The block with channels first and tokens × sequences on the lanes, from first projection to last: nothing moves."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from m3sr_kernels.s6_scan.xla import MAX_PAIRWISE, s6_scan_lanes
 @jax.jit
 @functools.partial(jax.checkpoint, policy=jax.checkpoint_policies.save_only_these_names("mamba_uz", "s6_kernel"))
 def mamba_token_mix_xla(tokens: jax.Array, params: Mapping[str, jax.Array]) -> jax.Array:
-    """Arguments and result as `mamba_token_mix`. The gradient keeps the inputs, the first projection and K, and recomputes the rest."""
+    """Arguments and result as `mamba_token_mix`.
+
+    The gradient keeps the inputs, the first projection and K, and recomputes the rest.
+    """
     if tokens.shape[1] > MAX_PAIRWISE:
         return mamba_token_mix_composed(tokens, params, implementation="xla")
     narrow = {name: value.astype(tokens.dtype) for name, value in params.items()}

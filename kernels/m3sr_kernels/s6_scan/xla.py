@@ -4,14 +4,17 @@ With u = Δ·x and τ_ts = Σ_{s<r≤t} Δ_r the recurrence is y_t = Σ_{s≤t} 
 
     K_ts[d] = Σ_n c_t[n]·b_s[n]·exp(a[d,n]·τ_ts[d]).
 
-For L tokens that is L(L−1)/2 pairs of `decayed_sum`, each one fused loop in which the N states live in registers: for M3SR's L = 4 six pairs
-instead of (sequences, 4, D, N) arrays. From `MAX_PAIRWISE` tokens on the pairs outgrow a loop over time.
+For L tokens that is L(L−1)/2 pairs of `decayed_sum`, each one fused loop in which the N states live in registers: for
+M3SR's L = 4 six pairs instead of (sequences, 4, D, N) arrays. From `MAX_PAIRWISE` tokens on the pairs outgrow a loop
+over time.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +29,10 @@ MAX_UNROLLED = 62  # channels in one loop body: 248 make code nine times slower 
 @jax.jit
 @functools.partial(jax.checkpoint, policy=jax.checkpoint_policies.save_only_these_names("s6_kernel"))
 def s6_scan_xla(x: jax.Array, dt: jax.Array, a: jax.Array, b: jax.Array, c: jax.Array) -> jax.Array:
-    """Arguments and result as `s6_scan_reference`. The gradient keeps the inputs and K, no state, and recomputes the rest."""
+    """Arguments and result as `s6_scan_reference`.
+
+    The gradient keeps the inputs and K, no state, and recomputes the rest.
+    """
     if x.shape[1] > MAX_PAIRWISE:
         return _over_time(x, dt, a, b, c)
     x, dt, b, c = (materialise(jnp.transpose(array)) for array in (x, dt, b, c))
@@ -34,7 +40,7 @@ def s6_scan_xla(x: jax.Array, dt: jax.Array, a: jax.Array, b: jax.Array, c: jax.
 
 
 def s6_scan_lanes(x: jax.Array, dt: jax.Array, a: jax.Array, b: jax.Array, c: jax.Array) -> jax.Array:
-    """The scan with the sequences on the last axis. K goes by the name "s6_kernel" to the checkpoint policy of the caller.
+    """The scan with the sequences on the last axis; K is "s6_kernel" to the caller's checkpoint policy.
 
     Args:
       x: (D, L, M) input of M sequences.
@@ -59,7 +65,6 @@ def s6_scan_lanes(x: jax.Array, dt: jax.Array, a: jax.Array, b: jax.Array, c: ja
     return materialise(jnp.stack(y, axis=1))
 
 
-@jax.custom_vjp
 def decayed_sum(tau: jax.Array, weights: jax.Array, a: jax.Array) -> jax.Array:
     """Σ_n weights[j,n,m]·exp(a[d,n]·tau[j,d,m]).
 
@@ -69,14 +74,20 @@ def decayed_sum(tau: jax.Array, weights: jax.Array, a: jax.Array) -> jax.Array:
       a: (D, N).
 
     Returns:
-      (J, D, M). Each part of its gradient recomputes the exponentials in a loop of its own: on a CPU that is cheaper than moving them.
+      (J, D, M). Each part of its gradient recomputes the exponentials in a loop of its own: on a CPU that is cheaper
+      than moving them.
     """
-    return _sum_over_states(tau, weights, a, factor=lambda rate: 1)
+    return cast(jax.Array, _decayed_sum(tau, weights, a))
 
 
-def _sum_over_states(tau: jax.Array, weights: jax.Array, a: jax.Array, *, factor) -> jax.Array:
+@jax.custom_vjp
+def _decayed_sum(tau: jax.Array, weights: jax.Array, a: jax.Array) -> jax.Array:
+    return _sum_over_states(tau, weights, a, factor=jnp.ones_like)
+
+
+def _sum_over_states(tau: jax.Array, weights: jax.Array, a: jax.Array, *, factor: Callable) -> jax.Array:
     tau, weights, a = (materialise(array) for array in (tau, weights, a))
-    total = 0
+    total = jnp.zeros_like(tau)
     for n in range(a.shape[1]):
         rate = a[None, :, n, None]
         total = total + factor(rate) * weights[:, n, None] * jnp.exp(rate * tau)
@@ -84,12 +95,13 @@ def _sum_over_states(tau: jax.Array, weights: jax.Array, a: jax.Array, *, factor
 
 
 def _decayed_sum_fwd(tau: jax.Array, weights: jax.Array, a: jax.Array):
-    return decayed_sum(tau, weights, a), (tau, weights, a)
+    return _decayed_sum(tau, weights, a), (tau, weights, a)
 
 
 def _decayed_sum_bwd(residuals: tuple[jax.Array, jax.Array, jax.Array], cotangent: jax.Array):
     tau, weights, a = residuals
-    # Tied to the cotangent, this pass is not the forward's twin: XLA would share their exponentials by storing all of them.
+    # Tied to the cotangent, this pass is not the forward's twin: XLA would share their exponentials by storing all of
+    # them.
     tau, cotangent = jax.lax.optimization_barrier((tau, cotangent))
     by_rate = _sum_over_states(tau, weights, a, factor=lambda rate: rate)
     return (
@@ -100,12 +112,15 @@ def _decayed_sum_bwd(residuals: tuple[jax.Array, jax.Array, jax.Array], cotangen
 
 
 def _weights_cotangent(tau: jax.Array, a: jax.Array, cotangent: jax.Array) -> jax.Array:
-    """Σ_d cotangent[j,d,m]·exp(a[d,n]·tau[j,d,m]), (J, N, M); unrolled over d, in parts, so that the lanes stay vectors."""
+    """Σ_d cotangent[j,d,m]·exp(a[d,n]·tau[j,d,m]), (J, N, M).
+
+    Unrolled over d, in parts, so that the lanes stay vectors.
+    """
     J, D, M = tau.shape
     unrolled = max(size for size in range(1, MAX_UNROLLED + 1) if D % size == 0)
     tau, cotangent = (materialise(array.reshape(J, -1, unrolled, M)) for array in (tau, cotangent))
     a = materialise(a.reshape(-1, unrolled, a.shape[1]))
-    total = 0
+    total = jnp.zeros((), tau.dtype)
     for d in range(unrolled):
         total = total + jnp.exp(a[None, :, d, :, None] * tau[:, :, d, None]) * cotangent[:, :, d, None]
     return sum(unstack(materialise(total), axis=1))
@@ -117,13 +132,14 @@ def _rates_cotangent(tau: jax.Array, weights: jax.Array, a: jax.Array, cotangent
     lanes = 128
     pad = [(0, 0), (0, 0), (0, -M % lanes)]
     moment, tau, weights = (
-        materialise(jnp.pad(array, pad).reshape(J, array.shape[1], -1, lanes)) for array in (cotangent * tau, tau, weights)
+        materialise(jnp.pad(array, pad).reshape(J, array.shape[1], -1, lanes))
+        for array in (cotangent * tau, tau, weights)
     )
     terms = jnp.exp(a[None, :, :, None, None] * tau[:, :, None]) * moment[:, :, None] * weights[:, None]
     return materialise(terms.sum((0, 3))).sum(-1)
 
 
-decayed_sum.defvjp(_decayed_sum_fwd, _decayed_sum_bwd)
+_decayed_sum.defvjp(_decayed_sum_fwd, _decayed_sum_bwd)
 
 
 def _over_time(x: jax.Array, dt: jax.Array, a: jax.Array, b: jax.Array, c: jax.Array) -> jax.Array:

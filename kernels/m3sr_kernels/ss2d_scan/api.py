@@ -27,8 +27,8 @@ def ss2d_scan(
 ) -> Float[Array, "B H W RP"]:
     """Four SSD scans over the pixels of an image, summed.
 
-    Direction 0 visits the pixels row by row, 1 column by column, 2 is 0 reversed and 3 is 1 reversed. In direction k, with
-    Δ_t = softplus(dt_t[k] + dt_bias[k]), heads r of P channels and one b and c for all heads:
+    Direction 0 visits the pixels row by row, 1 column by column, 2 is 0 reversed and 3 is 1 reversed. In direction k,
+    with Δ_t = softplus(dt_t[k] + dt_bias[k]), heads r of P channels and one b and c for all heads:
 
         h_t[r,p,n] = exp(Δ_t[r]·a[k,r])·h_{t−1}[r,p,n] + Δ_t[r]·b_t[k,n]·x_t[r,p],    h_{−1} = 0
         y_t[r,p]   = Σ_n c_t[k,n]·h_t[r,p,n] + d[k,r,p]·x_t[r,p]
@@ -58,7 +58,7 @@ def ss2d_scan(
     """
     del interpret  # no Pallas implementation yet, so nothing to interpret
     B, H, W, channels = x.shape
-    K, R, P = d.shape
+    _, R, P = d.shape
     N = b.shape[-1]
     check_shapes(
         "ss2d_scan",

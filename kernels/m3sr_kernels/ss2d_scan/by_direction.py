@@ -41,7 +41,10 @@ def _sum_of_directions(
 
 
 def ss2d_scan_reference(x: jax.Array, dt: jax.Array, a: jax.Array, b: jax.Array, c: jax.Array) -> jax.Array:
-    """x (B, H, W, R, P), dt (B, H, W, 4, R) being Δ already, a (4, R), b and c (B, H, W, 4, N); the skip is not included."""
+    """X (B, H, W, R, P), dt (B, H, W, 4, R) being Δ already, a (4, R), b and c (B, H, W, 4, N).
+
+    The skip is not included.
+    """
     return _sum_of_directions(ssd_scan_reference, x, dt, a, b, c)
 
 

@@ -1,4 +1,7 @@
-"""The four directions as two pairs: rows there and back, columns there and back. See `m3sr_kernels.ssd_scan.columns`."""
+"""The four directions as two pairs: rows there and back, columns there and back.
+
+See `m3sr_kernels.ssd_scan.columns`.
+"""
 
 from __future__ import annotations
 
@@ -8,29 +11,37 @@ import jax.numpy as jnp
 from m3sr_kernels.lanes import materialise, unstack
 from m3sr_kernels.ssd_scan.columns import chunk_length, scan_columns
 
-MAX_PADDING = 1.25  # an image padded to a square by no more than this runs both pairs at once, which compiles in half the time
+# An image padded to a square by no more than this runs both pairs at once, which compiles in half the time.
+MAX_PADDING = 1.25
 
 
 @jax.jit
 @jax.checkpoint
 def ss2d_scan_xla(x: jax.Array, dt: jax.Array, a: jax.Array, b: jax.Array, c: jax.Array) -> jax.Array:
-    """x (B, H, W, R, P), dt (B, H, W, 4, R) being Δ already, a (4, R), b and c (B, H, W, 4, N); the skip is not included.
+    """Arguments and result as `ss2d_scan_reference`.
 
-    Channels move to the front and space to the lanes once; the row pair reads the image transposed. Nothing is flipped, and forward and
-    reverse share one pass. The gradient keeps the inputs alone and recomputes.
+    Channels move to the front and space to the lanes once; the row pair reads the image transposed. Nothing is flipped,
+    and forward and reverse share one pass. The gradient keeps the inputs alone and recomputes.
     """
-    B, H, W, R, P = x.shape
+    B, H, W = x.shape[:3]
     log_decay = dt * a[None, None, None]
 
     def by_axis(array: jax.Array, head_first: bool) -> list[jax.Array]:
-        """(B, H, W, 4, ·) to the row pair, transposed, and the column pair; direction k is (k div 2: back, k mod 2: columns)."""
+        """(B, H, W, 4, ·) to the row pair, transposed, and the column pair.
+
+        Direction k is (k div 2: back, k mod 2: columns).
+        """
         array = array.reshape(B, H, W, 2, 2, -1)
         pairs = materialise(jnp.transpose(array, (4, 0, 5, 3, 1, 2) if head_first else (4, 0, 3, 5, 1, 2)))
         rows, columns = unstack(pairs)
         return [_swap(rows), columns]
 
     x = materialise(jnp.moveaxis(x, (1, 2), (-2, -1)))
-    arguments = [[_swap(x), x]] + [by_axis(v, head_first=True) for v in (dt, log_decay)] + [by_axis(v, head_first=False) for v in (b, c)]
+    arguments = (
+        [[_swap(x), x]]
+        + [by_axis(v, head_first=True) for v in (dt, log_decay)]
+        + [by_axis(v, head_first=False) for v in (b, c)]
+    )
     rows, columns = _scan_pairs(*arguments, square=max(H, W) ** 2 <= MAX_PADDING * H * W)
     return jnp.moveaxis(materialise(_swap(rows) + columns), (-2, -1), (1, 2))
 

@@ -1,10 +1,11 @@
 """SSD over sequences laid out as columns, in chunks: the XLA form behind `ssd_scan` and `ss2d_scan`.
 
-The sequence runs down the columns of a (T, V) array, one column after the other: T is time, V the lanes on which everything is element-wise.
-A chunk is Q pixels of a column. Within a chunk the recurrence is written out, y_q = Σ_s M[q,s]·x_s, and the two opposite directions share
-one M (its lower and upper triangle). Between chunks only states move: chunk to column, column to column (the one sequential loop, V steps on
-a small state), and back. Exponents are sums over the path between two pixels, never differences of running sums, so that neither very large
-decays nor very long sequences lose digits.
+The sequence runs down the columns of a (T, V) array, one column after the other: T is time, V the lanes on which
+everything is element-wise. A chunk is Q pixels of a column. Within a chunk the recurrence is written out, y_q = Σ_s
+M[q,s]·x_s, and the two opposite directions share one M (its lower and upper triangle). Between chunks only states move:
+chunk to column, column to column (the one sequential loop, V steps on a small state), and back. Exponents are sums over
+the path between two pixels, never differences of running sums, so that neither very large decays nor very long
+sequences lose digits.
 
 Letters here: b batch, r head, k direction, n state, p channel of a head, c chunk, q and s pixel of a chunk, v column.
 """
@@ -17,7 +18,8 @@ import numpy as np
 
 from m3sr_kernels.lanes import lane_einsum, materialise, unstack
 
-MAX_CHUNKS = 48  # states pass between the chunks of a column through a dense matrix, unrolled: longer columns take longer chunks
+# States pass between the chunks of a column through a dense matrix, unrolled: longer columns take longer chunks.
+MAX_CHUNKS = 48
 
 
 def chunk_length(time: int) -> int:
@@ -34,7 +36,8 @@ def scan_columns(
     """Scans down the columns (direction 0) and, if K = 2, also the same path backwards (direction 1); sums the two.
 
     Args:
-      x: (B, R, P, T, V) input; T a multiple of `chunk_length(T)`. Where dt and log_decay are 0 the state passes unchanged: pad with that.
+      x: (B, R, P, T, V) input; T a multiple of `chunk_length(T)`. Where dt and log_decay are 0 the state passes
+        unchanged: pad with that.
       dt: (B, R, K, T, V) Δ, after bias and softplus.
       log_decay: (B, R, K, T, V) Δ·a.
       b: (B, K, N, T, V) input maps.
@@ -109,11 +112,12 @@ def _states_on_entry(states: jax.Array, log_decay: jax.Array) -> tuple[jax.Array
 def _chunk_paths(chunks: int, directions: int) -> tuple[np.ndarray, np.ndarray]:
     """Paths between the chunks of a column.
 
-    Targets i are the entry of each chunk and, last, the end of the column; sources j the entry of the column and then the end of each chunk.
+    Targets i are the entry of each chunk and, last, the end of the column; sources j the entry of the column and then
+    the end of each chunk.
 
     Returns:
-      path [k, i, j, u] = 1 where direction k passes chunk u on its way from source j to target i, and reached [k, i, j] = 1 where i comes
-      no earlier than j.
+      path [k, i, j, u] = 1 where direction k passes chunk u on its way from source j to target i, and reached [k, i, j]
+      = 1 where i comes no earlier than j.
     """
     i, j, u = np.ogrid[: chunks + 1, : chunks + 1, :chunks]
     path, reached = (u >= j) & (u < i), (i >= j)[..., 0]
@@ -125,7 +129,7 @@ def _chunk_paths(chunks: int, directions: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _columns_on_entry(added: jax.Array, decay: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """(B, R, K, N, P, V) added by each column and its (B, R, K, V) decay to the state on entry of each column, and the last state."""
+    """From what each column adds (B, R, K, N, P, V) and its decay (B, R, K, V) to the states on entry, and the last."""
 
     def in_order(array: jax.Array) -> jax.Array:
         """Columns as each direction visits them; its own inverse."""

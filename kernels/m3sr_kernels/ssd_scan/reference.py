@@ -9,7 +9,10 @@ import jax.numpy as jnp
 def ssd_scan_reference(
     x: jax.Array, dt: jax.Array, a: jax.Array, b: jax.Array, c: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """h_t = exp(Δ_t·a)·h_{t−1} + Δ_t·b_t ⊗ x_t, y_t = Σ_n c_t·h_t; dt is Δ already. Returns y and the last state (B, H, P, N)."""
+    """h_t = exp(Δ_t·a)·h_{t−1} + Δ_t·b_t ⊗ x_t, y_t = Σ_n c_t·h_t.
+
+    Dt is Δ already. Returns y and the last state (B, H, P, N).
+    """
     heads_per_group = x.shape[2] // b.shape[2]
     b, c = (jnp.repeat(array, heads_per_group, axis=2) for array in (b, c))
 

@@ -10,10 +10,11 @@ from m3sr_kernels.ssd_scan.columns import chunk_length, scan_columns
 
 @jax.jit
 @jax.checkpoint
-def ssd_scan_xla(
-    x: jax.Array, dt: jax.Array, a: jax.Array, b: jax.Array, c: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """Arguments and results as `ssd_scan_reference`; heads that share b and c are one batch entry. The gradient keeps the inputs alone."""
+def ssd_scan_xla(x: jax.Array, dt: jax.Array, a: jax.Array, b: jax.Array, c: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Arguments and results as `ssd_scan_reference`.
+
+    Heads that share b and c are one batch entry. The gradient keeps the inputs alone.
+    """
     B, L, H, P = x.shape
     G, N = b.shape[2:]
     R = H // G

@@ -1,0 +1,47 @@
+"""Choice of an implementation, and arguments that do not fit."""
+
+import jax.numpy as jnp
+import jaxtyping
+import pytest
+from m3sr_kernels import s6_scan, ss2d_scan, ssd_scan
+
+
+@pytest.fixture(autouse=True)
+def as_users_run_it(monkeypatch):
+    """Without the type checks of the test run, which would refuse these arguments first."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+def ssd_arguments(heads=4, groups=2):
+    x, dt, maps = jnp.ones((1, 6, heads, 3)), jnp.ones((1, 6, heads)), jnp.ones((1, 6, groups, 2))
+    return x, dt, -jnp.ones(heads), maps, maps
+
+
+def test_unknown_name_lists_the_known_ones():
+    with pytest.raises(ValueError, match=r"unknown implementation 'cuda'.*xla, associative, reference"):
+        ssd_scan(*ssd_arguments(), implementation="cuda")
+
+
+def test_a_missing_implementation_is_refused_not_replaced():
+    with pytest.raises(NotImplementedError, match="ssd_scan has no 'pallas_triton'"):
+        ssd_scan(*ssd_arguments(), implementation="pallas_triton")
+
+
+def test_heads_that_cannot_share_groups():
+    with pytest.raises(ValueError, match="3 heads cannot share 2 groups"):
+        ssd_scan(*ssd_arguments(heads=3))
+
+
+def test_shapes_and_types_are_named():
+    x, dt, a, b, c = ssd_arguments()
+    with pytest.raises(ValueError, match=r"ssd_scan: dt has shape \(1, 5, 4\), expected \(1, 6, 4\)"):
+        ssd_scan(x, dt[:, 1:], a, b, c)
+    with pytest.raises(TypeError, match="s6_scan: x has dtype int32"):
+        s6_scan(
+            jnp.ones((2, 3, 4), int), jnp.ones((2, 3, 4)), -jnp.ones((4, 5)), jnp.ones((2, 3, 5)), jnp.ones((2, 3, 5))
+        )
+    image, maps = jnp.ones((1, 4, 4, 6)), jnp.ones((1, 4, 4, 4, 8))
+    with pytest.raises(ValueError, match=r"ss2d_scan: x has shape \(1, 4, 4, 6\), expected \(1, 4, 4, 8\)"):
+        ss2d_scan(
+            image, jnp.ones((1, 4, 4, 4, 2)), -jnp.ones((4, 2)), maps, maps, jnp.ones((4, 2, 4)), jnp.ones((4, 2))
+        )
