@@ -11,7 +11,7 @@ def get_config():
 
     config.data.name = "synthetic"
     config.data.scene_size = 128
-    config.data.num_train_scenes = 48
+    config.data.num_train_scenes = 160
     config.data.num_valid_scenes = 12
     config.data.batch_size = 4
     config.data.crop_size = 32

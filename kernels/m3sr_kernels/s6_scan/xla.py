@@ -53,12 +53,12 @@ def s6_scan_lanes(x: jax.Array, dt: jax.Array, a: jax.Array, b: jax.Array, c: ja
       y: (D, L, M).
     """
     diagonal = unstack(lane_einsum("nlm,nlm->lm", c, b))
-    u, dt, b, c = (unstack(array, axis=1) for array in (dt * x, dt, b, c))
+    u, steps, inputs, outputs = (unstack(array, axis=1) for array in (dt * x, dt, b, c))
     y = [gain[None] * u_t for gain, u_t in zip(diagonal, u, strict=True)]
     pairs = [(t, s) for t in range(len(u)) for s in range(t)]
     if pairs:
-        tau = jnp.stack([sum(dt[s + 1 : t], dt[t]) for t, s in pairs])
-        weights = jnp.stack([c[t] * b[s] for t, s in pairs])
+        tau = jnp.stack([sum(steps[s + 1 : t], steps[t]) for t, s in pairs])
+        weights = jnp.stack([outputs[t] * inputs[s] for t, s in pairs])
         kernel = checkpoint_name(decayed_sum(tau, weights, a), "s6_kernel")
         for kernel_ts, (t, s) in zip(unstack(kernel), pairs, strict=True):
             y[t] = y[t] + kernel_ts * u[s]
@@ -123,7 +123,7 @@ def _weights_cotangent(tau: jax.Array, a: jax.Array, cotangent: jax.Array) -> ja
     total = jnp.zeros((), tau.dtype)
     for d in range(unrolled):
         total = total + jnp.exp(a[None, :, d, :, None] * tau[:, :, d, None]) * cotangent[:, :, d, None]
-    return sum(unstack(materialise(total), axis=1))
+    return functools.reduce(jnp.add, unstack(materialise(total), axis=1))
 
 
 def _rates_cotangent(tau: jax.Array, weights: jax.Array, a: jax.Array, cotangent: jax.Array) -> jax.Array:

@@ -17,11 +17,11 @@ IMPLEMENTATIONS = {"xla": ssd_scan_xla, "associative": ssd_scan_associative, "re
 def ssd_scan(
     x: Float[Array, "B L H P"],
     dt: Float[Array, "B L H"],
-    a: Float[Array, H],
+    a: Float[Array, " H"],
     b: Float[Array, "B L G N"],
     c: Float[Array, "B L G N"],
     d: Float[Array, "H P"] | None = None,
-    dt_bias: Float[Array, H] | None = None,
+    dt_bias: Float[Array, " H"] | None = None,
     *,
     implementation: str | None = None,
     interpret: bool = False,
