@@ -73,14 +73,13 @@ def m3sr_layout(model: M3SR) -> Iterator[Tensor]:
 
     Source: the key list of the authors' release.
     """
-    yield Tensor("conv_in.weight", ("conv_in", "kernel"), CONV)
     for module, path, kind in m3sr_modules(model):
         yield from _KINDS[kind](module, path, model)
-    yield Tensor("conv_out.weight", ("conv_out", "kernel"), CONV)
 
 
 def m3sr_modules(model: M3SR) -> Iterator[tuple[str, tuple[str, ...], str]]:
-    """Lists (release module, our path, kind) of everything inside the U-Nets, in the release's order."""
+    """Lists (release module, our path, kind) down to the blocks, in the release's order."""
+    yield "conv_in", ("conv_in",), "conv"
     full, half, quarter = model.num_blocks
     for stage in range(model.num_stages):
         body, unet = f"body.{stage}", (f"unet_{stage}",)
@@ -94,6 +93,7 @@ def m3sr_modules(model: M3SR) -> Iterator[tuple[str, tuple[str, ...], str]]:
             yield f"{body}.decoder_layers.{index}.1", (*unet, f"merge_{level}"), "pointwise"
             yield from _group(f"{body}.decoder_layers.{index}.2", (*unet, f"decoder_{level}"), blocks)
         yield f"{body}.mapping", (*unet, "mapping"), "conv"
+    yield "conv_out", ("conv_out",), "conv"
 
 
 def _group(module: str, path: tuple[str, ...], blocks: int) -> Iterator[tuple[str, tuple[str, ...], str]]:

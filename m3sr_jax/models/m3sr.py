@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from flax.typing import Dtype
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Num
 
 from m3sr_jax.models.layers import UpConv, conv3x3, down_conv, statistics_dtype, uniform_fan_in
 from m3sr_jax.models.mpf import BRANCHES, BlockGroup, MPFBlock
@@ -94,7 +94,7 @@ class M3SR(nn.Module):
         super().__post_init__()
 
     @nn.compact
-    def __call__(self, rgb: Float[Array | np.ndarray, "B H W 3"]) -> Float[Array, "B H W S"]:
+    def __call__(self, rgb: Num[Array | np.ndarray, "B H W C"]) -> Float[Array, "B H W S"]:
         """Reconstructs the spectrum of every pixel.
 
         Args:
@@ -104,9 +104,10 @@ class M3SR(nn.Module):
           (B, H, W, num_bands), float32 or wider, in the unit of the cubes the model was trained on.
 
         Raises:
-          ValueError: H or W below 8, or not three channels.
+          ValueError: H or W below 8, not three channels, or integers.
         """
-        _, height, width, _ = _check_shape(rgb)
+        _check_image(rgb)
+        _, height, width, _ = rgb.shape
         types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         make_block = partial(
             nn.remat(MPFBlock) if self.remat else MPFBlock,
@@ -126,14 +127,14 @@ class M3SR(nn.Module):
         return (y.astype(wide) + start.astype(wide))[:, :height, :width]
 
 
-def _check_shape(rgb: Array | np.ndarray) -> tuple[int, ...]:
+def _check_image(rgb: Array | np.ndarray) -> None:
     if rgb.ndim != 4 or rgb.shape[-1] != 3:
         raise ValueError(f"M3SR takes images of shape (B, H, W, 3), got {rgb.shape}")
     if min(rgb.shape[1:3]) < MULTIPLE:
-        raise ValueError(
-            f"M3SR takes images of at least {MULTIPLE}×{MULTIPLE} pixels, got H×W = {rgb.shape[1]}×{rgb.shape[2]}"
-        )
-    return rgb.shape
+        size = f"{rgb.shape[1]}×{rgb.shape[2]}"
+        raise ValueError(f"M3SR takes images of at least {MULTIPLE}×{MULTIPLE} pixels, got H×W = {size}")
+    if not jnp.issubdtype(rgb.dtype, jnp.floating):
+        raise ValueError(f"M3SR takes RGB in [0, 1] as floating-point numbers, got {rgb.dtype}: scale it first")
 
 
 def _check_fields(model: M3SR) -> None:

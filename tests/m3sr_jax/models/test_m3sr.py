@@ -92,10 +92,18 @@ def test_init_params_equal_those_of_init(quick_jit):
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
-@pytest.mark.parametrize("size", [(7, 16), (16, 4)])
-def test_images_too_small_to_pad_are_refused(size):
-    with pytest.raises(ValueError, match=f"at least 8×8 pixels, got H×W = {size[0]}×{size[1]}"):
-        M3SR().init(jax.random.key(0), jnp.zeros((1, *size, 3)))
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((1, 7, 16, 3), np.float32), "at least 8×8 pixels, got H×W = 7×16"),
+        (np.zeros((1, 16, 4, 3), np.float32), "at least 8×8 pixels, got H×W = 16×4"),
+        (np.zeros((1, 8, 8, 4), np.float32), r"images of shape \(B, H, W, 3\), got \(1, 8, 8, 4\)"),
+        (np.zeros((1, 8, 8, 3), np.uint8), "got uint8: scale it first"),
+    ],
+)
+def test_images_that_cannot_be_used_are_refused(image, message):
+    with pytest.raises(ValueError, match=message):
+        M3SR().init(jax.random.key(0), image)
 
 
 @pytest.mark.parametrize(
