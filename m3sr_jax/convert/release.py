@@ -77,12 +77,7 @@ def release_activations(model: M3SR, intermediates: Mapping[str, Any]) -> dict[s
       Release module name → its output, channels last, padded to multiples of 8 as inside the model.
     """
     flat: Any = traverse_util.flatten_dict(intermediates)
-    modules = [
-        ("conv_in", ("conv_in",)),
-        *((key, path) for key, path, _ in m3sr_modules(model)),
-        ("conv_out", ("conv_out",)),
-    ]
-    return {key: flat[(*path, "__call__")][0] for key, path in modules}
+    return {key: flat[(*path, "__call__")][0] for key, path, _ in m3sr_modules(model)}
 
 
 def _layout(model: nn.Module) -> Iterator[Tensor]:
