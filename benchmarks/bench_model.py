@@ -1,0 +1,72 @@
+"""The whole model, forward and training step, against the matmul rate of the same run.
+
+Command:  python benchmarks/bench_model.py [--output benchmarks/results/cpu.jsonl]
+
+`share` is the exact operation count (m3sr inspect) over the time, as a share of the rate of a large float32 matrix
+product; the training step is given as a multiple of the forward pass at its size.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import jax
+import jax.numpy as jnp
+from measure import compile_and_time, matmul_gflops, parser, save, show
+
+from m3sr_jax import M3SR
+from m3sr_jax.config import OptimConfig
+from m3sr_jax.report.cost import m3sr_costs
+from m3sr_jax.training.state import create_train_state, make_optimizer
+from m3sr_jax.training.step import jit_train_step
+
+FORWARD = [(1, 128, 128), (4, 128, 128), (1, 256, 256), (1, 482, 512)]
+TRAINING = [(1, 128, 128), (4, 128, 128)]
+
+
+def time_training_step(model: M3SR, shape: tuple[int, int, int]) -> dict[str, float]:
+    """The step that training runs: loss, gradient, Adam.
+
+    It consumes its state, so each call is given the last one's.
+    """
+    optimizer = make_optimizer(OptimConfig(), num_steps=1000)
+    state = jax.jit(lambda: create_train_state(model, optimizer, jax.random.key(0)))()
+    batch = {
+        "rgb": jax.random.uniform(jax.random.key(1), (*shape, 3)),
+        "cube": jax.random.uniform(jax.random.key(2), (*shape, model.num_bands)),
+    }
+    start = time.perf_counter()
+    step = jit_train_step(model, optimizer).lower(state, batch).compile()
+    result = {"compile_s": time.perf_counter() - start, "temp_mib": step.memory_analysis().temp_size_in_bytes / 2**20}
+    seconds = []
+    for _ in range(4):
+        start = time.perf_counter()
+        state, metrics = step(state, batch)
+        jax.block_until_ready(metrics)
+        seconds.append(time.perf_counter() - start)
+    return result | {"median_s": statistics.median(seconds[1:]), "min_s": min(seconds[1:])}
+
+
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument("--skip-training", action="store_true")
+    args = options.parse_args()
+    model = M3SR()
+    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))["params"]
+    rates, rows = [matmul_gflops()], []
+    for shape in FORWARD:
+        rgb = jax.random.uniform(jax.random.key(1), (*shape, 3))
+        times = compile_and_time(lambda params, rgb: model.apply({"params": params}, rgb), params, rgb, repeats=3)
+        rates.append(matmul_gflops())
+        gflop = shape[0] * sum(part.flops for part in m3sr_costs(model, *shape[1:]).values()) / 1e9
+        row = {"mode": "forward", "shape": "x".join(map(str, shape)), "gflop": gflop, "matmul_gflops": rates[-1]}
+        rows.append(row | times | {"share": gflop / times["min_s"] / max(rates[-2:])})
+        show(rows[-1])
+    forward = {row["shape"]: row["min_s"] for row in rows}
+    for shape in [] if args.skip_training else TRAINING:
+        times = time_training_step(model, shape)
+        name = "x".join(map(str, shape))
+        rows.append({"mode": "training step", "shape": name} | times | {"over_forward": times["min_s"] / forward[name]})
+        show(rows[-1])
+    save(rows, "model", args.output)
