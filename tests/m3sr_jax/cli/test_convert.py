@@ -17,6 +17,7 @@ from m3sr_jax.convert import params_to_release, read_release
 from m3sr_jax.errors import InputError
 
 SMALL = ModelConfig(num_groups=2, num_stages=2, num_blocks=(2, 1, 1), num_bands=7, features=5)
+QUICK = ModelConfig(branches=("frequency",), num_stages=2, num_bands=7, features=5)
 
 
 def release_of(fields: ModelConfig) -> dict[str, np.ndarray]:
@@ -32,6 +33,14 @@ def release_of(fields: ModelConfig) -> dict[str, np.ndarray]:
 def release(tmp_path_factory):
     path = tmp_path_factory.mktemp("release") / "small.safetensors"
     save_file(release_of(SMALL), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory):
+    """A release for tests of what goes on around the conversion."""
+    path = tmp_path_factory.mktemp("release") / "quick.safetensors"
+    save_file(release_of(QUICK), path)
     return path
 
 
@@ -53,13 +62,13 @@ def test_there_and_back_is_exact(release, tmp_path, capsys):
     assert all(np.array_equal(there[key], back[key]) for key in there)
 
 
-def test_the_way_back_as_pth_is_what_the_release_loads(release, tmp_path):
+def test_the_way_back_as_pth_is_what_the_release_loads(quick, tmp_path):
     torch = pytest.importorskip("torch", reason="pip install torch, for .pth files")
-    assert convert(release, tmp_path / "ours") == 0
+    assert convert(quick, tmp_path / "ours") == 0
     assert convert(tmp_path / "ours", tmp_path / "back.pth") == 0
     content = torch.load(tmp_path / "back.pth", weights_only=True)
     assert list(content) == ["state_dict"]
-    back, there = read_release(tmp_path / "back.pth"), load_file(release)
+    back, there = read_release(tmp_path / "back.pth"), load_file(quick)
     assert all(np.array_equal(there[key], back[key]) for key in there)
     assert len(there) == len(back)
 
@@ -78,7 +87,7 @@ def test_fields_are_read_off_names_and_shapes(fields):
 
 
 def test_a_release_in_float64_becomes_float32(tmp_path):
-    doubles = {key: value.astype(np.float64) for key, value in release_of(SMALL).items()}
+    doubles = {key: value.astype(np.float64) for key, value in release_of(QUICK).items()}
     save_file(doubles, tmp_path / "doubles.safetensors")
     assert convert(tmp_path / "doubles.safetensors", tmp_path / "ours") == 0
     assert {leaf.dtype for leaf in jax.tree.leaves(load_model(tmp_path / "ours")[1])} == {np.dtype("float32")}
@@ -94,8 +103,8 @@ def test_the_stored_release_checkpoint_converts(tmp_path):
     assert sum(leaf.size for leaf in jax.tree.leaves(load_model(tmp_path / "ours")[1])) == 2_786_188
 
 
-def test_what_cannot_be_converted_costs_one_line_and_leaves_nothing(release, tmp_path, capsys):
-    one_missing = {key: value for key, value in load_file(release).items() if key != "body.1.mapping.weight"}
+def test_what_cannot_be_converted_costs_one_line_and_leaves_nothing(quick, tmp_path, capsys):
+    one_missing = {key: value for key, value in load_file(quick).items() if key != "body.1.mapping.weight"}
     save_file(one_missing, tmp_path / "one_missing.safetensors")
     save_file({"layer.weight": np.zeros(3, np.float32)}, tmp_path / "other.safetensors")
     (tmp_path / "broken.safetensors").write_bytes(b"not a checkpoint")
@@ -108,8 +117,8 @@ def test_what_cannot_be_converted_costs_one_line_and_leaves_nothing(release, tmp
         ("other.safetensors", out): "other.safetensors: not a release checkpoint",
         ("broken.safetensors", out): "broken.safetensors",
         ("absent.safetensors", out): "no such file",
-        (release, tmp_path / "full"): "not empty",
-        (release, out, "--wavelengths", "700", "400"): "--wavelengths 700 400: expected",
+        (quick, tmp_path / "full"): "not empty",
+        (quick, out, "--wavelengths", "700", "400"): "--wavelengths 700 400: expected",
         (tmp_path / "full", tmp_path / "back.pth"): "no model.json",
         (tmp_path / "full", tmp_path / "back"): ".pth or .safetensors",
     }
@@ -120,10 +129,10 @@ def test_what_cannot_be_converted_costs_one_line_and_leaves_nothing(release, tmp
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_an_output_is_replaced_only_when_asked(release, tmp_path, capsys):
-    assert convert(release, tmp_path / "ours") == 0
-    assert convert(release, tmp_path / "ours") == 2
-    assert convert(release, tmp_path / "ours", "--overwrite", "--camera", "cie1964") == 0
+def test_an_output_is_replaced_only_when_asked(quick, tmp_path, capsys):
+    assert convert(quick, tmp_path / "ours") == 0
+    assert convert(quick, tmp_path / "ours") == 2
+    assert convert(quick, tmp_path / "ours", "--overwrite", "--camera", "cie1964") == 0
     assert json.loads((tmp_path / "ours" / "model.json").read_text())["camera"] == "cie1964"
     assert convert(tmp_path / "ours", tmp_path / "back.safetensors") == 0
     assert convert(tmp_path / "ours", tmp_path / "back.safetensors") == 2
