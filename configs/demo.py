@@ -16,8 +16,10 @@ def get_config():
     config.data.batch_size = 4
     config.data.crop_size = 32
 
-    config.train.num_steps = 600
+    config.optim.learning_rate = 2e-3
+
+    config.train.num_steps = 260
     config.train.log_every_steps = 10
-    config.train.eval_every_steps = 200
+    config.train.eval_every_steps = 130
     config.train.checkpoint_every_steps = 100
     return config
