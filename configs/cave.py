@@ -4,6 +4,9 @@ Split: 20 scenes to train and 12 to test, as listed in m3sr_jax/data/cave.py; th
 camera (here CIE 1964). An epoch is as many crops as tile the training scenes once.
 
 Command:  python train.py --config configs/cave.py --workdir runs/cave --config.data.root=DIR
+Hardware: the recipe as it stands is for a GPU and has not been run; on two CPU cores a step takes minutes.
+Score:    36.19 dB PSNR, 16.31 degrees SAM after 450 steps of 2 crops of 64² at 1e-3 (README.md has the command);
+          linear least squares 35.05 dB, 16.79 degrees on the same six scenes.
 """
 
 from m3sr_jax.config import default_config
