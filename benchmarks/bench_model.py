@@ -70,3 +70,7 @@ def main() -> None:
         rows.append({"mode": "training step", "shape": name} | times | {"over_forward": times["min_s"] / forward[name]})
         show(rows[-1])
     save(rows, "model", args.output)
+
+
+if __name__ == "__main__":
+    main()

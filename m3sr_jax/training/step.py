@@ -56,12 +56,7 @@ def jit_train_step(model: nn.Module, optimizer: optax.GradientTransformation) ->
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         return train_step(model, optimizer, state, batch)
 
-    return jax.jit(step, donate_argnums=0, compiler_options=_compiler_options())
-
-
-def _compiler_options() -> dict[str, bool]:
-    # XLA's default order of work on a CPU favours concurrency and takes half as much memory again.
-    return {"xla_cpu_enable_concurrency_optimized_scheduler": False} if jax.default_backend() == "cpu" else {}
+    return jax.jit(step, donate_argnums=0)
 
 
 def _predict(model: nn.Module, params: Any, rgb: Float[Array, "B H W 3"]) -> Float[Array, "B H W S"]:
