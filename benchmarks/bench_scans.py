@@ -1,17 +1,25 @@
 """The scans at M3SR's shapes: every implementation, forward and gradient, time and working memory.
 
 Command:  python benchmarks/bench_scans.py [--output benchmarks/results/cpu.jsonl] [--size 128]
+On a GPU: python benchmarks/bench_scans.py --photo --torch --output benchmarks/results/gpu.jsonl
 
-The floor is what a scan must do: each input read and each output written once. `share` is an implementation's forward
-time over that of "xla".
+The floor is what a scan must do: each input read and each output written once (gradient: inputs and cotangent read,
+gradients written). On a GPU `over_floor` is a time over that of those bytes at the rate of a large copy in the same
+run. --torch adds plain PyTorch (torch_peer.py) and its largest difference from ours, relative to the largest value.
 """
 
 from __future__ import annotations
 
+import importlib
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from m3sr_kernels import s6_scan, ss2d_scan, ssd_scan
-from measure import compile_and_time, normal_arrays, parser, save, show
+from measure import compile_and_time, copy_bytes_per_s, normal_arrays, parser, save, show, tree_bytes
 
 IMPLEMENTATIONS = ("xla", "associative", "reference")
 
@@ -45,28 +53,90 @@ def cases(size: int) -> dict:
     }
 
 
+def photo_cases(pattern: str) -> Iterator[tuple[str, Callable, dict]]:
+    """The shapes of a 482×512 photo, from each op's shapes.py: case, op, size of each argument."""
+    for op in (s6_scan, ss2d_scan):
+        try:
+            shapes = importlib.import_module(f"m3sr_kernels.{op.__name__}.shapes").SHAPES
+        except ModuleNotFoundError:
+            continue
+        for name, shape in shapes.items():
+            case = f"{op.__name__} {name}"
+            if name.startswith("photo") and re.search(pattern, case):
+                yield case, op, shape.arguments
+
+
+def measure_case(case: str, op: Callable, arrays: dict, implementation: str, copy_rate: float) -> list[dict]:
+    """Rows of one implementation, forward and gradient."""
+
+    def forward(arrays):
+        return op(**arrays, implementation=implementation)
+
+    def gradient(arrays):
+        return jax.grad(lambda arrays: jnp.sum(jnp.sin(forward(arrays))))(arrays)
+
+    x, rows = tree_bytes(arrays["x"]), []
+    floors = {"forward": tree_bytes(arrays) + x, "gradient": 2 * tree_bytes(arrays) + x}
+    for mode, function in (("forward", forward), ("gradient", gradient)):
+        repeats = 2 if implementation in ("associative", "reference") else 5
+        row: dict[str, Any] = {"case": case, "implementation": implementation, "mode": mode}
+        try:
+            row |= compile_and_time(function, arrays, repeats=repeats)
+        except jax.errors.JaxRuntimeError as error:  # the associative scan needs more memory than many a GPU has
+            row["error"] = str(error).partition("\n")[0][:200]
+        if copy_rate and "median_s" in row:
+            row |= {"floor_s": floors[mode] / copy_rate, "over_floor": row["median_s"] * copy_rate / floors[mode]}
+        show(row)
+        rows.append(row)
+    return rows
+
+
+def measure_torch(case: str, op: Callable, arrays: dict) -> list[dict]:
+    """Rows of the PyTorch peer; the scan by einsums is left uncompiled: its chunks are matrix products already."""
+    import torch_peer
+
+    times = torch_peer.time_scan(
+        op.__name__, {name: np.asarray(array) for name, array in arrays.items()}, compiled=op is s6_scan
+    )
+    ours = np.asarray(op(**arrays))
+    difference = float(np.abs(times["y"] - ours).max() / np.abs(ours).max())
+    rows = [
+        {
+            "case": case,
+            "implementation": "torch",
+            "mode": mode,
+            "median_s": times[f"{mode}_s"],
+            "difference": difference,
+        }
+        for mode in ("forward", "gradient")
+    ]
+    for row in rows:
+        show(row)
+    return rows
+
+
 def main() -> None:
     options = parser(__doc__)
     options.add_argument("--size", type=int, default=128, help="side of the image")
-    options.add_argument("--implementations", nargs="+", default=IMPLEMENTATIONS)
+    options.add_argument("--photo", action="store_true", help="the shapes of a 482×512 photo instead")
+    options.add_argument("--torch", action="store_true", help="add plain PyTorch on the GPU")
+    options.add_argument("--implementations", nargs="+")
+    options.add_argument("--cases", default="", help="regular expression that a case's name must contain")
     args = options.parse_args()
-    rows = []
-    for case, (op, arrays) in cases(args.size).items():
+    on_gpu = jax.default_backend() == "gpu"
+    names = args.implementations or (("pallas_triton", "xla", "associative") if on_gpu else IMPLEMENTATIONS)
+    copy_rate = copy_bytes_per_s() if on_gpu else 0.0
+    rows = [{"copy_bytes_per_s": copy_rate}] if on_gpu else []
+    if args.photo:
+        chosen = ((case, op, normal_arrays(0, **sizes)) for case, op, sizes in photo_cases(args.cases))
+    else:
+        chosen = ((case, *how) for case, how in cases(args.size).items() if re.search(args.cases, case))
+    for case, op, arrays in chosen:
         arrays["a"] = -jnp.exp(0.3 * arrays["a"])
-        for name in args.implementations:
-
-            def forward(arrays, op=op, name=name):
-                return op(**arrays, implementation=name)
-
-            def gradient(arrays, forward=forward):
-                return jax.grad(lambda arrays: jnp.sum(jnp.sin(forward(arrays))))(arrays)
-
-            for mode, function in (("forward", forward), ("gradient", gradient)):
-                repeats = 5 if name == "xla" else 2
-                row = {"case": case, "implementation": name, "mode": mode}
-                row |= compile_and_time(function, arrays, repeats=repeats)
-                show(row)
-                rows.append(row)
+        for name in names:
+            rows += measure_case(case, op, arrays, name, copy_rate)
+        if args.torch:
+            rows += measure_torch(case, op, arrays)
     save(rows, "scans", args.output)
 
 

@@ -1,7 +1,9 @@
 """What every benchmark shares: timing, memory, the machine's own speed, and JSON with device and versions.
 
-Times are medians of repeated calls after one warm-up; compilation is timed apart. The matmul rate is measured in the
-same run, before and after, so that results are ratios that travel better than seconds.
+Times are medians of repeated calls after one warm-up; compilation is timed apart. The matmul rate, or on a GPU the rate
+of a large copy, is measured in the same run, so that results are ratios that travel better than seconds. A GPU works
+behind the host's back: there, each time is that of many calls put in its queue at once, divided by their number, and
+so the device's own as long as a call takes it longer than the host takes to queue one (some 20 µs).
 """
 
 from __future__ import annotations
@@ -19,21 +21,44 @@ import jax.numpy as jnp
 
 from m3sr_jax.report.environment import environment
 
+GPU_BATCH_S = 0.05  # device work that is queued at once and timed as one
+
 
 def compile_and_time(function: Callable, *arguments: Any, repeats: int = 5) -> dict[str, float]:
     """Compiles `function` for `arguments` and times it: compile_s, median_s, min_s, and the program's own temp_mib."""
     start = time.perf_counter()
     compiled = jax.jit(function).lower(*arguments).compile()
     result = {"compile_s": time.perf_counter() - start}
-    jax.block_until_ready(compiled(*arguments))
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        jax.block_until_ready(compiled(*arguments))
-        seconds.append(time.perf_counter() - start)
     memory = compiled.memory_analysis()
     temporary = memory.temp_size_in_bytes / 2**20 if memory else float("nan")
-    return result | {"median_s": statistics.median(seconds), "min_s": min(seconds), "temp_mib": temporary}
+    return result | time_calls(lambda: compiled(*arguments), repeats) | {"temp_mib": temporary}
+
+
+def time_calls(call: Callable[[], Any], repeats: int = 5) -> dict[str, float]:
+    """Times a compiled function's call: median_s and min_s of `repeats` times, after a warm-up."""
+
+    def seconds(calls: int) -> float:
+        start = time.perf_counter()
+        for _ in range(calls):
+            out = call()
+        jax.block_until_ready(out)
+        return (time.perf_counter() - start) / calls
+
+    seconds(1)
+    calls = max(1, min(200, int(GPU_BATCH_S / seconds(1)))) if jax.default_backend() == "gpu" else 1
+    times = [seconds(calls) for _ in range(repeats)]
+    return {"median_s": statistics.median(times), "min_s": min(times)}
+
+
+def copy_bytes_per_s(size: int = 2**29) -> float:
+    """Bytes a second, read and written, of adding 1 to `size` float32 numbers: what a memory-bound kernel can reach."""
+    numbers = jnp.zeros(size, jnp.float32) + 0.5
+    return 8 * size / compile_and_time(lambda x: x + 1, numbers)["median_s"]
+
+
+def tree_bytes(*trees: Any) -> int:
+    """Bytes of all arrays in the trees."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(trees))
 
 
 def matmul_gflops(size: int = 3000) -> float:

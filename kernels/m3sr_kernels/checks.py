@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 
-def check_shapes(op: str, **arguments: tuple[jax.Array | None, tuple[int, ...]]) -> None:
-    """Checks each `name=(array, expected shape)`; None arrays pass.
+def check_shapes(op: str, **arguments: tuple[jax.Array | None, tuple[Any, ...]]) -> None:
+    """Checks each `name=(array, expected shape)`; None arrays pass. Sizes may be symbolic (`jax.export`).
 
     Raises:
       ValueError: a shape differs.

@@ -22,9 +22,9 @@ def test_unknown_name_lists_the_known_ones():
         ssd_scan(*ssd_arguments(), implementation="cuda")
 
 
-def test_a_missing_implementation_is_refused_not_replaced():
-    with pytest.raises(NotImplementedError, match="ssd_scan has no 'pallas_triton'"):
-        ssd_scan(*ssd_arguments(), implementation="pallas_triton")
+def test_a_missing_implementation_is_refused_with_the_reason_not_replaced():
+    with pytest.raises(NotImplementedError, match=r"ssd_scan has no 'pallas_mosaic' implementation: .* masked loads"):
+        ssd_scan(*ssd_arguments(), implementation="pallas_mosaic")
 
 
 def test_heads_that_cannot_share_groups():

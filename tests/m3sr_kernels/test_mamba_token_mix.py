@@ -23,16 +23,22 @@ def draw(M, L, C, N=16, rank=2, taps=4, *, dtype=np.float64):
     return jnp.asarray(rng.standard_normal((M, L, C)), dtype), params
 
 
-@pytest.mark.parametrize("L", [2, 4, 6, 18])  # shorter and longer than the convolution, and past the pairwise scan
-def test_xla_equals_the_composition_in_value_and_gradient(L):
+# Shorter and longer than the convolution, and past the fused scans, which share their code with `s6_scan` there.
+@pytest.mark.parametrize(
+    ("implementation", "L"), [*(("xla", L) for L in (2, 4, 6, 18)), ("pallas_triton", 2), ("pallas_triton", 6)]
+)
+def test_fused_equals_the_composition_in_value_and_gradient(implementation, L):
     with jax.enable_x64(True):
         tokens, params = draw(7, L, 5)
 
         def run(implementation):
-            objective = lambda *args: jnp.sum(jnp.sin(mamba_token_mix(*args, implementation=implementation)))  # noqa: E731
+            def objective(*arguments):
+                mixed = mamba_token_mix(*arguments, implementation=implementation, interpret=True)
+                return jnp.sum(jnp.sin(mixed))
+
             return jax.jit(jax.value_and_grad(objective, argnums=(0, 1)))(tokens, params)
 
-        got, expected = run("xla"), run("reference")
+        got, expected = run(implementation), run("reference")
     for g, e in zip(*(map(np.asarray, jax.tree.leaves(tree)) for tree in (got, expected)), strict=True):
         np.testing.assert_allclose(g, e, atol=1e-11 * max(1, np.abs(e).max()))
 

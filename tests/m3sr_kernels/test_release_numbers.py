@@ -43,13 +43,13 @@ def load(case: str) -> dict[str, np.ndarray]:
 def run_ssd(inputs, implementation):
     a = -jnp.exp(0.3 * inputs["a_log"])
     x, dt, b, c, d, dt_bias = (inputs[name] for name in ("x", "dt", "b", "c", "d", "dt_bias"))
-    return ssd_scan(x, dt, a, b, c, d, dt_bias, implementation=implementation, return_final_state=True)
+    return ssd_scan(x, dt, a, b, c, d, dt_bias, implementation=implementation, interpret=True, return_final_state=True)
 
 
 def run_s6(inputs, implementation):
     a = -jnp.exp(0.3 * inputs["a_log"] + 0.5)
     x, dt, b, c, d, z, dt_bias = (inputs[name] for name in ("x", "dt", "b", "c", "d", "z", "dt_bias"))
-    return s6_scan(x, dt, a, b, c, d, z, dt_bias, implementation=implementation), None
+    return s6_scan(x, dt, a, b, c, d, z, dt_bias, implementation=implementation, interpret=True), None
 
 
 def error(got, expected) -> float:
@@ -61,7 +61,7 @@ def error(got, expected) -> float:
     ("case", "implementation"),
     [(case, name) for case in CASES for name in (SSD_IMPLEMENTATIONS if "ssd" in case else S6_IMPLEMENTATIONS)],
 )
-def test_scan_gives_the_release_numbers(case, implementation, dtype):
+def test_scan_gives_the_release_numbers(case, implementation, dtype, small_tiles):
     expected = load(case)
     run = run_ssd if "ssd" in case else run_s6
     with jax.enable_x64(dtype == "float64"):
@@ -73,7 +73,10 @@ def test_scan_gives_the_release_numbers(case, implementation, dtype):
             y, state = run(inputs, implementation)
             return jnp.sum(y * cotangent), (y, state)
 
-        (_, (y, state)), gradients = jax.jit(jax.value_and_grad(objective, has_aux=True))(inputs)
+        # Interpreted kernels are long programs for few pixels.
+        options = {"xla_backend_optimization_level": 0} if implementation == "pallas_triton" else None
+        run_both = jax.jit(jax.value_and_grad(objective, has_aux=True), compiler_options=options)
+        (_, (y, state)), gradients = run_both(inputs)
     bars = BARS[dtype]
     assert error(y, expected["y"]) < bars["y"]
     if state is not None:

@@ -10,12 +10,15 @@ from jaxtyping import Array, Float
 from m3sr_kernels.checks import check_shapes
 from m3sr_kernels.dispatch import choose
 from m3sr_kernels.mamba_token_mix.composed import mamba_token_mix_composed
+from m3sr_kernels.mamba_token_mix.pallas_triton import mamba_token_mix_triton
 from m3sr_kernels.mamba_token_mix.xla import mamba_token_mix_xla
+from m3sr_kernels.s6_scan.api import IMPLEMENTATIONS as S6
 
 IMPLEMENTATIONS = {
+    "pallas_triton": mamba_token_mix_triton,
     "xla": mamba_token_mix_xla,
-    "associative": functools.partial(mamba_token_mix_composed, implementation="associative"),
-    "reference": functools.partial(mamba_token_mix_composed, implementation="reference"),
+    "associative": functools.partial(mamba_token_mix_composed, scan=S6["associative"]),
+    "reference": functools.partial(mamba_token_mix_composed, scan=S6["reference"]),
 }
 
 
@@ -35,8 +38,9 @@ def mamba_token_mix(
       tokens: (M, L, C); in M3SR one sequence of L spectral groups a pixel.
       params: in_proj (C, 2D), conv_kernel (J, D), conv_bias (D,), x_proj (D, R+2N), dt_proj (R, D), dt_bias (D,), a_log
         (D, N), d (D,), out_proj (D, C).
-      implementation: "xla", "associative", "reference", or None for the best that works here.
-      interpret: runs a Pallas implementation on the CPU; the others ignore it.
+      implementation: "pallas_triton" (CUDA GPUs from sm_80 on), "xla", "associative" or "reference"; None takes
+        the first on such a GPU and "xla" elsewhere, decided when the program is compiled.
+      interpret: runs a Pallas implementation on any platform, slowly; the others ignore it.
 
     Returns:
       (M, L, C), in the dtype of `tokens`, in which the projections compute too; the scan computes in float32, or
@@ -45,11 +49,10 @@ def mamba_token_mix(
     Raises:
       ValueError: a shape does not fit, or the implementation's name is unknown.
       TypeError: an input is not floating-point.
-      NotImplementedError: the implementation asked for is not available.
+      NotImplementedError: the implementation asked for is not there, or (when it is compiled) not for this platform.
 
     Source: Gu and Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces" (2023), figure 3.
     """
-    del interpret  # no Pallas implementation yet, so nothing to interpret
     M, L, C = tokens.shape
     D, N = params["a_log"].shape
     rank = params["dt_proj"].shape[0]
@@ -68,4 +71,4 @@ def mamba_token_mix(
     check_shapes(
         "mamba_token_mix", tokens=(tokens, (M, L, C)), **{name: (params[name], shape) for name, shape in shapes.items()}
     )
-    return choose("mamba_token_mix", IMPLEMENTATIONS, implementation)(tokens, params)
+    return choose("mamba_token_mix", IMPLEMENTATIONS, implementation, interpret=interpret)(tokens, dict(params))

@@ -1,17 +1,15 @@
-"""The definition, composed of matrix products and `s6_scan`."""
+"""The definition, composed of matrix products and an S6 scan."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 
-from m3sr_kernels.s6_scan import s6_scan
 
-
-def mamba_token_mix_composed(tokens: jax.Array, params: Mapping[str, jax.Array], *, implementation: str) -> jax.Array:
-    """Arguments and result as `mamba_token_mix`; `implementation` is the scan's."""
+def mamba_token_mix_composed(tokens: jax.Array, params: Mapping[str, jax.Array], *, scan: Callable) -> jax.Array:
+    """Arguments and result as `mamba_token_mix`; `scan` takes the arguments of `s6_scan` by position."""
     narrow = {name: value.astype(tokens.dtype) for name, value in params.items()}
     u, z = jnp.split(tokens @ narrow["in_proj"], 2, axis=-1)
     kernel, length = narrow["conv_kernel"], tokens.shape[1]
@@ -21,5 +19,5 @@ def mamba_token_mix_composed(tokens: jax.Array, params: Mapping[str, jax.Array],
     rank, states = params["dt_proj"].shape[0], params["a_log"].shape[1]
     dt, b, c = jnp.split(u @ narrow["x_proj"], (rank, rank + states), axis=-1)
     a = -jnp.exp(params["a_log"])
-    y = s6_scan(u, dt @ narrow["dt_proj"], a, b, c, params["d"], z, params["dt_bias"], implementation=implementation)
+    y = scan(u, dt @ narrow["dt_proj"], a, b, c, params["d"], z, params["dt_bias"])
     return y @ narrow["out_proj"]

@@ -12,6 +12,7 @@ from jax.ad_checkpoint import checkpoint_name
 from m3sr_kernels.checks import accumulation_dtype
 from m3sr_kernels.lanes import materialise, unstack
 from m3sr_kernels.mamba_token_mix.composed import mamba_token_mix_composed
+from m3sr_kernels.s6_scan.api import IMPLEMENTATIONS as S6
 from m3sr_kernels.s6_scan.xla import MAX_PAIRWISE, s6_scan_lanes
 
 
@@ -23,7 +24,7 @@ def mamba_token_mix_xla(tokens: jax.Array, params: Mapping[str, jax.Array]) -> j
     The gradient keeps the inputs, the first projection and K, and recomputes the rest.
     """
     if tokens.shape[1] > MAX_PAIRWISE:
-        return mamba_token_mix_composed(tokens, params, implementation="xla")
+        return mamba_token_mix_composed(tokens, params, scan=S6["xla"])
     narrow = {name: value.astype(tokens.dtype) for name, value in params.items()}
     wide_dtype = accumulation_dtype(tokens, *params.values())
     wide = {name: value.astype(wide_dtype) for name, value in params.items()}

@@ -1,6 +1,8 @@
-"""`s6_scan`: checks its arguments, brings them to float32 or float64, and picks an implementation."""
+"""`s6_scan`: checks its arguments and picks an implementation."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import jax
 from jaxtyping import Array, Float
@@ -8,10 +10,35 @@ from jaxtyping import Array, Float
 from m3sr_kernels.checks import accumulation_dtype, check_shapes
 from m3sr_kernels.dispatch import choose
 from m3sr_kernels.s6_scan.associative import s6_scan_associative
+from m3sr_kernels.s6_scan.pallas_triton import s6_scan_triton
 from m3sr_kernels.s6_scan.reference import s6_scan_reference
 from m3sr_kernels.s6_scan.xla import s6_scan_xla
 
-IMPLEMENTATIONS = {"xla": s6_scan_xla, "associative": s6_scan_associative, "reference": s6_scan_reference}
+
+def _with_skip_and_gate(scan: Callable) -> Callable:
+    """Adds bias, softplus, skip and gate to a `scan(x, dt, a, b, c)`, in float32 or float64."""
+
+    def run(x, dt, a, b, c, d, z, dt_bias):
+        dtype = accumulation_dtype(x, dt, a, b, c, d, z, dt_bias)
+        x_wide, dt, a, b, c = (array.astype(dtype) for array in (x, dt, a, b, c))
+        if dt_bias is not None:
+            dt = dt + dt_bias.astype(dtype)[None, None]
+        y = scan(x_wide, jax.nn.softplus(dt), a, b, c)
+        if d is not None:
+            y = y + d.astype(dtype)[None, None] * x_wide
+        if z is not None:
+            y = y * jax.nn.silu(z.astype(dtype))
+        return y.astype(x.dtype)
+
+    return run
+
+
+IMPLEMENTATIONS = {
+    "pallas_triton": s6_scan_triton,
+    "xla": _with_skip_and_gate(s6_scan_xla),
+    "associative": _with_skip_and_gate(s6_scan_associative),
+    "reference": _with_skip_and_gate(s6_scan_reference),
+}
 
 
 def s6_scan(
@@ -43,8 +70,9 @@ def s6_scan(
       d: (D,) skip, none if None.
       z: (B, L, D) gate, none if None.
       dt_bias: (D,) added to dt, zero if None.
-      implementation: "xla", "associative", "reference", or None for the best that works here.
-      interpret: runs a Pallas implementation on the CPU; the others ignore it.
+      implementation: "pallas_triton" (CUDA GPUs from sm_80 on), "xla", "associative" or "reference"; None takes
+        the first on such a GPU and "xla" elsewhere, decided when the program is compiled.
+      interpret: runs a Pallas implementation on any platform, slowly; the others ignore it.
 
     Returns:
       y: (B, L, D) in x's dtype. Sums and states are float32, or float64 if any input is.
@@ -52,11 +80,10 @@ def s6_scan(
     Raises:
       ValueError: a shape does not fit, or the implementation's name is unknown.
       TypeError: an input is not floating-point.
-      NotImplementedError: the implementation asked for is not available.
+      NotImplementedError: the implementation asked for is not there, or (when it is compiled) not for this platform.
 
     Source: Gu and Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces" (2023), algorithm 2.
     """
-    del interpret  # no Pallas implementation yet, so nothing to interpret
     B, L, D = x.shape
     N = a.shape[-1]
     check_shapes(
@@ -70,14 +97,5 @@ def s6_scan(
         z=(z, (B, L, D)),
         dt_bias=(dt_bias, (D,)),
     )
-    run = choose("s6_scan", IMPLEMENTATIONS, implementation)
-    dtype = accumulation_dtype(x, dt, a, b, c, d, z, dt_bias)
-    x_wide, dt, a, b, c = (array.astype(dtype) for array in (x, dt, a, b, c))
-    if dt_bias is not None:
-        dt = dt + dt_bias.astype(dtype)[None, None]
-    y = run(x_wide, jax.nn.softplus(dt), a, b, c)
-    if d is not None:
-        y = y + d.astype(dtype)[None, None] * x_wide
-    if z is not None:
-        y = y * jax.nn.silu(z.astype(dtype))
-    return y.astype(x.dtype)
+    run = choose("s6_scan", IMPLEMENTATIONS, implementation, interpret=interpret)
+    return run(x, dt, a, b, c, d, z, dt_bias)

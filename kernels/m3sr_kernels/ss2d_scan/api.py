@@ -1,6 +1,8 @@
-"""`ss2d_scan`: checks its arguments, brings them to float32 or float64, and picks an implementation."""
+"""`ss2d_scan`: checks its arguments and picks an implementation."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import jax
 from jaxtyping import Array, Float
@@ -8,9 +10,31 @@ from jaxtyping import Array, Float
 from m3sr_kernels.checks import accumulation_dtype, check_shapes
 from m3sr_kernels.dispatch import choose
 from m3sr_kernels.ss2d_scan.by_direction import ss2d_scan_associative, ss2d_scan_reference
+from m3sr_kernels.ss2d_scan.pallas_triton import ss2d_scan_pallas_triton
 from m3sr_kernels.ss2d_scan.xla import ss2d_scan_xla
 
-IMPLEMENTATIONS = {"xla": ss2d_scan_xla, "associative": ss2d_scan_associative, "reference": ss2d_scan_reference}
+
+def _around(run: Callable) -> Callable:
+    """Step sizes, wide sums and skips in plain JAX around the bare scan `run`; the GPU kernels fuse them."""
+
+    def ss2d(x, dt, a, b, c, d, dt_bias):
+        B, H, W, channels = x.shape
+        _, R, P = d.shape
+        dtype = accumulation_dtype(x, dt, a, b, c, d, dt_bias)
+        wide, dt, a, b, c, d, dt_bias = (array.astype(dtype) for array in (x, dt, a, b, c, d, dt_bias))
+        y = run(wide.reshape(B, H, W, R, P), jax.nn.softplus(dt + dt_bias[None, None, None]), a, b, c)
+        y = y.reshape(x.shape) + d.sum(0).reshape(1, 1, 1, channels) * wide
+        return y.astype(x.dtype)
+
+    return ss2d
+
+
+IMPLEMENTATIONS = {
+    "pallas_triton": ss2d_scan_pallas_triton,
+    "xla": _around(ss2d_scan_xla),
+    "associative": _around(ss2d_scan_associative),
+    "reference": _around(ss2d_scan_reference),
+}
 
 
 def ss2d_scan(
@@ -43,7 +67,7 @@ def ss2d_scan(
       c: (B, H, W, 4, N) output maps.
       d: (4, R, P) skips.
       dt_bias: (4, R) added to dt.
-      implementation: "xla", "associative", "reference", or None for the best that works here.
+      implementation: "pallas_triton", "xla", "associative", "reference", or None for the best that works here.
       interpret: runs a Pallas implementation on the CPU; the others ignore it.
 
     Returns:
@@ -56,8 +80,7 @@ def ss2d_scan(
 
     Source: M3SR, the 2-D selective scan of the spatial branch; Liu et al., "VMamba" (2024) for the four directions.
     """
-    del interpret  # no Pallas implementation yet, so nothing to interpret
-    B, H, W, channels = x.shape
+    B, H, W, _ = x.shape
     _, R, P = d.shape
     N = b.shape[-1]
     check_shapes(
@@ -70,9 +93,5 @@ def ss2d_scan(
         d=(d, (4, R, P)),
         dt_bias=(dt_bias, (4, R)),
     )
-    run = choose("ss2d_scan", IMPLEMENTATIONS, implementation)
-    dtype = accumulation_dtype(x, dt, a, b, c, d, dt_bias)
-    x_wide, dt, a, b, c, d, dt_bias = (array.astype(dtype) for array in (x, dt, a, b, c, d, dt_bias))
-    y = run(x_wide.reshape(B, H, W, R, P), jax.nn.softplus(dt + dt_bias[None, None, None]), a, b, c)
-    y = y.reshape(x.shape) + d.sum(0).reshape(1, 1, 1, channels) * x_wide
-    return y.astype(x.dtype)
+    run = choose("ss2d_scan", IMPLEMENTATIONS, implementation, interpret=interpret)
+    return run(x, dt, a, b, c, d, dt_bias)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +20,8 @@ def to_sequence(image: jax.Array, direction: int) -> jax.Array:
     return sequence[:, ::-1] if direction >= 2 else sequence
 
 
-def to_image(sequence: jax.Array, direction: int, height: int, width: int) -> jax.Array:
-    """The inverse of `to_sequence`."""
+def to_image(sequence: jax.Array, direction: int, height: Any, width: Any) -> jax.Array:
+    """The inverse of `to_sequence`; sizes may be symbolic."""
     if direction >= 2:
         sequence = sequence[:, ::-1]
     shape = (width, height) if direction % 2 else (height, width)

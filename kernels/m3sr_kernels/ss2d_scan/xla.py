@@ -5,10 +5,14 @@ See `m3sr_kernels.ssd_scan.columns`.
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
 from m3sr_kernels.lanes import materialise, unstack
+from m3sr_kernels.ss2d_scan.by_direction import to_image, to_sequence
+from m3sr_kernels.ssd_scan.chunked import ssd_scan_chunked
 from m3sr_kernels.ssd_scan.columns import chunk_length, scan_columns
 
 # An image padded to a square by no more than this runs both pairs at once, which compiles in half the time.
@@ -21,9 +25,12 @@ def ss2d_scan_xla(x: jax.Array, dt: jax.Array, a: jax.Array, b: jax.Array, c: ja
     """Arguments and result as `ss2d_scan_reference`.
 
     Channels move to the front and space to the lanes once; the row pair reads the image transposed. Nothing is flipped,
-    and forward and reverse share one pass. The gradient keeps the inputs alone and recomputes.
+    and forward and reverse share one pass. The gradient keeps the inputs alone and recomputes. An image of symbolic
+    size (`jax.export`) is scanned in chunks of one length.
     """
     B, H, W = x.shape[:3]
+    if not (isinstance(H, int) and isinstance(W, int)):
+        return _scan_any_size(x, dt, a, b, c)
     log_decay = dt * a[None, None, None]
 
     def by_axis(array: jax.Array, head_first: bool) -> list[jax.Array]:
@@ -44,6 +51,17 @@ def ss2d_scan_xla(x: jax.Array, dt: jax.Array, a: jax.Array, b: jax.Array, c: ja
     )
     rows, columns = _scan_pairs(*arguments, square=max(H, W) ** 2 <= MAX_PADDING * H * W)
     return jnp.moveaxis(materialise(_swap(rows) + columns), (-2, -1), (1, 2))
+
+
+def _scan_any_size(x: jax.Array, dt: jax.Array, a: jax.Array, b: jax.Array, c: jax.Array) -> jax.Array:
+    """The four sequences side by side, as four groups of heads of one SSD scan."""
+    H, W = x.shape[1:3]
+    x = jnp.concatenate([to_sequence(x, k) for k in range(4)], axis=2)
+    dt, b, c = (jnp.concatenate([to_sequence(v[..., k, :], k) for k in range(4)], axis=2) for v in (dt, b, c))
+    states = b.shape[2] // 4
+    b, c = (v.reshape(*v.shape[:2], 4, states) for v in (b, c))
+    y, _ = ssd_scan_chunked(x, dt, a.reshape(-1), b, c)
+    return functools.reduce(jnp.add, (to_image(part, k, H, W) for k, part in enumerate(jnp.split(y, 4, axis=2))))
 
 
 def _scan_pairs(*arguments: list[jax.Array], square: bool) -> list[jax.Array]:

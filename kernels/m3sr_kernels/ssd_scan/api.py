@@ -1,6 +1,8 @@
-"""`ssd_scan`: checks its arguments, brings them to float32 or float64, and picks an implementation."""
+"""`ssd_scan`: checks its arguments and picks an implementation."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import jax
 from jaxtyping import Array, Float
@@ -8,10 +10,33 @@ from jaxtyping import Array, Float
 from m3sr_kernels.checks import accumulation_dtype, check_shapes
 from m3sr_kernels.dispatch import choose
 from m3sr_kernels.ssd_scan.associative import ssd_scan_associative
+from m3sr_kernels.ssd_scan.pallas_triton import ssd_scan_pallas_triton
 from m3sr_kernels.ssd_scan.reference import ssd_scan_reference
 from m3sr_kernels.ssd_scan.xla import ssd_scan_xla
 
-IMPLEMENTATIONS = {"xla": ssd_scan_xla, "associative": ssd_scan_associative, "reference": ssd_scan_reference}
+
+def _around(run: Callable) -> Callable:
+    """Step sizes, wide sums and skips in plain JAX around the bare scan `run`; the GPU kernels fuse them."""
+
+    def ssd(x, dt, a, b, c, d, dt_bias):
+        dtype = accumulation_dtype(x, dt, a, b, c, d, dt_bias)
+        wide, dt, a, b, c = (array.astype(dtype) for array in (x, dt, a, b, c))
+        if dt_bias is not None:
+            dt = dt + dt_bias.astype(dtype)[None, None]
+        y, state = run(wide, jax.nn.softplus(dt), a, b, c)
+        if d is not None:
+            y = y + d.astype(dtype)[None, None] * wide
+        return y.astype(x.dtype), state
+
+    return ssd
+
+
+IMPLEMENTATIONS = {
+    "pallas_triton": ssd_scan_pallas_triton,
+    "xla": _around(ssd_scan_xla),
+    "associative": _around(ssd_scan_associative),
+    "reference": _around(ssd_scan_reference),
+}
 
 
 def ssd_scan(
@@ -42,7 +67,7 @@ def ssd_scan(
       c: (B, L, G, N) output maps.
       d: (H, P) skip, none if None.
       dt_bias: (H,) added to dt, zero if None.
-      implementation: "xla", "associative", "reference", or None for the best that works here.
+      implementation: "pallas_triton", "xla", "associative", "reference", or None for the best that works here.
       interpret: runs a Pallas implementation on the CPU; the others ignore it.
       return_final_state: also return the last state, (B, H, P, N), in the accumulation dtype.
 
@@ -56,7 +81,6 @@ def ssd_scan(
 
     Source: Dao and Gu, "Transformers are SSMs" (2024), the SSD model.
     """
-    del interpret  # no Pallas implementation yet, so nothing to interpret
     B, L, H, P = x.shape
     G, N = b.shape[-2:]
     if H % G:
@@ -71,13 +95,6 @@ def ssd_scan(
         d=(d, (H, P)),
         dt_bias=(dt_bias, (H,)),
     )
-    run = choose("ssd_scan", IMPLEMENTATIONS, implementation)
-    dtype = accumulation_dtype(x, dt, a, b, c, d, dt_bias)
-    x_wide, dt, a, b, c = (array.astype(dtype) for array in (x, dt, a, b, c))
-    if dt_bias is not None:
-        dt = dt + dt_bias.astype(dtype)[None, None]
-    y, state = run(x_wide, jax.nn.softplus(dt), a, b, c)
-    if d is not None:
-        y = y + d.astype(dtype)[None, None] * x_wide
-    y = y.astype(x.dtype)
+    run = choose("ssd_scan", IMPLEMENTATIONS, implementation, interpret=interpret)
+    y, state = run(x, dt, a, b, c, d, dt_bias)
     return (y, state) if return_final_state else y

@@ -1,0 +1,138 @@
+"""A call of a Pallas kernel that knows which platform it is lowered for.
+
+`pallas_call` is lowered, or refused, when the computation around it is compiled, with messages of its own. This wrapper
+is lowered with it: on CUDA it becomes the kernel, on any other platform it raises `NotImplementedError` with the
+reason, whatever devices the machine has. So a program can be lowered for CUDA on a machine without a GPU.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import Primitive
+from jax.interpreters import batching, mlir
+
+MIN_CAPABILITY = {"pallas_triton": 8.0, "pallas_mosaic": 9.0}
+
+
+@dataclasses.dataclass(frozen=True)
+class GpuCall:
+    """How an op's kernels are called.
+
+    Attributes:
+      op: public name of the op, for messages.
+      implementation: "pallas_triton" or "pallas_mosaic".
+      interpret: the kernels are interpreted, slowly, on any platform.
+      automatic: the implementation was chosen for CUDA by `implementation=None`; code for another platform, which a
+        program for several platforms contains and never runs, is filled with NaN instead of refused.
+    """
+
+    op: str
+    implementation: str
+    interpret: bool = False
+    automatic: bool = False
+
+    def __call__(self, function: Callable, *arguments: Any) -> Any:
+        """Returns `function(*arguments)`: a kernel launch and the array work around it.
+
+        Raises:
+          NotImplementedError: at lowering (at once, outside of jit) for another platform than CUDA, or for a GPU that
+            is too old.
+        """
+        if self.interpret:
+            return function(*arguments)
+        leaves, tree = jax.tree.flatten(arguments)
+
+        @jax.jit
+        def flat(*leaves):
+            return jax.tree.leaves(function(*tree.unflatten(leaves)))
+
+        structure = jax.tree.structure(jax.eval_shape(function, *arguments))
+        return jax.tree.unflatten(structure, _gpu_call_p.bind(*leaves, function=flat, call=self))
+
+
+def local_gpus_run(implementation: str) -> bool:
+    """Whether every local GPU is new enough; True where there is none, as when compiling for another machine."""
+    try:
+        devices = jax.local_devices(backend="gpu")
+    except RuntimeError:
+        return True
+    return all(_capability(device) >= MIN_CAPABILITY[implementation] for device in devices)
+
+
+def _capability(device: Any) -> float:
+    """CUDA compute capability; 0 for an AMD device, which names its architecture instead."""
+    try:
+        return float(device.compute_capability)
+    except ValueError:
+        return 0.0
+
+
+_gpu_call_p = Primitive("m3sr_gpu_call")
+_gpu_call_p.multiple_results = True
+
+
+@_gpu_call_p.def_abstract_eval
+def _abstract_eval(*avals, function, call):
+    del call
+    return [out.aval for out in jax.make_jaxpr(function)(*avals).jaxpr.outvars]
+
+
+@_gpu_call_p.def_impl
+def _run(*arguments, **how):
+    return jax.jit(functools.partial(_gpu_call_p.bind, **how))(*arguments)
+
+
+def _lower_for_cuda(ctx, *operands, function, call):
+    if not local_gpus_run(call.implementation):
+        raise NotImplementedError(
+            f"{call.op}: implementation {call.implementation!r} needs a GPU of compute capability "
+            f"{MIN_CAPABILITY[call.implementation]} or newer; use implementation='xla', or None to choose"
+        )
+    ctx = ctx.replace(module_context=ctx.module_context.replace(platforms=("cuda",)))
+    with _lowering_device(), warnings.catch_warnings():  # jax 0.11 still compiles Triton kernels
+        warnings.filterwarnings("ignore", "The Pallas Triton backend is deprecated", DeprecationWarning)
+        return mlir.lower_fun(function, multiple_results=True)(ctx, *operands)
+
+
+def _lowering_device() -> contextlib.AbstractContextManager:
+    """Where there is no GPU, jax 0.11 lowers kernels only for one that it is told about; any will do.
+
+    A mesh in use has to tell it itself, through its `abstract_device`.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if jax.default_backend() == "gpu" or not mesh.empty or jax.__version_info__ < (0, 11):
+        return contextlib.nullcontext()
+    device = jax.sharding.AbstractDevice(device_kind="NVIDIA H200", num_cores=132, platform="gpu")
+    return jax.sharding.use_abstract_mesh(mesh.update(abstract_device=device))
+
+
+def _lower_elsewhere(ctx, *operands, function, call):
+    del function
+    if call.automatic:
+        fill = lambda *_: [jnp.full(aval.shape, jnp.nan, aval.dtype) for aval in ctx.avals_out]  # noqa: E731
+        return mlir.lower_fun(fill, multiple_results=True)(ctx, *operands)
+    platforms = ", ".join(ctx.platforms or ctx.module_context.platforms)
+    raise NotImplementedError(
+        f"{call.op}: implementation {call.implementation!r} is a kernel for CUDA GPUs, but was to be compiled for "
+        f"{platforms}; use implementation='xla', None to choose, or interpret=True to run it slowly anywhere"
+    )
+
+
+def _batch(arguments, dimensions, *, function, call):
+    """The kernel itself is mapped: `pallas_call` takes the new axis as one more of its grid."""
+    mapped = jax.jit(jax.vmap(function, in_axes=tuple(dimensions)))
+    results = _gpu_call_p.bind(*arguments, function=mapped, call=call)
+    return results, [0] * len(results)
+
+
+mlir.register_lowering(_gpu_call_p, _lower_elsewhere)
+mlir.register_lowering(_gpu_call_p, _lower_for_cuda, platform="cuda")
+batching.primitive_batchers[_gpu_call_p] = _batch

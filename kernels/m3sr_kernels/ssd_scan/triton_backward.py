@@ -1,0 +1,237 @@
+"""Kernels of the scan's gradient. λ is the cotangent of the state h.
+
+With u = Δ·x and g = exp(Δ·a), a pass that visits … t−1, t, t+1 … gives
+
+    λ_t = c_t·dy_t + g_{t+1}·λ_{t+1}        dc_t = Σ h_t·dy_t        db_t = Σ λ_t·u_t
+    dx_t = Δ_t·Σ_n b_t·λ_t + d·dy_t         da = Σ_t Δ_t·g_t·Σ λ_t·h_{t−1}
+    dΔ_t = Σ (x_t·b_t·λ_t + a·g_t·λ_t·h_{t−1})
+
+λ runs against time and h with it, and a photo's states do not fit in memory. So `history` runs forward, gives dc, and
+keeps the state before every `snapshot`-th pixel; `cotangents` runs backward, and rebuilds `rebuild` states at a time
+from the snapshot before them. Sums over pixels stay in registers; what is left, one number a program, is summed in XLA,
+so that the order of the sums is always the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from m3sr_kernels.ssd_scan.triton_program import LANES, Geometry, Program, for_each_pass, launch, loop, place
+
+
+def gradients(
+    geometry: Geometry,
+    inputs: dict[str, jax.Array],
+    entering: Sequence[jax.Array],
+    leaving: Sequence[jax.Array],
+) -> dict[str, jax.Array]:
+    """Gradients of the scan's arguments, in the dtype of the sums.
+
+    Args:
+      geometry: of the scan.
+      inputs: x, dt, a, dt_bias, b, c, d and the cotangent dy.
+      entering: for each launch, states on entry of the chunks, of `Geometry.states_shape`.
+      leaving: cotangents of the states at the far end of the chunks.
+
+    Returns:
+      dx (B, L·channels), ddt (B, L·slots·R), db and dc (B, L·slots·N), da and ddt_bias (slots, R), dd (slots, R, P).
+    """
+    g = geometry
+    sums: dict[str, jax.Array] = {}
+    for unit, before, after in zip(g.launches, entering, leaving, strict=True):
+        sums = _both_kernels(g, {**inputs, "entering": before, "leaving": after}, unit, sums)
+    maps = (g.batch, g.blocks, g.length * g.slots * g.states)
+    by_head = (g.batch, g.chunks, g.slots, g.heads)
+    dd = jnp.sum(sums["dd"].reshape(g.batch, g.chunks, -1, g.heads, g.head_width), axis=(0, 1))
+    return {
+        "x": sums["dx"],
+        "dt": sums["ddt"],
+        "b": jnp.sum(sums["db"].reshape(maps), axis=1),
+        "c": jnp.sum(sums["dc"].reshape(maps), axis=1),
+        "a": jnp.sum(sums["da"].reshape(by_head), axis=(0, 1)),
+        "dt_bias": jnp.sum(sums["ddt_bias"].reshape(by_head), axis=(0, 1)),
+        "d": jnp.broadcast_to(dd, (g.slots, g.heads, g.head_width)),
+    }
+
+
+def _both_kernels(g: Geometry, inputs, unit: int | None, sums) -> dict[str, jax.Array]:
+    """One axis of an image, or all groups of a sequence. Continues the `sums` of the other axis in place."""
+    maps = g.blocks * g.length * g.slots * g.states
+    by_head = g.chunks * g.slots * g.heads
+    sizes = {
+        "dx": g.length * g.channels,
+        "ddt": g.length * g.slots * g.heads,
+        "db": maps,
+        "da": by_head,
+        "ddt_bias": by_head,
+        "dd": g.chunks * g.channels,
+    }
+    names = ("x", "dt", "a", "dt_bias", "b", "dy")
+    units = g.units if unit is None else 1
+    new = {"snapshots": (units * g.passes * _snapshots_size(g), g.dtype)} | ({} if sums else {"dc": (maps, g.dtype)})
+    begun = {name: sums[name] for name in sums if name == "dc"}
+
+    def history(refs: dict[str, Any]) -> None:
+        program = Program(g, refs, unit)
+        for_each_pass(g, lambda index: _history_pass(program, index))
+
+    past = launch("ssd_history_backward", history, g, units, {n: inputs[n] for n in (*names, "entering")}, new, begun)
+
+    def cotangents(refs: dict[str, Any]) -> None:
+        program = Program(g, refs, unit)
+        for_each_pass(g, lambda index: _cotangents_pass(program, index, adds=bool(sums)))
+
+    arrays = {n: inputs[n] for n in (*names, "c", "d", "leaving")} | {"snapshots": past["snapshots"]}
+    begun = {name: sums[name] for name in sums if name != "dc"}
+    new = {} if sums else {n: (size, g.dtype) for n, size in sizes.items()}
+    return launch("ssd_cotangents_backward", cotangents, g, units, arrays, new, begun) | {"dc": past["dc"]}
+
+
+def _snapshots_size(g: Geometry) -> int:
+    heads, width = g.tile
+    return g.chunks * (g.chunk // g.snapshot) * g.states * g.blocks * heads * width
+
+
+def _snapshot_index(program: Program, index: jax.Array, snapshot: jax.Array, state: int) -> jax.Array:
+    """Flat index, in the order of the pass, of a tile of the state before a pixel."""
+    g = program.geometry
+    row = program.chunk if isinstance(program.unit, int) else program.chunk * g.units + program.unit
+    row = ((row * g.passes + index) * (g.chunk // g.snapshot) + snapshot) * g.states + state
+    return row * (g.blocks * g.tile[0] * g.tile[1]) + program.padded_channel
+
+
+def _history_pass(program: Program, index: jax.Array) -> None:
+    """The states once more, for dc and the snapshots."""
+    g = program.geometry
+    slot = program.slot(index)
+    rate = program.by_head("a", slot)
+
+    def block(i, state):
+        block_index = place(i, g.chunk // LANES, index)
+        delta = program.steps(slot, block_index)
+
+        def pixels(group, state):
+            lanes = [place(group * g.unroll + j, LANES, index) for j in range(g.unroll)]
+            moments = [program.moment(block_index * LANES + lane, slot) for lane in lanes]
+            loaded = [(moment.channels("x"), moment.channels("dy"), moment.maps("b")) for moment in moments]
+            for lane, moment, (x, dy, b) in zip(lanes, moments, loaded, strict=True):
+                step = program.at_lane(delta, lane)
+                state = program.advance(state, jnp.exp(step * rate), b, step * x)
+                for n, h in enumerate(state):
+                    moment.write_map("dc", n, h * dy)
+            return state
+
+        def snapshot(part, state):
+            for n, h in enumerate(state):
+                row = i * (LANES // g.snapshot) + part
+                program.write("snapshots", _snapshot_index(program, index, row, n), h)
+            groups = g.snapshot // g.unroll
+            return loop(groups, lambda j, state: pixels(part * groups + j, state), state)
+
+        return loop(LANES // g.snapshot, snapshot, state)
+
+    start = [program.read("entering", program.state_index(index, n), program.inside) for n in range(g.states)]
+    loop(g.chunk // LANES, block, tuple(start))
+
+
+def _cotangents_pass(program: Program, index: jax.Array, *, adds: bool) -> None:
+    """One direction, against its time. The first of all passes does not add to a dx before, and it alone gives dd."""
+    g = program.geometry
+    slot = program.slot(index)
+    rate = program.by_head("a", slot)
+    skip = program.read("d", slot * (g.heads * g.head_width) + program.head_channel, program.inside, batch=0)
+    groups = LANES // g.rebuild
+
+    def block(i, carry):
+        order = g.chunk // LANES - 1 - i
+        block_index = place(order, g.chunk // LANES, index)
+        delta = program.steps(slot, block_index)
+
+        def group(j, carry):
+            number = groups - 1 - j
+            state = _state_before(program, index, slot, rate, delta, order, number)
+            lanes = [place(number * g.rebuild + step, LANES, index) for step in range(g.rebuild)]
+            return _group(program, slot, (rate, skip, adds or index > 0), block_index, lanes, delta, state, carry)
+
+        ddelta = jnp.zeros_like(delta)
+        cotangent, da, dd, ddelta = loop(groups, group, (*carry[:3], ddelta))
+        raw = program.raw_steps(slot, block_index)
+        ddelta = jnp.where(program.steps_exist(block_index), ddelta / (1 + jnp.exp(-raw)), jnp.zeros_like(ddelta))
+        program.write("ddt", program.steps_index(slot, block_index), ddelta, program.steps_exist(block_index))
+        return cotangent, da, dd, carry[3] + jnp.sum(ddelta, axis=1)
+
+    cotangent = tuple(program.read("leaving", program.state_index(index, n), program.inside) for n in range(g.states))
+    nothing = jnp.zeros(g.tile, g.dtype)
+    carry = (cotangent, nothing, nothing, jnp.zeros(g.tile[:1], g.dtype))
+    _, da, dd, dbias = loop(g.chunk // LANES, block, carry)
+    _write_parameters(program, slot, da, dbias)
+    if not adds:
+        _write_skip(program, dd, index == 0)
+
+
+def _state_before(program: Program, index, slot, rate, delta, order, number) -> tuple[jax.Array, ...]:
+    """The state before group `number` of the `order`-th block of a pass, from the snapshot before it."""
+    g = program.geometry
+    per_snapshot = g.snapshot // g.rebuild
+    snapshot = jax.lax.div(number, jnp.int32(per_snapshot))
+    row = order * (LANES // g.snapshot) + snapshot
+    state = tuple(program.read("snapshots", _snapshot_index(program, index, row, n)) for n in range(g.states))
+
+    def rebuild(step, state):
+        lane = place(snapshot * g.snapshot + step, LANES, index)
+        moment = program.moment(place(order, g.chunk // LANES, index) * LANES + lane, slot)
+        here = program.at_lane(delta, lane)
+        return program.advance(state, jnp.exp(here * rate), moment.maps("b"), here * moment.channels("x"))
+
+    return loop((number - snapshot * per_snapshot) * g.rebuild, rebuild, state)
+
+
+def _group(program: Program, slot, constants, block_index, lanes, delta_of_lanes, state, carry):
+    """`rebuild` pixels: their states forward, from `state` before the first, then their cotangents backward."""
+    rate, skip, add = constants
+    cotangent, da, dd, ddelta = carry
+    nothing = jnp.zeros_like(da)
+    pixels = []
+    for lane in lanes:
+        moment = program.moment(block_index * LANES + lane, slot)
+        x, dy, b, c = moment.channels("x"), moment.channels("dy"), moment.maps("b"), moment.maps("c")
+        delta = program.at_lane(delta_of_lanes, lane)
+        decay, gain = jnp.exp(delta * rate), delta * x
+        pixels.append((lane, moment, (x, dy, b, c), (delta, decay, gain), state))
+        state = program.advance(state, decay, b, gain)
+    for lane, moment, (x, dy, b, c), (delta, decay, gain), before in reversed(pixels):
+        cotangent = [program.multiply_add(m, dy, adjoint) for adjoint, m in zip(cotangent, c, strict=True)]
+        through = decay * program.add_products(nothing, cotangent, before)
+        into = program.add_products(nothing, b, cotangent)
+        for n, adjoint in enumerate(cotangent):
+            moment.write_map("db", n, adjoint * gain)
+        dx = delta * into + skip * dy
+        moment.write_channels("dx", dx + moment.channels("dx", add))
+        da, dd = program.multiply_add(delta, through, da), program.multiply_add(x, dy, dd)
+        column = jax.lax.reduce_sum(x * into + rate * through, (1,))
+        column = jax.lax.broadcast_in_dim(column, delta_of_lanes.shape, (0,))
+        ddelta = jax.lax.select(jnp.equal(program.lane, lane), column, ddelta)
+        cotangent = tuple(decay * adjoint for adjoint in cotangent)
+    return cotangent, da, dd, ddelta
+
+
+def _write_parameters(program: Program, slot, da: jax.Array, dbias: jax.Array) -> None:
+    """This program's part of the gradients of a and dt_bias."""
+    g = program.geometry
+    head = jax.lax.broadcasted_iota(jnp.int32, g.tile[:1], 0) + program.block * g.tile[0]
+    index = (program.chunk * g.slots + slot) * g.heads + head
+    program.write("da", index, jnp.sum(da, axis=1), head < g.heads)
+    program.write("ddt_bias", index, dbias, head < g.heads)
+
+
+def _write_skip(program: Program, dd: jax.Array, where: jax.Array) -> None:
+    """This program's part of the gradient of d, the same for all directions of an image."""
+    g = program.geometry
+    channel = program.chunk * g.channels + program.head_channel
+    if g.passes == 1:
+        channel += program.unit * (g.heads * g.head_width)
+    program.write("dd", channel, dd, program.inside & where)

@@ -1,0 +1,328 @@
+"""What the SSD kernels share: the geometry of a scan, one program's place in it, and the loops over its pixels.
+
+A program owns one chunk of a path through the pixels, and a block of heads. Its state is N register tiles of (heads,
+channels of a head), both rounded up to powers of two, what is too much masked. One step is element-wise: nothing is
+flipped, transposed or multiplied as matrices; a direction is a rule from time to pixel.
+
+Rules of Triton that shape this code: every load and store has integer indices on all dimensions; loops carry whole
+tiles; no tile is sliced. Step sizes are therefore computed once for `LANES` pixels side by side, and a single pixel's
+column is taken out of that tile by a masked sum.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import triton as plt
+
+# Pixels whose step sizes are computed side by side, one a lane of a warp.
+LANES = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Geometry:
+    """Static facts of a scan.
+
+    Arrays are flat behind their batch axis: x is (B, L·channels), dt (B, L·slots·R), b and c (B, L·slots·N). A unit is
+    what one program scans: an axis of an image, there and back (slots `unit` and `unit + 2`), or one group of heads of
+    a sequence (slot `unit`).
+    """
+
+    batch: int
+    height: int
+    width: int
+    heads: int
+    head_width: int
+    states: int
+    units: int
+    passes: int  # 2: an image, there and back; 1: a sequence
+    dtype: Any  # of states and sums
+    chunk: int  # pixels a program, a multiple of LANES
+    head_block: int  # heads a program, at most
+    unroll: int  # pixels loaded at once
+    snapshot: int  # the gradient keeps one state in so many; divides LANES
+    rebuild: int  # states that the gradient holds at once; divides `snapshot`
+    num_warps: int
+    num_stages: int
+    interpret: bool  # runs on any platform, slowly
+
+    @property
+    def length(self) -> int:
+        return self.height * self.width
+
+    @property
+    def slots(self) -> int:
+        return self.units * self.passes
+
+    @property
+    def channels(self) -> int:
+        """Of one pixel of x: the directions of an image share them, the groups of a sequence have their own."""
+        return self.heads * self.head_width * (1 if self.passes == 2 else self.units)
+
+    @property
+    def chunks(self) -> int:
+        return pl.cdiv(self.length, self.chunk)
+
+    @property
+    def tile(self) -> tuple[int, int]:
+        return min(self.head_block, pl.next_power_of_2(self.heads)), pl.next_power_of_2(self.head_width)
+
+    @property
+    def blocks(self) -> int:
+        return pl.cdiv(self.heads, self.tile[0])
+
+    @property
+    def launches(self) -> tuple[int | None, ...]:
+        """The unit that each launch scans, None for all: the axes of an image add to the same pixels, in turn."""
+        return (None,) if self.passes == 1 else tuple(range(self.units))
+
+    @property
+    def backwards(self) -> tuple[bool, ...]:
+        """Of each direction of one launch, whether it visits the last pixel first."""
+        return (False,) * self.units if self.passes == 1 else (False, True)
+
+    @property
+    def states_shape(self) -> tuple[int, ...]:
+        """Of the chunk states of one launch."""
+        return self.batch, self.chunks, len(self.backwards), self.states, self.heads, self.head_width
+
+    def of_launch(self, by_slot: jax.Array, launch: int) -> jax.Array:
+        """Of (B, C, slots, …), what belongs to the directions of one launch."""
+        return by_slot[:, :, launch :: len(self.launches)]
+
+
+def launch(
+    name: str,
+    kernel: Callable[[dict[str, Any]], None],
+    geometry: Geometry,
+    units: int,
+    inputs: Mapping[str, jax.Array],
+    outputs: Mapping[str, tuple[int, Any]],
+    continued: Mapping[str, jax.Array] | None = None,
+) -> dict[str, jax.Array]:
+    """Runs `kernel(references by name)` over (blocks of heads, chunks, batch × units).
+
+    Args:
+      name: of the kernel, for profiles.
+      kernel: stores its results through the references named in `outputs` and `continued`.
+      geometry: of the scan.
+      units: programs along the axis of units.
+      inputs: arrays by name, reshaped to (batch, everything else) for the kernel.
+      outputs: elements a batch entry and dtype, by name, of new arrays.
+      continued: arrays that an earlier launch has begun; the kernel adds to them in place.
+
+    Returns:
+      The arrays of `outputs` and `continued`, (batch, elements).
+    """
+    continued = continued or {}
+    arrays = [array.reshape(array.shape[0], -1) for array in (*inputs.values(), *continued.values())]
+    shapes = [jax.ShapeDtypeStruct((geometry.batch, size), dtype) for size, dtype in outputs.values()]
+    shapes += [jax.ShapeDtypeStruct(array.shape, array.dtype) for array in continued.values()]
+    names = [*inputs, *(f"begun {name}" for name in continued), *outputs, *continued]
+
+    def body(*refs: Any) -> None:
+        kernel(dict(zip(names, refs, strict=True)))
+
+    body.__name__ = body.__qualname__ = name
+    results = pl.pallas_call(
+        body,
+        out_shape=shapes,
+        grid=(geometry.blocks, geometry.chunks, geometry.batch * units),
+        input_output_aliases={len(inputs) + i: len(outputs) + i for i in range(len(continued))},
+        compiler_params=plt.CompilerParams(num_warps=geometry.num_warps, num_stages=geometry.num_stages),
+        interpret=geometry.interpret,
+        name=name,
+    )(*arrays)
+    return dict(zip([*outputs, *continued], results, strict=True))
+
+
+class Program:
+    """One program of the grid, inside a kernel: its indices, and loads and stores at a time step.
+
+    A time step is an offset into the chunk; `pixel` says where in the image it lies. Scalars are int32.
+    """
+
+    def __init__(self, geometry: Geometry, refs: Mapping[str, Any], unit: int | None) -> None:
+        """`unit` is static where all programs of a launch share it, else the grid's."""
+        self.geometry, self.refs = geometry, refs
+        self.block, self.chunk, self.batch = (pl.program_id(axis) for axis in range(3))
+        self.unit: Any = unit or 0
+        if unit is None and geometry.units > 1:
+            self.batch, self.unit = _divide(self.batch, geometry.units)
+        shape = geometry.tile
+        rows, columns = (jax.lax.broadcasted_iota(jnp.int32, shape, axis) for axis in (0, 1))
+        self.head = rows + self.block * shape[0]
+        self.inside = (self.head < geometry.heads) & (columns < geometry.head_width)
+        self.head_channel = self.head * geometry.head_width + columns
+        self.padded_channel = self.head * shape[1] + columns  # unmasked, for scratch
+        lanes = (shape[0], LANES)
+        self.lane_head = jax.lax.broadcasted_iota(jnp.int32, lanes, 0) + self.block * shape[0]
+        self.lane = jax.lax.broadcasted_iota(jnp.int32, lanes, 1)
+
+    def slot(self, index: jax.Array | int) -> jax.Array | int:
+        """The direction or group of pass `index`."""
+        return self.unit + index * self.geometry.units
+
+    def pixel(self, offset: jax.Array) -> jax.Array:
+        """Where the path of this program is, at an offset into its chunk; steps past the end stay on the last pixel."""
+        g = self.geometry
+        time = jnp.minimum(self.chunk * g.chunk + offset, g.length - 1)
+        if g.passes == 1 or (isinstance(self.unit, int) and self.unit == 0):
+            return time
+        column, row = _divide(time, g.height)
+        down = row * g.width + column
+        return down if isinstance(self.unit, int) else jnp.where(self.unit == 0, time, down)
+
+    def read(self, name: str, index: Any, mask: Any = None, *, batch: Any = None) -> jax.Array:
+        """Elements at flat indices, in the dtype of the sums; 0 where masked."""
+        ref = self.refs[name]
+        batch = self.batch if batch is None else batch
+        other = None if mask is None else jnp.zeros((), ref.dtype)
+        return plt.load(ref.at[batch, index], mask=mask, other=other).astype(self.geometry.dtype)
+
+    def write(self, name: str, index: Any, value: jax.Array, mask: Any = None) -> None:
+        ref = self.refs[name]
+        if self.geometry.interpret and mask is not None:  # there, what is masked writes back what it read: elsewhere
+            index = jnp.where(mask, index, ref.shape[-1])
+        plt.store(ref.at[self.batch, index], value.astype(ref.dtype), mask=mask)
+
+    def moment(self, offset: jax.Array, slot: Any) -> Moment:
+        """One step in the time of this program, for one direction or group."""
+        return Moment(self, offset, slot)
+
+    def state_index(self, index: jax.Array | int, state: int) -> jax.Array:
+        """Flat index into the chunk states of a launch; `index` is the pass."""
+        g = self.geometry
+        direction = self.unit if g.passes == 1 else index
+        row = (self.chunk * len(g.backwards) + direction) * g.states + state
+        return row * (g.heads * g.head_width) + self.head_channel
+
+    def by_head(self, name: str, slot: Any) -> jax.Array:
+        """A parameter a head, such as a, over the tile."""
+        return self.read(name, slot * self.geometry.heads + self.head, self.inside, batch=0)
+
+    def steps_index(self, slot: Any, block: jax.Array) -> jax.Array:
+        """Flat index into dt for the `LANES` pixels of a block, (heads, LANES)."""
+        g = self.geometry
+        return (self.pixel(block * LANES + self.lane) * g.slots + slot) * g.heads + self.lane_head
+
+    def steps_exist(self, block: jax.Array) -> jax.Array:
+        time = self.chunk * self.geometry.chunk + block * LANES + self.lane
+        return (self.lane_head < self.geometry.heads) & (time < self.geometry.length)
+
+    def raw_steps(self, slot: Any, block: jax.Array) -> jax.Array:
+        """Sums dt + dt_bias for the pixels of a block, (heads, LANES)."""
+        mask = self.lane_head < self.geometry.heads
+        bias = self.read("dt_bias", slot * self.geometry.heads + self.lane_head, mask, batch=0)
+        return self.read("dt", self.steps_index(slot, block), mask) + bias
+
+    def steps(self, slot: Any, block: jax.Array) -> jax.Array:
+        """Δ for the pixels of a block, (heads, LANES); 0 past the end, where the state passes unchanged."""
+        raw = self.raw_steps(slot, block)
+        delta = jnp.maximum(raw, 0) + jnp.log1p(jnp.exp(-jnp.abs(raw)))
+        return jnp.where(self.steps_exist(block), delta, jnp.zeros_like(delta))
+
+    def at_lane(self, values: jax.Array, lane: jax.Array) -> jax.Array:
+        """One column of (heads, LANES), over the tile. Exact: all other summands are 0."""
+        column = jnp.sum(jnp.where(self.lane == lane, values, jnp.zeros_like(values)), axis=1)
+        return jax.lax.broadcast_in_dim(column, self.geometry.tile, (0,))
+
+    def multiply_add(self, a: jax.Array, b: jax.Array, c: jax.Array) -> jax.Array:
+        """a·b + c over the tile, in one instruction: Triton's product and sum are rounded apart and stay two."""
+        if self.geometry.interpret:
+            return a * b + c
+        double = self.geometry.dtype == jnp.float64
+        operands = [jax.lax.broadcast_in_dim(x, self.geometry.tile, tuple(range(x.ndim))) for x in (a, b, c)]
+        [result] = plt.elementwise_inline_asm(
+            f"fma.rn.{'f64' if double else 'f32'} $0, $1, $2, $3;",
+            args=operands,
+            constraints="=d,d,d,d" if double else "=f,f,f,f",
+            pack=1,
+            result_shape_dtypes=[jax.ShapeDtypeStruct(self.geometry.tile, self.geometry.dtype)],
+        )
+        return result
+
+    def advance(self, state: Sequence[jax.Array], decay: jax.Array, maps: Sequence[jax.Array], term: jax.Array):
+        """One step of each state: decay·h + b·term."""
+        return tuple(self.multiply_add(decay, h, b * term) for h, b in zip(state, maps, strict=True))
+
+    def add_products(self, start: jax.Array, left: Sequence[jax.Array], right: Sequence[jax.Array]) -> jax.Array:
+        """Start + Σ_n left_n·right_n."""
+        for a, b in zip(left, right, strict=True):
+            start = self.multiply_add(a, b, start)
+        return start
+
+    def zeros(self) -> list[jax.Array]:
+        """A state."""
+        return [jnp.zeros(self.geometry.tile, self.geometry.dtype) for _ in range(self.geometry.states)]
+
+
+class Moment:
+    """One step of a program in time: which elements of the arrays belong to it."""
+
+    def __init__(self, program: Program, offset: jax.Array, slot: Any) -> None:
+        g = program.geometry
+        self.program = program
+        self.exists = program.chunk * g.chunk + offset < g.length
+        self.mask = program.inside & self.exists
+        pixel = program.pixel(offset)
+        self.first_map = (pixel * g.slots + slot) * g.states
+        first_channel = pixel * g.channels
+        if g.passes == 1:
+            first_channel += program.unit * (g.heads * g.head_width)
+        self.channel = first_channel + program.head_channel
+
+    def channels(self, name: str, where: Any = True) -> jax.Array:
+        """Tile of x, or of what is shaped like it; 0 past the end, or if not `where`."""
+        return self.program.read(name, self.channel, self.mask & where)
+
+    def maps(self, name: str) -> list[jax.Array]:
+        """The N scalars of b or c."""
+        return [self.program.read(name, self.first_map + n) for n in range(self.program.geometry.states)]
+
+    def write_channels(self, name: str, value: jax.Array, where: Any = True) -> None:
+        self.program.write(name, self.channel, value, self.mask & where)
+
+    def write_map(self, name: str, state: int, tile: jax.Array) -> None:
+        """The sum of a tile, as this block of heads' part of the gradient of b or c."""
+        g = self.program.geometry
+        first = self.program.block * (g.length * g.slots * g.states) + self.first_map
+        total = jax.lax.reduce_sum(jax.lax.reduce_sum(tile, (0,)), (0,))
+        self.program.write(name, first + state, total, self.exists)
+
+
+def _divide(dividend: jax.Array, divisor: int) -> tuple[jax.Array, jax.Array]:
+    """Quotient and remainder of numbers that are not negative."""
+    divisor_array = jnp.full_like(dividend, divisor)
+    quotient = jax.lax.div(dividend, divisor_array)
+    return quotient, dividend - quotient * divisor
+
+
+def loop(count: int | jax.Array, body: Callable[[jax.Array, Any], Any], carry: Any) -> Any:
+    """`lax.fori_loop` from 0 in int32, whatever the width of Python's integers."""
+    return jax.lax.fori_loop(jnp.int32(0), jnp.asarray(count, jnp.int32), body, carry)
+
+
+def for_each_pass(geometry: Geometry, body: Callable[[jax.Array], None]) -> None:
+    """`body(index)` for each pass; what one has stored the next may load. One code serves both directions."""
+
+    def step(index, carry):
+        body(index)
+        if not geometry.interpret:
+            plt.debug_barrier()
+        return carry
+
+    if geometry.passes == 1:
+        body(jnp.int32(0))
+    else:
+        loop(geometry.passes, step, ())
+
+
+def place(index: jax.Array, count: int, reverse: jax.Array) -> jax.Array:
+    """The `index`-th of `count` places in the order of a pass; `reverse` is 0 or 1."""
+    return jnp.where(reverse > 0, count - 1 - index, index)

@@ -1,0 +1,72 @@
+"""The compiled kernels on a GPU: against XLA at the model's shapes, forward and gradient, and the same bits twice."""
+
+import importlib
+import zlib
+
+import jax
+import jax.numpy as jnp
+import m3sr_kernels
+import numpy as np
+import pytest
+
+# Where a machine has no GPU the same kernels are tested interpreted, and lowered (test_gpu_lowering.py).
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(
+        jax.default_backend() != "gpu", reason="needs a GPU that JAX can use: set JAX_PLATFORMS=cuda,cpu"
+    ),
+]
+
+# Largest difference over the largest value, float32: 2^x of the GPU's special-function unit is good to 2e-7, and sums
+# over a million pixels in another order cost more. With matrix products at full precision.
+TOLERANCE = 2e-5
+OPS = [op for op in ("s6_scan", "mamba_token_mix", "ss2d_scan", "ssd_scan") if op in m3sr_kernels.__all__]
+
+
+def cases():
+    for op in OPS:
+        try:
+            shapes = importlib.import_module(f"m3sr_kernels.{op}.shapes").SHAPES
+        except ModuleNotFoundError:
+            continue
+        for name, shape in shapes.items():
+            if name.startswith("training") or "16 groups" in name:
+                yield pytest.param(op, shape, id=f"{op} {name}")
+
+
+def draw(sizes):
+    """Normal arrays of the sizes; rates and step sizes as a trained model has them."""
+
+    def array(path, size):
+        name = jax.tree_util.keystr(path)
+        values = jax.random.normal(jax.random.key(zlib.crc32(name.encode())), size, jnp.float32)
+        if name == "['a']":
+            return -jnp.exp(0.3 * values)
+        return values if size[0] > 1000 or len(size) == 1 else values / np.sqrt(size[0])
+
+    return jax.tree_util.tree_map_with_path(array, sizes, is_leaf=lambda size: isinstance(size, tuple))
+
+
+@pytest.mark.parametrize(("op", "shape"), list(cases()))
+def test_kernels_equal_xla_and_repeat_themselves(op, shape):
+    arguments = draw(shape.arguments)
+    function = getattr(m3sr_kernels, op)
+
+    def run(implementation):
+        def objective(arguments):
+            return jnp.mean(jnp.sin(function(**arguments, implementation=implementation)))
+
+        with jax.default_matmul_precision("highest"):
+            return jax.jit(jax.value_and_grad(objective))(arguments)
+
+    got, expected = run("pallas_triton"), run("xla")
+    for mine, reference in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+        assert jnp.max(jnp.abs(mine - reference)) < TOLERANCE * jnp.max(jnp.abs(reference))
+    for mine, again in zip(jax.tree.leaves(got), jax.tree.leaves(run("pallas_triton")), strict=True):
+        np.testing.assert_array_equal(mine, again)
+
+
+def test_none_takes_the_kernel():
+    shape = importlib.import_module("m3sr_kernels.s6_scan.shapes").Shape(64, 4, 62)
+    text = jax.jit(lambda arguments: m3sr_kernels.s6_scan(**arguments)).lower(draw(shape.arguments)).as_text()
+    assert "triton" in text
