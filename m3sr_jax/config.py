@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import flax.linen as nn
 
 BRANCHES = ("spatial", "frequency", "spectral")
+DATASETS = ("synthetic", "cave", "ntire2022", "ntire2020_clean", "ntire2020_real")
+BASELINES = ("mst_plus_plus", "hscnn_plus", "hrnet", "gmsr")
 IMPLEMENTATIONS = (None, "pallas_triton", "pallas_mosaic", "xla", "associative", "reference")
 
 
@@ -71,7 +73,10 @@ class _Section:
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig(_Section):
-    """Fields of the network, as in `m3sr_jax.models.M3SR`; dtypes are spelled as strings."""
+    """Which network, and its fields as in `m3sr_jax.models.M3SR`; dtypes are spelled as strings.
+
+    A field that another network does not have must keep its default there.
+    """
 
     GROUP: ClassVar[str] = "model"
 
@@ -103,12 +108,16 @@ class ModelConfig(_Section):
         """
         import jax.numpy as jnp
 
-        from m3sr_jax.models import create
+        from m3sr_jax.models import create, model_fields
 
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        fields |= {"dtype": jnp.dtype(self.dtype), "param_dtype": jnp.dtype(self.param_dtype)}
         try:
-            return create(fields.pop("name"), **fields)
+            taken = model_fields(self.name)
+            fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "name"}
+            changed = {f.name for f in dataclasses.fields(self) if getattr(self, f.name) != f.default}
+            fields = {name: value for name, value in fields.items() if name in taken or name in changed}
+            for name in {"dtype", "param_dtype"} & set(fields):
+                fields[name] = jnp.dtype(fields[name])
+            return create(self.name, **fields)
         except (TypeError, ValueError, KeyError) as error:
             raise InputError(f"config group model: {error}") from error
 
@@ -119,10 +128,10 @@ class DataConfig(_Section):
 
     GROUP: ClassVar[str] = "data"
 
-    name: str = _option("synthetic", choices=("synthetic", "cave"))
+    name: str = _option("synthetic", choices=DATASETS)
     root: str = _option("", free=True)  # free: a resumed run compares the data themselves, by fingerprint
     split_file: str = _option("", free=True)
-    camera: str = "cie1964"
+    camera: str = ""  # "": the photos of the data set, or cie1964 where it has none
     batch_size: int = _option(32, low=1)
     crop_size: int = _option(128, low=8)
     num_workers: int = _option(0, low=0, free=True)
@@ -152,6 +161,26 @@ class OptimConfig(_Section):
             raise _bad_value("optim.learning_rate", self.learning_rate, "more than 0")
         if self.grad_clip == 0:
             raise _bad_value("optim.grad_clip", self.grad_clip, "more than 0, or unset for no clipping")
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig(_Section):
+    """Weights of the losses in `m3sr_jax.losses`, whose sum is trained on; by default the paper's MAE alone."""
+
+    GROUP: ClassVar[str] = "loss"
+
+    mae: float = _option(1.0, low=0)
+    mrae: float = _option(0.0, low=0)
+    spectral_angle: float = _option(0.0, low=0)
+    wavelet: float = _option(0.0, low=0)
+    mrae_floor: float = _option(1e-3, low=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.mae + self.mrae + self.spectral_angle + self.wavelet > 0:
+            raise InputError("config group loss: all weights are 0, expected one above 0")
+        if self.mrae and not self.mrae_floor:
+            raise _bad_value("loss.mrae_floor", self.mrae_floor, "more than 0")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,6 +214,7 @@ class Config:
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     optim: OptimConfig = OptimConfig()
+    loss: LossConfig = LossConfig()
     train: TrainConfig = TrainConfig()
     seed: int = 0
 
@@ -251,7 +281,8 @@ class Config:
         return rows
 
 
-SECTIONS: dict[str, type[_Section]] = {s.GROUP: s for s in (ModelConfig, DataConfig, OptimConfig, TrainConfig)}
+_GROUPS = (ModelConfig, DataConfig, OptimConfig, LossConfig, TrainConfig)
+SECTIONS: dict[str, type[_Section]] = {section.GROUP: section for section in _GROUPS}
 
 
 def default_config() -> Any:
@@ -272,6 +303,51 @@ def default_config() -> Any:
     return config
 
 
+# What a part of FILE.py:VARIANT changes: field → value.
+VARIANTS: dict[str, dict[str, Any]] = {
+    **{f"no_{off}": {"model.branches": tuple(b for b in BRANCHES if b != off)} for off in BRANCHES},
+    **{f"groups{count}": {"model.num_groups": count} for count in (2, 4, 8, 16)},
+    **{name: {"model.name": name} for name in BASELINES},
+    "mstpp_recipe": {
+        "loss.mae": 0.0,
+        "loss.mrae": 1.0,
+        "optim.learning_rate": 4e-4,
+        "optim.final_learning_rate": 1e-6,
+        "data.batch_size": 20,
+        "data.crop_size": 128,
+        "train.num_steps": 300_000,
+        "train.eval_every_steps": 1000,
+        "train.checkpoint_every_steps": 1000,
+    },
+}
+
+
+def apply_variant(config: Any, variant: str) -> None:
+    """Changes a configuration as the part behind the colon of `--config FILE.py:VARIANT` says.
+
+    no_spatial, no_frequency, no_spectral: without that branch (the paper's V1, V2, V3). groups2, groups4, groups8,
+    groups16: that many spectral groups. mst_plus_plus, hscnn_plus, hrnet, gmsr: that network in M3SR's place.
+    mstpp_recipe: training as in the MST++ toolbox, MRAE, batches of 20, 300 × 1000 updates, 4e-4 down to 1e-6.
+
+    Args:
+        config: a ConfigDict from `default_config`.
+        variant: "", a name, or several that are joined by commas and change different fields.
+
+    Raises:
+        InputError: an unknown name, or two that set the same field.
+    """
+    changed: dict[str, str] = {}
+    for name in filter(None, variant.split(",")):
+        if name not in VARIANTS:
+            raise InputError(f"config variant {name}: no such variant; expected one of {', '.join(VARIANTS)}")
+        for field, value in VARIANTS[name].items():
+            if field in changed:
+                raise InputError(f"config variants {changed[field]} and {name} both set {field}; give one of them")
+            changed[field] = name
+            group, _, key = field.partition(".")
+            config[group][key] = value
+
+
 def check_field_name(name: str) -> None:
     """Raises InputError with the nearest name unless `name` ('seed', 'train' or 'train.num_steps') exists."""
     fields = [f"{group}.{field.name}" for group, section in SECTIONS.items() for field in dataclasses.fields(section)]
@@ -283,18 +359,21 @@ def check_field_name(name: str) -> None:
 
 
 def load_config(path: str | os.PathLike[str]) -> Config:
-    """Reads a config file as `train.py --config` does, or a run's config.json.
+    """Reads a config file as `train.py --config` does, FILE.py or FILE.py:VARIANT, or a run's config.json.
 
     Raises:
         InputError: no such file, it cannot be run, or it fails `Config.from_config_dict`.
     """
-    path = Path(path)
+    name, colon, variant = str(path).rpartition(":")
+    path, arguments = (Path(name), (variant,)) if colon and name.endswith(".py") else (Path(path), ())
     if not path.is_file():
         raise InputError(f"{path}: no such config file")
     if path.suffix == ".json":
         return Config.from_json(path.read_text())
     try:
-        values = runpy.run_path(str(path))["get_config"]()
+        values = runpy.run_path(str(path))["get_config"](*arguments)
+    except InputError:
+        raise
     except KeyError as error:
         raise InputError(f"{path}: no {error}; expected a Python file with get_config()") from error
     except Exception as error:  # a config file is the user's own code

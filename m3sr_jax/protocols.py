@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -68,12 +68,17 @@ PROTOCOLS: Mapping[str, Protocol] = {
 }
 
 
+# Data sets whose protocol has another name.
+_OF_DATASETS = {"ntire2020_clean": "ntire2020", "ntire2020_real": "ntire2020"}
+
+
 def get_protocol(name: str) -> Protocol:
-    """Returns the preset of that name.
+    """Returns the preset of that name, or that of the data set of that name.
 
     Raises:
         InputError: If there is none; the message lists the names.
     """
+    name = name if name in PROTOCOLS else _OF_DATASETS.get(name, name)
     if name not in PROTOCOLS:
         raise InputError(f'protocol "{name}" is unknown; expected one of {", ".join(PROTOCOLS)}')
     return PROTOCOLS[name]
@@ -100,14 +105,8 @@ def evaluate_pair(
 
     Source: the presets are the benchmarks' own evaluation rules (NTIRE 2020 and 2022), stated by `Protocol.describe`.
     """
-    height, width, crop = target.shape[0], target.shape[1], protocol.crop
-    if min(height, width) - 2 * crop < protocol.ssim_window:
-        raise InputError(
-            f"protocol {protocol.name} cuts {crop} pixels off every side and needs {protocol.ssim_window} to remain, "
-            f"but the image is {height}×{width}; use a larger image or another protocol"
-        )
-    region = (None, slice(crop, height - crop), slice(crop, width - crop))
-    x, y = jnp.asarray(prediction[region]), jnp.asarray(target[region])
+    x, y = _region(protocol, prediction, target)
+    x, y = jnp.asarray(x[None]), jnp.asarray(y[None])
     x = jnp.clip(x, 0, 1) if protocol.clamp else x
     scores = {
         "mrae": metrics.mrae(x, y, epsilon=protocol.epsilon),
@@ -117,3 +116,37 @@ def evaluate_pair(
         "mssim": metrics.mssim(x, y, window=protocol.ssim_window, sigma=protocol.ssim_sigma),
     }
     return {name: float(scores[name][0]) for name in METRICS}
+
+
+def band_rmse(
+    protocol: Protocol, prediction: Float[np.ndarray, "H W S"], target: Float[np.ndarray, "H W S"]
+) -> Float[np.ndarray, " S"]:
+    """Computes the RMSE of each band of one image over the protocol's region, sqrt of the mean over its pixels.
+
+    Args:
+        protocol: the terms.
+        prediction: cube, (H, W, S).
+        target: true cube, (H, W, S).
+
+    Returns:
+        (S,) errors in the unit of the cubes.
+
+    Raises:
+        InputError: As `evaluate_pair`.
+    """
+    x, y = _region(protocol, prediction, target)
+    x = np.clip(x, 0, 1) if protocol.clamp else x
+    # Rows first: float32 sums of half a million squares would lose digits.
+    return np.sqrt(np.square(x - y).mean(axis=1).mean(axis=0))
+
+
+def _region(protocol: Protocol, prediction: Any, target: Any) -> tuple[Any, Any]:
+    """What of both cubes is scored."""
+    height, width, crop = target.shape[0], target.shape[1], protocol.crop
+    if min(height, width) - 2 * crop < protocol.ssim_window:
+        raise InputError(
+            f"protocol {protocol.name} cuts {crop} pixels off every side and needs {protocol.ssim_window} to remain, "
+            f"but the image is {height}×{width}; use a larger image or another protocol"
+        )
+    region = slice(crop, height - crop), slice(crop, width - crop)
+    return prediction[region], target[region]

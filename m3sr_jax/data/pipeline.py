@@ -8,13 +8,13 @@ batch.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from m3sr_jax.data.scenes import SceneSource
+from m3sr_jax.data.scenes import CodedScene, SceneSource, decode_into
 from m3sr_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def train_batches(
         .shuffle()
         .repeat()
         .random_map(RandomCrop(source, crop_size))
-        .batch(batch_size, drop_remainder=True)
+        .batch(batch_size, drop_remainder=True, batch_fn=decoded_batch)
     )
     return Batches(dataset, num_workers)
 
@@ -156,22 +156,57 @@ class Batches:
 
 
 @dataclass(frozen=True)
+class Crop:
+    """Part of a scene as it is stored, and how to turn it."""
+
+    scene: CodedScene
+    turns: int
+    flip: bool
+
+
+@dataclass(frozen=True)
 class RandomCrop:
-    """Scene index and random generator → one crop, turned and flipped at random; rgb and cube alike."""
+    """Scene index and random generator → one crop, to be turned and flipped at random."""
 
     source: SceneSource
     crop_size: int
 
-    def __call__(self, index: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    def __call__(self, index: int, rng: np.random.Generator) -> Crop:
         height, width = self.source.size(index)
         top, left = (int(rng.integers(extent - self.crop_size + 1)) for extent in (height, width))
         turns, flip = int(rng.integers(4)), bool(rng.integers(2))
-        scene = self.source.window(index, top, left, self.crop_size, self.crop_size)
-        return {key: turned(pixels, turns, flip) for key, pixels in (("rgb", scene.rgb), ("cube", scene.cube))}
+        return Crop(self.source.coded_window(index, top, left, self.crop_size, self.crop_size), turns, flip)
+
+
+def decoded_batch(crops: Sequence[Crop]) -> dict[str, np.ndarray]:
+    """Square crops of one size → a batch, each pixel read once and written once.
+
+    Until here a crop is a view of what its source keeps, of a memory-mapped file maybe.
+
+    Args:
+        crops: of one size.
+
+    Returns:
+        "rgb" (B, h, w, 3) and "cube" (B, h, w, S), float32 in [0, 1].
+    """
+    shapes = {"rgb": crops[0].scene.rgb.shape, "cube": crops[0].scene.cube.shape}
+    batch = {key: np.empty((len(crops), *shape), np.float32) for key, shape in shapes.items()}
+    for index, crop in enumerate(crops):
+        scene = crop.scene
+        decode_into(batch["rgb"][index], turned_copy(scene.rgb, crop.turns, crop.flip), *scene.rgb_range)
+        decode_into(batch["cube"][index], turned_copy(scene.cube, crop.turns, crop.flip), 0, scene.unit)
+    return batch
+
+
+def turned_copy(pixels: np.ndarray, turns: int, flip: bool) -> np.ndarray:
+    """As `turned`, copied. A pixel moves as one block of bytes, twice as fast as its numbers one by one."""
+    block = np.dtype((np.void, pixels.shape[-1] * pixels.itemsize))
+    blocks = np.ascontiguousarray(turned(pixels.view(block)[..., 0], turns, flip))
+    return blocks.view(pixels.dtype).reshape(*blocks.shape, -1)
 
 
 def turned(pixels: np.ndarray, turns: int, flip: bool) -> np.ndarray:
-    """(H, W, C) after `turns` quarter turns and, with `flip`, a mirror of its columns: a square's eight symmetries."""
+    """(H, W, …) after `turns` quarter turns and, with `flip`, a mirror of its columns: a square's eight symmetries."""
     pixels = np.rot90(pixels, turns)
     return pixels[:, ::-1] if flip else pixels
 

@@ -1,20 +1,21 @@
 """Scenes: an RGB photo and the cube it was taken of, and the sources that hand them out.
 
 Conventions of everything under `m3sr_jax.data`: channels last; rgb and cube float32 in [0, 1]; wavelengths in nm,
-float64, rising. Sources keep scenes as integers (rgb uint8, cube uint16: a quarter and half of float32) and turn only
-what is asked for into floats.
+float64, rising. Sources keep scenes as their files have them (rgb uint8, cube mostly uint16: a quarter and half of
+float32) and turn only what is asked for into float32.
 """
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32, Float64, UInt, UInt8, UInt16
+from jaxtyping import Float, Float16, Float32, Float64, UInt, UInt8, UInt16
 
 from m3sr_jax.errors import InputError
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from m3sr_jax.config import DataConfig
 
 DEFAULT_CACHE_BYTES = 2**30
+DEFAULT_CAMERA = "cie1964"
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,10 @@ class SceneSource(Protocol):
         """Hash that changes when the data change: a resumed run compares it."""
         ...
 
+    def scene_key(self, index: int) -> str:
+        """The same for one scene."""
+        ...
+
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Scene: ...
@@ -81,32 +87,82 @@ class SceneSource(Protocol):
         """A part of a scene; cheap once the scene is in memory."""
         ...
 
+    def coded_window(self, index: int, top: int, left: int, height: int, width: int) -> CodedScene:
+        """The same part as it is stored."""
+        ...
+
 
 @dataclass(frozen=True)
 class Dataset:
-    """Scenes to train on and scenes held out."""
+    """Scenes to train on and scenes held out.
+
+    Attributes:
+        name: the data set's name in configurations and tables.
+        train: scenes to train on.
+        valid: scenes held out.
+        missing: files, or whole scenes, of the data set's own split that are not there.
+    """
 
     name: str
     train: SceneSource
     valid: SceneSource
+    missing: tuple[str, ...] = ()
 
 
-def decode(codes: UInt[np.ndarray, "H W C"]) -> Float32[np.ndarray, "H W C"]:
-    """Integers to float32 in [0, 1]: code / largest value of its type."""
-    return np.divide(codes, np.float32(np.iinfo(codes.dtype).max), dtype=np.float32, order="C")
+Codes = UInt[np.ndarray, "H W C"] | Float[np.ndarray, "H W C"]
+
+
+def decode(codes: Codes, low: int | float = 0, high: int | float | None = None) -> Float32[np.ndarray, "H W C"]:
+    """Codes to float32: (code − low) / (high − low).
+
+    Args:
+        codes: as stored.
+        low: the code of 0.
+        high: the code of 1; by default the largest value of the type.
+    """
+    values = np.empty(codes.shape, np.float32)
+    decode_into(values, codes, low, np.iinfo(codes.dtype).max if high is None else high)
+    return values
+
+
+def decode_into(out: Float32[np.ndarray, "H W C"], codes: Codes, low: int | float, high: int | float) -> None:
+    """As `decode`, into memory that is there. Cast, then divide in place: twice as fast as a division that casts."""
+    np.copyto(out, codes)
+    if low:
+        out -= np.float32(low)
+    if high - low != 1:
+        out /= np.float32(high - low)
 
 
 @dataclass(frozen=True)
 class CodedScene:
-    """A scene as it is kept in memory: rgb / 255 and cube / 65535 are the values."""
+    """A scene as it is stored.
+
+    Attributes:
+        name: what the scene is called.
+        rgb: codes, (H, W, 3); the values are (rgb − low) / (high − low).
+        cube: codes, (H, W, S); the values are cube / unit.
+        rgb_range: low and high of rgb.
+        unit: the code of 1 in the cube; 1 for a cube of floats that are the values themselves.
+    """
 
     name: str
     rgb: UInt8[np.ndarray, "H W 3"]
-    cube: UInt16[np.ndarray, "H W S"]
+    cube: UInt16[np.ndarray, "H W S"] | Float16[np.ndarray, "H W S"] | Float32[np.ndarray, "H W S"]
+    rgb_range: tuple[int, int] = (0, 255)
+    unit: float = 65535.0
 
     @property
     def nbytes(self) -> int:
         return self.rgb.nbytes + self.cube.nbytes
+
+    def region(self, rows: slice, columns: slice) -> CodedScene:
+        """Part of the scene, without a copy."""
+        return replace(self, rgb=self.rgb[rows, columns], cube=self.cube[rows, columns])
+
+    def decoded(self, wavelengths: Float64[np.ndarray, " S"]) -> Scene:
+        """The scene in floats."""
+        return Scene(self.name, decode(self.rgb, *self.rgb_range), decode(self.cube, 0, self.unit), wavelengths)
 
 
 class CodedScenes:
@@ -119,10 +175,10 @@ class CodedScenes:
         wavelengths: band centres in nm.
         camera_name: which camera took the photos.
         fingerprint: what `fingerprint()` returns.
+        rgb_normalization: "unit" or "minmax", see `SceneSource.rgb_normalization`.
+        scene_keys: what `scene_key` returns; by default fingerprint and name.
         cache_bytes: scenes kept take no more than this, except that the newest always stays. Each process has its own.
     """
-
-    rgb_normalization = "unit"
 
     def __init__(
         self,
@@ -133,14 +189,18 @@ class CodedScenes:
         wavelengths: Float64[np.ndarray, " S"],
         camera_name: str,
         fingerprint: str,
+        rgb_normalization: str = "unit",
+        scene_keys: Sequence[str] = (),
         cache_bytes: int = DEFAULT_CACHE_BYTES,
     ):
         self.names = tuple(names)
         self.wavelengths = wavelengths
         self.camera_name = camera_name
+        self.rgb_normalization = rgb_normalization
         self._sizes = tuple(sizes)
-        self._read = read
+        self.read = read
         self._fingerprint = fingerprint
+        self._scene_keys = tuple(scene_keys) or tuple(f"{fingerprint} {name}" for name in names)
         self._cache_bytes = cache_bytes
         self._start_cache()
 
@@ -167,14 +227,18 @@ class CodedScenes:
     def fingerprint(self) -> str:
         return self._fingerprint
 
+    def scene_key(self, index: int) -> str:
+        return self._scene_keys[index]
+
     def size(self, index: int) -> tuple[int, int]:
         return self._sizes[index]
 
     def window(self, index: int, top: int, left: int, height: int, width: int) -> Scene:
+        return self.coded_window(index, top, left, height, width).decoded(self.wavelengths)
+
+    def coded_window(self, index: int, top: int, left: int, height: int, width: int) -> CodedScene:
         index = range(len(self))[index]  # gives negative indices and IndexError their usual meaning
-        scene = self._coded(index)
-        rows, columns = slice(top, top + height), slice(left, left + width)
-        return Scene(scene.name, decode(scene.rgb[rows, columns]), decode(scene.cube[rows, columns]), self.wavelengths)
+        return self._coded(index).region(slice(top, top + height), slice(left, left + width))
 
     def _coded(self, index: int) -> CodedScene:
         scene = self._cached(index)
@@ -183,7 +247,7 @@ class CodedScenes:
         with self._read_locks[index]:
             scene = self._cached(index)
             if scene is None:
-                scene = self._read(index)
+                scene = self.read(index)
                 self._keep(index, scene)
         return scene
 
@@ -200,23 +264,55 @@ class CodedScenes:
                 self._cache.popitem(last=False)
 
 
-def open_dataset(config: DataConfig) -> Dataset:
-    """Opens the data a configuration names.
+def open_dataset(
+    config: DataConfig, faults: list[str] | None = None, *, cache_bytes: int = DEFAULT_CACHE_BYTES
+) -> Dataset:
+    """Opens the data a configuration names: made, as downloaded, or prepared by `m3sr prepare`.
+
+    Every file is looked for and its header read; pixels are read when they are asked for.
 
     Args:
-        config: `name` "synthetic" or "cave"; for the other fields see `m3sr_jax.data.synthetic.open_synthetic` and
-            `m3sr_jax.data.cave.open_cave`.
+        config: `name` "synthetic", "cave", "ntire2022", "ntire2020_clean" or "ntire2020_real"; for the other fields see
+            `m3sr_jax.data.synthetic.open_synthetic`, `m3sr_jax.data.cave.open_cave` and
+            `m3sr_jax.data.arad.open_arad`. A `root` that holds a manifest is a prepared store.
+        faults: gets a message for each scene that cannot be used, which is then left out; None: such a scene raises.
+        cache_bytes: memory for the last used scenes of each part, where they are read from a download.
 
     Raises:
         InputError: an unknown name, or data that are missing or unusable.
     """
+    from m3sr_jax.data.arad import LAYOUTS, open_arad
     from m3sr_jax.data.cave import open_cave
+    from m3sr_jax.data.store import is_store, open_store
     from m3sr_jax.data.synthetic import SyntheticSpec, open_synthetic
 
+    camera = config.camera or DEFAULT_CAMERA
     if config.name == "synthetic":
         side = config.scene_size
-        spec = SyntheticSpec(config.num_train_scenes, config.num_valid_scenes, side, side, config.camera)
+        spec = SyntheticSpec(config.num_train_scenes, config.num_valid_scenes, side, side, camera)
         return open_synthetic(spec, config.root)
+    if is_store(config.root):
+        return open_store(config.root, config.name, split_file=config.split_file, camera=config.camera)
     if config.name == "cave":
-        return open_cave(config.root, split_file=config.split_file, camera=config.camera)
-    raise InputError(f'data.name is "{config.name}"; expected "synthetic" or "cave"')
+        return open_cave(
+            config.root, split_file=config.split_file, camera=camera, cache_bytes=cache_bytes, faults=faults
+        )
+    if config.name in LAYOUTS:
+        layout, fields = LAYOUTS[config.name], {"cache_bytes": cache_bytes, "faults": faults}
+        return open_arad(layout, config.root, split_file=config.split_file, camera=config.camera, **fields)
+    expected = ", ".join(["synthetic", "cave", *LAYOUTS])
+    raise InputError(f'data.name is "{config.name}"; expected one of {expected}')
+
+
+def fingerprint(facts: Sequence[str]) -> str:
+    """A short hash of what decides a data set."""
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
+
+
+def report_faults(errors: Sequence[InputError], faults: list[str] | None) -> None:
+    """Hands the messages on, or raises: the first in full, and how many follow."""
+    if faults is not None:
+        faults.extend(map(str, errors))
+    elif errors:
+        more = f" (and {len(errors) - 1} more such files; `m3sr check` lists all)" if len(errors) > 1 else ""
+        raise InputError(f"{errors[0]}{more}")

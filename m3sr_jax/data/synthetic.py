@@ -75,7 +75,8 @@ def open_synthetic(spec: SyntheticSpec, root: str | os.PathLike[str] = "") -> Da
     folder = cache_folder(root) / f"synthetic-{spec.key()}"
     if not folder.is_dir():
         _make(spec, folder)
-    return Dataset("synthetic", *(_open_split(spec, folder, split) for split in SPLITS))
+    train, valid = (_open_split(spec, folder, split) for split in SPLITS)
+    return Dataset("synthetic", train, valid)
 
 
 def _open_split(spec: SyntheticSpec, folder: Path, split: str) -> CodedScenes:

@@ -6,13 +6,14 @@ Source: the published description of the ENVI header format (L3Harris Geospatial
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Float32
 
 from m3sr_jax.errors import InputError
-from m3sr_jax.io.files import check_claim, reading, written_whole
+from m3sr_jax.io.files import band_rows, check_claim, reading, written_whole
 
 DATA_TYPES = {"1": "u1", "2": "i2", "3": "i4", "4": "f4", "5": "f8", "12": "u2", "13": "u4"}
 # Where each interleave keeps lines, samples and bands, and how to bring them to (lines, samples, bands).
@@ -58,18 +59,25 @@ def read_envi(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     return cube, _wavelengths(path, header)
 
 
-def write_envi(path: Path, cube: Float32[np.ndarray, "H W S"], wavelengths: Float[np.ndarray, " S"]) -> None:
-    """Writes `.hdr` and, beside it, `.img`: float32, BSQ, little-endian."""
-    lines, samples, bands = cube.shape
+@contextmanager
+def envi_writer(
+    path: Path, shape: tuple[int, ...], wavelengths: np.ndarray, dtype: np.dtype, scale: float | None
+) -> Iterator[Callable[[int, np.ndarray], None]]:
+    """Writes `.hdr` and, beside it, `.img`: BSQ, little-endian; see `m3sr_jax.io.cubes.cube_writer`."""
+    lines, samples, bands = shape
+    kind = next(code for code, letter in DATA_TYPES.items() if np.dtype(letter) == dtype)
     centres = ", ".join(f"{centre:.6g}" for centre in wavelengths)
     header = (
         "ENVI\n"
         f"samples = {samples}\nlines = {lines}\nbands = {bands}\n"
-        "header offset = 0\nfile type = ENVI Standard\ndata type = 4\ninterleave = bsq\nbyte order = 0\n"
+        f"header offset = 0\nfile type = ENVI Standard\ndata type = {kind}\ninterleave = bsq\nbyte order = 0\n"
         f"wavelength units = Nanometers\nwavelength = {{{centres}}}\n"
     )
+    if scale is not None:
+        header += f"reflectance scale factor = {scale:g}\n"
     with written_whole(path) as text, written_whole(path.with_suffix(".img")) as data:
-        np.ascontiguousarray(cube.transpose(2, 0, 1), "<f4").tofile(data)
+        with data.open("wb") as file:
+            yield band_rows(file, shape, dtype)
         text.write_text(header, encoding="ascii")
 
 

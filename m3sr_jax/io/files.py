@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
 
 from m3sr_jax.errors import InputError
 
@@ -65,3 +68,21 @@ def written_whole(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             unfinished.unlink()
+
+
+def band_rows(
+    file: BinaryIO, shape: tuple[int, ...], dtype: np.dtype, offset: int = 0
+) -> Callable[[int, np.ndarray], None]:
+    """Gives a function of (first row, rows) that puts rows of an (H, W, S) cube into a file of S planes, little-endian.
+
+    Written at their places, not through a memory map, whose pages would count as memory.
+    """
+    height, width, bands = shape
+    stored = dtype.newbyteorder("<")
+
+    def put(start: int, rows: np.ndarray) -> None:
+        for band in range(bands):
+            file.seek(offset + (band * height + start) * width * stored.itemsize)
+            file.write(np.ascontiguousarray(rows[..., band], stored).tobytes())
+
+    return put

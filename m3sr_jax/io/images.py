@@ -11,12 +11,16 @@ from jaxtyping import Float32
 from m3sr_jax.errors import InputError
 from m3sr_jax.io.files import reading
 
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
+ORIENTATION_TAG = 0x0112
+
 
 def read_rgb(path: str | os.PathLike[str]) -> Float32[np.ndarray, "H W 3"]:
     """Reads a photo: JPEG, PNG, BMP or TIFF with 8 or 16 bits.
 
-    Turned upright as its EXIF data say (but for 16-bit colour TIFFs); grey becomes three equal channels, a palette
-    colours, and alpha is dropped. Of 16-bit colour PNGs Pillow gives the upper 8 bits; grey PNGs and TIFFs keep all 16.
+    Turned upright as its EXIF data say; grey becomes three equal channels, a palette its colours, CMYK is converted,
+    and alpha is dropped, not blended: a transparent pixel has the colour that is stored under it. All 16 bits count;
+    only of 16-bit grey PNGs with alpha Pillow gives the upper 8.
 
     Returns:
         code / largest code, in [0, 1].
@@ -35,8 +39,23 @@ def read_rgb(path: str | os.PathLike[str]) -> Float32[np.ndarray, "H W 3"]:
     return np.divide(codes, np.float32(np.iinfo(codes.dtype).max), dtype=np.float32, order="C")
 
 
+def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Height and width of a photo once it is upright, from its header alone.
+
+    Raises:
+        InputError: a file that is missing or no image.
+    """
+    from PIL import ExifTags, Image
+
+    with reading(Path(path), "an image"), Image.open(path) as image:
+        # Asked without need, a PNG would decode all its pixels to find out.
+        lying = "exif" in image.info and image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+        return (image.width, image.height) if lying else (image.height, image.width)
+
+
 def _codes(path: Path) -> np.ndarray:
-    from PIL import Image, ImageOps
+    """Pixels as stored, turned upright."""
+    from PIL import Image
 
     with Image.open(path) as image:
         if image.format == "TIFF":
@@ -44,12 +63,43 @@ def _codes(path: Path) -> np.ndarray:
             if pages > 1:
                 raise InputError(f"{path}: found {pages} pages; expected one photo")
             if len(bits) > 1 and max(bits) > 8:
-                import tifffile
+                return _upright(_sixteen_bit_tiff(path), image.getexif().get(ORIENTATION_TAG, 1))
+        if [tile[3] for tile in image.tile] in (["RGB;16B"], ["RGBA;16B"]):
+            codes = _sixteen_bit_png(path)
+        elif image.mode in ("I", "F") or image.mode.startswith("I;16"):
+            codes = np.asarray(image)
+            codes = codes.astype(codes.dtype.newbyteorder("="))
+        else:
+            codes = np.asarray(image.convert("RGB"))
+        # Asked last: of a TIFF, loading the pixels turns them and takes the tag away.
+        return _upright(codes, image.getexif().get(ORIENTATION_TAG, 1))
 
-                codes = tifffile.imread(path)  # Pillow would give the upper 8 bits
-                return np.moveaxis(codes, 0, -1) if codes.shape[1:] == (image.height, image.width) else codes
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode in ("I", "F") or upright.mode.startswith("I;16"):
-            codes = np.asarray(upright)
-            return codes.astype(codes.dtype.newbyteorder("="))
-        return np.asarray(upright.convert("RGB"))
+
+def _sixteen_bit_tiff(path: Path) -> np.ndarray:
+    """Reads all bits of 16-bit colour, of which Pillow would give the upper 8."""
+    import tifffile
+
+    codes = tifffile.imread(path)
+    separate = codes.ndim == 3 and codes.shape[0] <= 4 < codes.shape[-1]
+    return np.moveaxis(codes, 0, -1) if separate else codes
+
+
+def _sixteen_bit_png(path: Path) -> np.ndarray:
+    """Reads all bits of 16-bit colour, of which Pillow keeps the first byte, or the second if told it is the upper."""
+    from PIL import Image
+
+    halves = []
+    for order in "BL":
+        with Image.open(path) as image:
+            image.tile = [tile._replace(args=f"{image.mode};16{order}") for tile in image.tile]
+            halves.append(np.asarray(image).astype(np.uint16))
+    return halves[0] << 8 | halves[1]
+
+
+def _upright(codes: np.ndarray, orientation: int) -> np.ndarray:
+    """Turns an image by its EXIF orientation, 1 to 8: above 4 rows are columns; the rest says which axes run back."""
+    if orientation not in range(2, 9):
+        return codes
+    flip_rows, flip_columns = orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
+    codes = np.swapaxes(codes, 0, 1) if orientation > 4 else codes
+    return codes[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]

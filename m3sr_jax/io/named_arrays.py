@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,14 @@ import numpy as np
 from m3sr_jax.io.files import check_claim, reading, written_whole
 from m3sr_jax.io.matlab5 import read_matlab5
 
-MATLAB_CLASSES = {np.dtype(np.float32): "single", np.dtype(np.float64): "double"}
+MATLAB_CLASSES = {np.dtype(np.float32): "single", np.dtype(np.float64): "double", np.dtype(np.uint16): "uint16"}
 USER_BLOCK = 512
 USUAL_BANDS = 31
 
 
-def read_named_arrays(path: Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+def read_named_arrays(
+    path: Path, names: Sequence[str] | None = None, largest: int | None = None
+) -> dict[str, np.ndarray]:
     """Reads arrays of numbers from a .mat, .npz or .h5 file; nothing in it is executed.
 
     A .mat file may be v5 or v7.3 (HDF5), told apart by its bytes. v7.3 stores axes in reverse: they are turned back, so
@@ -26,6 +30,8 @@ def read_named_arrays(path: Path, names: Sequence[str] | None = None) -> dict[st
     Args:
         path: the file.
         names: which arrays; None: all.
+        largest: arrays of more numbers are not read: zeros of their shape, which take no memory, stand for them.
+            An .npz is read all the same.
 
     Returns:
         name → array, without what is no array of numbers.
@@ -36,9 +42,10 @@ def read_named_arrays(path: Path, names: Sequence[str] | None = None) -> dict[st
     if path.suffix.lower() == ".npz":
         return _read_npz(path, names)
     if path.suffix.lower() == ".h5" or is_hdf5(path):
-        return _read_hdf5(path, names)
+        return _read_hdf5(path, names, largest)
     with reading(path, "a MATLAB file"):
-        return {name: array for name, array in read_matlab5(path).items() if names is None or name in names}
+        arrays = read_matlab5(path, largest)
+    return {name: array for name, array in arrays.items() if names is None or name in names}
 
 
 def is_hdf5(path: Path) -> bool:
@@ -62,7 +69,7 @@ def _read_npz(path: Path, names: Sequence[str] | None) -> dict[str, np.ndarray]:
     return {name: array for name, array in arrays.items() if _numbers(array)}
 
 
-def _read_hdf5(path: Path, names: Sequence[str] | None) -> dict[str, np.ndarray]:
+def _read_hdf5(path: Path, names: Sequence[str] | None, largest: int | None) -> dict[str, np.ndarray]:
     import h5py
 
     with reading(path, "an HDF5 file"), h5py.File(path, "r") as file:
@@ -71,7 +78,8 @@ def _read_hdf5(path: Path, names: Sequence[str] | None) -> dict[str, np.ndarray]
         arrays = {}
         for name in found if names is None else found.keys() & set(names):
             check_claim(path, found[name].shape, found[name].dtype.itemsize)
-            arrays[name] = np.asarray(found[name][()])
+            placeholder = largest is not None and (found[name].size or 0) > largest
+            arrays[name] = np.broadcast_to(np.float32(0), found[name].shape) if placeholder else found[name][()]
             # Tools that leave MATLAB's attribute out still put axes in reverse, unless the bands come last as they are.
             silent = path.suffix.lower() == ".mat" and arrays[name].ndim == 3 and arrays[name].shape[2] != bands
             if silent or "MATLAB_class" in found[name].attrs:
@@ -79,34 +87,70 @@ def _read_hdf5(path: Path, names: Sequence[str] | None) -> dict[str, np.ndarray]
     return arrays
 
 
-def write_matlab(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes floating-point arrays as MATLAB v7.3, which has no 2 GB limit; MATLAB sees the axes in this order.
+@contextmanager
+def matlab_writer(
+    path: Path, shape: tuple[int, ...], wavelengths: np.ndarray, dtype: np.dtype, scale: float | None
+) -> Iterator[Callable[[int, np.ndarray], None]]:
+    """Writes MATLAB v7.3, which has no 2 GB limit: `cube`, (H, W, S) to MATLAB, `bands` and, for codes, `scale`.
 
     A v7.3 file is HDF5 behind a block of 512 bytes that says so, with axes in reverse and each class in an attribute.
+    See `m3sr_jax.io.cubes.cube_writer`.
     """
     import h5py
 
     with written_whole(path) as unfinished:
         with h5py.File(unfinished, "w", userblock_size=USER_BLOCK) as file:
-            for name, array in arrays.items():
-                dataset = file.create_dataset(name, data=array.T)
-                dataset.attrs["MATLAB_class"] = np.bytes_(MATLAB_CLASSES[array.dtype])
+            cube = file.create_dataset("cube", shape[::-1], dtype)
+            file["bands"] = wavelengths[:, None]
+            if scale is not None:
+                file["scale"] = np.full((1, 1), scale)
+            for dataset in file.values():
+                dataset.attrs["MATLAB_class"] = np.bytes_(MATLAB_CLASSES[dataset.dtype])
+
+            def put(start: int, rows: np.ndarray) -> None:
+                cube[:, :, start : start + len(rows)] = rows.T
+
+            yield put
         created = time.strftime("%a %b %d %H:%M:%S %Y")
         text = f"MATLAB 7.3 MAT-file, Platform: m3sr-jax, Created on: {created} HDF5 schema 1.00 ."
         with open(unfinished, "r+b") as file:
             file.write(text.encode().ljust(116) + bytes(8) + b"\x00\x02IM")
 
 
-def write_hdf5(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes arrays as they are."""
+@contextmanager
+def hdf5_writer(
+    path: Path, shape: tuple[int, ...], wavelengths: np.ndarray, dtype: np.dtype, scale: float | None
+) -> Iterator[Callable[[int, np.ndarray], None]]:
+    """Writes `cube` (H, W, S), `wavelengths` and, for codes, `scale`; see `m3sr_jax.io.cubes.cube_writer`."""
     import h5py
 
     with written_whole(path) as unfinished, h5py.File(unfinished, "w") as file:
-        for name, array in arrays.items():
-            file.create_dataset(name, data=array)
+        cube = file.create_dataset("cube", shape, dtype)
+        file["wavelengths"] = wavelengths
+        if scale is not None:
+            file["scale"] = scale
+
+        def put(start: int, rows: np.ndarray) -> None:
+            cube[start : start + len(rows)] = rows
+
+        yield put
 
 
-def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes arrays as an uncompressed .npz."""
-    with written_whole(path) as unfinished:
-        np.savez(unfinished, allow_pickle=False, **arrays)
+@contextmanager
+def npz_writer(
+    path: Path, shape: tuple[int, ...], wavelengths: np.ndarray, dtype: np.dtype, scale: float | None
+) -> Iterator[Callable[[int, np.ndarray], None]]:
+    """Writes an uncompressed .npz with the arrays of `hdf5_writer`; its rows must come in order."""
+    with written_whole(path) as unfinished, zipfile.ZipFile(unfinished, "w") as archive:
+        with archive.open("cube.npy", "w", force_zip64=True) as file:
+            header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+
+            def put(start: int, rows: np.ndarray) -> None:
+                file.write(np.ascontiguousarray(rows, dtype).data)
+
+            yield put
+        for name, value in {"wavelengths": wavelengths, "scale": scale}.items():
+            if value is not None:
+                with archive.open(f"{name}.npy", "w") as file:
+                    np.lib.format.write_array(file, np.asarray(value))

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Float32
 
 from m3sr_jax.errors import InputError
-from m3sr_jax.io.files import check_claim, reading, written_whole
+from m3sr_jax.io.files import band_rows, check_claim, reading, written_whole
 
 
 def read_tiff(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     """Reads all pages of a TIFF.
 
     Returns:
-        values with three axes in the file's order, and wavelengths in nm if `write_tiff` wrote them, else None.
+        values with three axes in the file's order, and wavelengths in nm if `tiff_writer` wrote them, else None.
 
     Raises:
         InputError: a file that is no TIFF, damaged, or without pages of equal size.
@@ -34,11 +35,26 @@ def read_tiff(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     return values, wavelengths
 
 
-def write_tiff(path: Path, cube: Float32[np.ndarray, "H W S"], wavelengths: Float[np.ndarray, " S"]) -> None:
-    """Writes one float32 page a band."""
+@contextmanager
+def tiff_writer(
+    path: Path, shape: tuple[int, ...], wavelengths: np.ndarray, dtype: np.dtype, scale: float | None
+) -> Iterator[Callable[[int, np.ndarray], None]]:
+    """Writes one page a band, a BigTIFF where that takes 4 GB; see `m3sr_jax.io.cubes.cube_writer`."""
     import tifffile
 
-    pages = np.ascontiguousarray(cube.transpose(2, 0, 1))
-    described = {"axes": "CYX", "wavelengths": [float(centre) for centre in wavelengths]}
+    pages = (shape[2], *shape[:2])
+    described = {"axes": "CYX", "wavelengths": wavelengths.tolist()} | ({"scale": scale} if scale is not None else {})
     with written_whole(path) as unfinished:
-        tifffile.imwrite(unfinished, pages, photometric="minisblack", metadata=described)
+        # Space for all pages first, to be filled a few rows of each at a time.
+        place = tifffile.imwrite(
+            unfinished,
+            shape=pages,
+            dtype=dtype,
+            byteorder="<",
+            photometric="minisblack",
+            metadata=described,
+            returnoffset=True,
+        )
+        assert place is not None  # returnoffset=True: pages in a row are at one place
+        with unfinished.open("r+b") as file:
+            yield band_rows(file, shape, dtype, place[0])

@@ -2,11 +2,21 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 from ml_collections import ConfigDict
 
-from m3sr_jax.config import SECTIONS, Config, ModelConfig, TrainConfig, default_config, load_config
+from m3sr_jax.config import (
+    BRANCHES,
+    SECTIONS,
+    Config,
+    DataConfig,
+    ModelConfig,
+    TrainConfig,
+    default_config,
+    load_config,
+)
 from m3sr_jax.errors import InputError
 from m3sr_jax.models import M3SR
 
@@ -48,7 +58,7 @@ def test_json_round_trip():
     [
         ({"train": {"num_stps": 3}}, "train.num_stps: no such field; did you mean train.num_steps?"),
         ({"modle": {}}, "modle: no such field; did you mean model?"),
-        ({"zzz": 1}, "zzz: no such field; known groups: model, data, optim, train"),
+        ({"zzz": 1}, "zzz: no such field; known groups: model, data, optim, loss, train"),
         ({"model": 3}, "model: found 3, expected a group of fields"),
         ({"data": {"batch_size": "4"}}, "data.batch_size: found '4', expected a value of type int"),
         ({"data": {"batch_size": True}}, "data.batch_size: found True, expected a value of type int"),
@@ -63,6 +73,9 @@ def test_json_round_trip():
         ({"model": {"branches": ["spatial", "spatial"]}}, "model.branches: found ('spatial', 'spatial')"),
         ({"model": {"implementation": "cuda"}}, "model.implementation: found 'cuda', expected one of None, "),
         ({"train": {"num_steps": None, "num_epochs": None}}, "train.num_steps and train.num_epochs: both unset"),
+        ({"loss": {"mae": 0.0}}, "config group loss: all weights are 0, expected one above 0"),
+        ({"loss": {"mrae": 1.0, "mrae_floor": 0.0}}, "loss.mrae_floor: found 0.0, expected more than 0"),
+        ({"loss": {"sam": 1.0}}, "loss.sam: no such field"),
         ({"seed": 1.5}, "seed: found 1.5, expected a value of type int"),
         ({"seed": -1}, "seed: found -1, expected 0 or more"),
     ],
@@ -109,6 +122,30 @@ def test_every_field_can_be_overridden_by_a_flag():
         assert set(config[name]) == {field.name for field in dataclasses.fields(section)}
         for field in dataclasses.fields(section):
             assert config[name].get_type(field.name) is not type(None), field.name
+
+
+@pytest.mark.parametrize("name", ["ntire2022", "ntire2020_clean", "ntire2020_real", "cave"])
+def test_benchmark_configs_are_the_papers_recipe_and_its_variants(name):
+    path = f"{Path(__file__).parents[2] / 'configs' / name}.py"
+    config = load_config(path)
+    assert dataclasses.replace(config, data=DataConfig(), train=TrainConfig()) == Config()
+    assert (config.data.name, config.data.batch_size, config.data.crop_size) == (name, 32, 128)
+    assert (config.train.num_epochs, config.train.num_steps) == (100, None)
+    for branch in BRANCHES:
+        branches = load_config(f"{path}:no_{branch}").model.branches
+        assert set(branches) == set(BRANCHES) - {branch}
+    for groups in (2, 8, 16):
+        assert load_config(f"{path}:groups{groups}").model.num_groups == groups
+    recipe = load_config(f"{path}:mstpp_recipe")
+    assert (recipe.loss.mae, recipe.loss.mrae, recipe.loss.mrae_floor) == (0, 1, 1e-3)
+    assert (recipe.data.batch_size, recipe.train.total_steps(1)) == (20, 300_000)
+    assert (recipe.optim.learning_rate, recipe.optim.final_learning_rate) == (4e-4, 1e-6)
+    both = load_config(f"{path}:groups8,mstpp_recipe")
+    assert (both.model.num_groups, both.data.batch_size) == (8, 20)
+    with pytest.raises(
+        InputError, match=r"variant no_temporal: no such variant; expected one of no_spatial, .*groups2"
+    ):
+        load_config(f"{path}:no_temporal")
 
 
 def test_config_files_and_what_is_wrong_with_them(tmp_path):

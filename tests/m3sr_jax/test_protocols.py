@@ -4,10 +4,21 @@ import json
 
 import numpy as np
 import pytest
+from skimage.metrics import structural_similarity
 
 from m3sr_jax import metrics
 from m3sr_jax.errors import InputError
-from m3sr_jax.protocols import METRICS, PROTOCOLS, Protocol, evaluate_pair, get_protocol
+from m3sr_jax.protocols import METRICS, PROTOCOLS, Protocol, band_rmse, evaluate_pair, get_protocol
+
+# A score in float32 and the same in float64; what two scores promise to agree to.
+INDEPENDENT, PSNR_RMSE_DB = 1e-5, 1e-4
+# scikit-image crops half a window at the border, as we do.
+SSIM = {
+    "gaussian_weights": True,
+    "sigma": 1.5,
+    "use_sample_covariance": False,
+    "data_range": 1.0,
+}
 
 
 @pytest.fixture
@@ -33,6 +44,7 @@ def test_ntire2022_scores_the_226_by_256_centre(pair):
 )
 def test_presets_are_the_benchmarks_terms(name, crop, epsilon):
     protocol = get_protocol(name)
+    assert get_protocol("ntire2020_clean") is get_protocol("ntire2020_real") is PROTOCOLS["ntire2020"]
     assert (protocol.name, protocol.crop, protocol.epsilon) == (name, crop, epsilon)
     assert (protocol.clamp, protocol.psnr_mode, protocol.ssim_window) == (False, "cube", 11)
 
@@ -64,3 +76,36 @@ def test_what_cannot_be_scored_says_why(pair):
         get_protocol("ntire")
     with pytest.raises(InputError, match="256×260"):
         evaluate_pair(PROTOCOLS["ntire2022"], prediction[:256, :260], target[:256, :260])
+
+
+def by_numpy(x, y, epsilon):
+    """The five scores in float64, by their definitions, with none of our code."""
+    x, y = x.astype(np.float64), y.astype(np.float64)
+    error = np.mean((np.clip(x, 0, 1) - np.clip(y, 0, 1)) ** 2)
+    cosine = (x * y).sum(-1) / np.linalg.norm(x, axis=-1) / np.linalg.norm(y, axis=-1)
+    structure = [
+        structural_similarity(a, b, **SSIM) for a, b in zip(np.moveaxis(x, -1, 0), np.moveaxis(y, -1, 0), strict=True)
+    ]
+    return {
+        "mrae": np.mean(np.abs(x - y) / np.maximum(y, epsilon)),
+        "rmse": np.sqrt(np.mean((x - y) ** 2)),
+        "psnr": 10 * np.log10(1 / error),
+        "sam": np.degrees(np.arccos(np.clip(cosine, -1, 1))).mean(),
+        "mssim": np.mean(structure),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "crop", "epsilon"), [("ntire2022", 128, 0), ("ntire2020_real", 0, 0), ("cave", 0, 1e-3)]
+)
+def test_a_protocols_numbers_are_those_of_an_independent_computation(pair, name, crop, epsilon):
+    prediction, target = (cube[..., ::10] for cube in pair)
+    region = (slice(crop, 482 - crop), slice(crop, 512 - crop))
+    scores = evaluate_pair(get_protocol(name), prediction, target)
+    assert scores == pytest.approx(by_numpy(prediction[region], target[region], epsilon), rel=INDEPENDENT)
+    unclipped = np.clip(prediction, 0, 1)
+    scores = evaluate_pair(get_protocol(name), unclipped, target)
+    assert abs(scores["psnr"] + 20 * np.log10(scores["rmse"])) < PSNR_RMSE_DB
+    bands = band_rmse(get_protocol(name), prediction, target)
+    gaps = prediction[region].astype(np.float64) - target[region]
+    np.testing.assert_allclose(bands, np.sqrt((gaps**2).mean((0, 1))), rtol=INDEPENDENT)

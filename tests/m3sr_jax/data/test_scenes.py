@@ -69,8 +69,8 @@ def test_a_pickled_source_starts_with_an_empty_cache(synthetic):
 
 
 def test_open_dataset_refuses_unknown_names():
-    with pytest.raises(InputError, match='"imagenet"; expected "synthetic" or "cave"'):
-        open_dataset(SimpleNamespace(name="imagenet"))
+    with pytest.raises(InputError, match='"imagenet"; expected one of synthetic, cave, ntire2022, ntire2020_clean'):
+        open_dataset(SimpleNamespace(name="imagenet", camera="", root=""))
 
 
 def test_open_dataset_reads_the_configuration(tmp_path, write_cave_scene):

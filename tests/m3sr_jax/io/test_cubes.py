@@ -6,6 +6,7 @@ import tifffile
 
 from m3sr_jax.errors import InputError
 from m3sr_jax.io import read_cube, write_cube
+from m3sr_jax.io.cubes import cube_writer, read_cube_header
 
 WAVELENGTHS = np.arange(400.0, 701, 10)
 SUFFIXES = [".mat", ".hdr", ".npz", ".tif", ".tiff", ".h5"]
@@ -96,6 +97,56 @@ def test_truncated_files_are_refused(tmp_path, cube, suffix, share):
     assert str(tmp_path / "cube") in str(caught.value)
 
 
+# From top to bottom, and as codes
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("dtype", [np.float32, np.uint16])
+def test_rows_written_in_turn_make_the_same_file(tmp_path, cube, suffix, dtype):
+    write_cube(tmp_path / f"whole{suffix}", cube, WAVELENGTHS, dtype)
+    with cube_writer(tmp_path / f"rows{suffix}", cube.shape, WAVELENGTHS, dtype) as append:
+        for rows in np.split(cube, [1, 6, 11]):
+            append(rows)
+            assert not (tmp_path / f"rows{suffix}").exists()
+    found = read_cube(tmp_path / f"rows{suffix}")[0]
+    np.testing.assert_array_equal(found, read_cube(tmp_path / f"whole{suffix}")[0])
+    np.testing.assert_allclose(found, cube, rtol=0, atol=0 if dtype == np.float32 else 0.501 / 65535)
+
+
+def test_codes_are_clipped_and_carry_their_scale(tmp_path):
+    cube = np.linspace(-0.5, 1.5, 12 * 17 * 31, dtype=np.float32).reshape(12, 17, 31)
+    codes = np.rint(np.clip(cube, 0, 1) * 65535)
+    for suffix in SUFFIXES:
+        write_cube(tmp_path / f"cube{suffix}", cube, WAVELENGTHS, np.uint16)
+        np.testing.assert_allclose(read_cube(tmp_path / f"cube{suffix}")[0], codes / 65535, rtol=1e-6)
+    with h5py.File(tmp_path / "cube.mat") as file:
+        assert (file["cube"].dtype, file["cube"].attrs["MATLAB_class"]) == (np.uint16, b"uint16")
+        assert file["scale"][()] == 65535
+        np.testing.assert_array_equal(file["cube"][()].T, codes)
+    with np.load(tmp_path / "cube.npz") as file:
+        assert (file["cube"].dtype, file["scale"]) == (np.uint16, 65535)
+    with tifffile.TiffFile(tmp_path / "cube.tif") as file:
+        assert file.shaped_metadata[0]["scale"] == 65535
+        assert len(file.pages) == 31
+        np.testing.assert_array_equal(file.asarray().transpose(1, 2, 0), codes)
+    assert "reflectance scale factor = 65535\n" in (tmp_path / "cube.hdr").read_text()
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_cube_that_lacks_rows_is_not_kept(tmp_path, cube, suffix):
+    with (
+        pytest.raises(ValueError, match="5 rows were written of 12"),
+        cube_writer(tmp_path / f"cube{suffix}", cube.shape, WAVELENGTHS, np.float32) as append,
+    ):
+        append(cube[:5])
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_types_are_refused(tmp_path, cube):
+    with pytest.raises(ValueError, match="float32 or uint16, not float64"):
+        write_cube(tmp_path / "cube.npz", cube, WAVELENGTHS, np.float64)
+
+
 # MATLAB
 
 
@@ -142,6 +193,31 @@ def test_matlab_v73_is_known_by_its_bytes(tmp_path, cube, stored, attribute, use
     found, wavelengths = read_cube(path)
     np.testing.assert_array_equal(found, cube)
     np.testing.assert_array_equal(wavelengths, WAVELENGTHS)
+
+
+@pytest.mark.parametrize("kind", [*SUFFIXES, "v5", "v5 compressed"])
+def test_a_header_tells_what_the_cube_would_without_reading_it(tmp_path, cube, kind):
+    path = tmp_path / f"cube{kind if kind in SUFFIXES else '.mat'}"
+    if kind in SUFFIXES:
+        write_cube(path, cube, WAVELENGTHS)
+    else:
+        arrays = {"bands": WAVELENGTHS, "cube": cube.astype(np.float64), "norm_factor": 1.0, "note": "text"}
+        scipy.io.savemat(path, arrays, do_compression=kind == "v5 compressed")
+    shape, wavelengths = read_cube_header(path)
+    assert shape == cube.shape
+    np.testing.assert_allclose(wavelengths, WAVELENGTHS)
+
+
+def test_a_truncated_file_is_found_by_its_header(tmp_path, cube):
+    for version in ("v5", "v7.3"):
+        path = tmp_path / f"{version}.mat"
+        if version == "v5":
+            scipy.io.savemat(path, {"cube": cube.astype(np.float64)})
+        else:
+            write_cube(path, cube, WAVELENGTHS)
+        path.write_bytes(path.read_bytes()[:-3000])
+        with pytest.raises(InputError, match=f"{version}.mat: cannot be read as"):
+            read_cube_header(path)
 
 
 def test_h5_with_bands_in_front_is_not_taken_for_matlabs(tmp_path, cube):
@@ -275,3 +351,11 @@ def test_tiff_with_unusable_wavelengths_or_values(tmp_path):
     tifffile.imwrite(path, np.ones((31, 4, 5), np.complex64), photometric="minisblack")
     with pytest.raises(InputError, match="found complex64 values"):
         read_cube(path)
+
+
+def test_missing_values_come_through_where_they_are_allowed(tmp_path):
+    cube = np.random.default_rng(0).random((4, 5, 31), np.float32)
+    cube[1, 2, 3], cube[0, 0, 0] = np.nan, np.inf
+    np.savez(tmp_path / "a.npz", cube=cube)
+    read, _ = read_cube(tmp_path / "a.npz", allow_missing=True)
+    np.testing.assert_array_equal(read, cube)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, ImageOps
 
 from m3sr_jax.errors import InputError
 from m3sr_jax.io import read_rgb
@@ -53,17 +53,22 @@ def test_16_bit_colour_tiff_keeps_all_bits(tmp_path, layout):
     assert_reads(tmp_path / "photo.tif", wide[..., :3] / np.float32(65535))
 
 
-def test_16_bit_colour_png_keeps_the_upper_byte(tmp_path):
-    wide = np.random.default_rng(0).integers(0, 65536, (12, 17, 3)).astype(">u2")
+@pytest.mark.parametrize("channels", [3, 4])
+def test_16_bit_colour_png_keeps_all_bits(tmp_path, channels):
+    wide = np.random.default_rng(0).integers(0, 65536, (12, 17, channels)).astype(">u2")
 
     def chunk(kind, content):
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
-    header = struct.pack(">IIBBBBB", 17, 12, 16, 2, 0, 0, 0)
-    rows = b"".join(b"\0" + row.tobytes() for row in wide)
+    header = struct.pack(">IIBBBBB", 17, 12, 16, {3: 2, 4: 6}[channels], 0, 0, 0)
+    # Rows filtered by "Sub" hold differences to the pixel before, byte by byte.
+    stored = wide.view(np.uint8).reshape(12, -1)
+    step = 2 * channels
+    stored = np.concatenate([stored[:, :step], stored[:, step:] - stored[:, :-step]], axis=1)
+    rows = b"".join(b"\1" + row.tobytes() for row in stored)
     png = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     (tmp_path / "photo.png").write_bytes(b"\x89PNG\r\n\x1a\n" + png)
-    assert_reads(tmp_path / "photo.png", (wide >> 8).astype(np.float32) / np.float32(255))
+    assert_reads(tmp_path / "photo.png", wide[..., :3].astype(np.float32) / np.float32(65535))
 
 
 def test_alpha_is_dropped_and_not_blended(tmp_path, codes):
@@ -87,6 +92,20 @@ def test_other_modes_have_three_channels_in_range(tmp_path, codes, mode):
     assert found.max() > 0.5
     if mode != "CMYK":
         np.testing.assert_array_equal(found[..., 0], found[..., 2])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_turned_as_pillow_does(tmp_path, codes, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(codes).save(tmp_path / "photo.png", exif=exif)
+    with Image.open(tmp_path / "photo.png") as image:
+        assert_reads(tmp_path / "photo.png", np.asarray(ImageOps.exif_transpose(image)) / np.float32(255))
+    wide = codes.astype(np.uint16) * 200
+    tag = (274, "H", 1, orientation, True)
+    tifffile.imwrite(tmp_path / "photo.tif", wide, photometric="rgb", metadata=None, extratags=[tag])
+    expected = read_rgb(tmp_path / "photo.png") * np.float32(255 * 200 / 65535)
+    np.testing.assert_allclose(read_rgb(tmp_path / "photo.tif"), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".tif"])

@@ -3,7 +3,15 @@ import numpy as np
 import pytest
 import scipy.io
 
-from m3sr_jax.io.named_arrays import is_hdf5, read_named_arrays, write_matlab
+from m3sr_jax.io.named_arrays import is_hdf5, read_named_arrays
+
+
+def write_matlab(path, arrays):
+    """As MATLAB saves with -v7.3."""
+    with h5py.File(path, "w", userblock_size=512) as file:
+        for name, array in arrays.items():
+            file[name] = array.T
+            file[name].attrs["MATLAB_class"] = np.bytes_("double")
 
 
 @pytest.mark.parametrize("suffix", [".mat", ".npz"])

@@ -1,0 +1,119 @@
+"""Batches of 32 crops of 128×128 a second: from a prepared store, and from the .mat files directly.
+
+    python benchmarks/bench_data.py [--download DIR --store DIR] [--batches 200] [--output FILE]
+
+Without folders it makes a few scenes of 482×512×31 in the NTIRE 2022 layout and prepares them. Each way is measured in
+a process of its own, so that the largest resident memory is its own. Wall time depends on what else the machine does;
+CPU time a batch, over all threads, does less: cores / CPU time bounds the rate that free cores would give.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from measure import parser, save, show
+
+SIZE = (482, 512)
+
+
+def main() -> None:
+    """Measures both ways in the same run."""
+    options = parser(__doc__)
+    options.add_argument("--download", type=Path, help="NTIRE 2022 as downloaded")
+    options.add_argument("--store", type=Path, help="what m3sr prepare made of it")
+    options.add_argument("--batches", type=int, default=200, help="batches timed from the store")
+    options.add_argument("--raw-batches", type=int, default=5, help="batches timed from the files")
+    options.add_argument("--only", type=Path, help="measure this one folder here, print JSON (used by the others)")
+    arguments = options.parse_args()
+    if arguments.only:
+        print(json.dumps(measure(arguments.only, arguments.batches)))
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        download, store = arguments.download, arguments.store
+        if download is None or store is None:
+            download, store = make_scenes(Path(temporary))
+        rows = []
+        for way, folder, batches in (
+            ("store", store, arguments.batches),
+            ("mat files", download, arguments.raw_batches),
+            ("store again", store, arguments.batches),
+        ):
+            command = [sys.executable, __file__, "--only", str(folder), "--batches", str(batches)]
+            printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            rows.append({"from": way, **json.loads(printed.splitlines()[-1])})
+            show(rows[-1])
+    save(rows, "data", arguments.output)
+
+
+def measure(folder: Path, batches: int) -> dict[str, float | int | str]:
+    """Times training batches after two that are not counted."""
+    from m3sr_jax.config import DataConfig
+    from m3sr_jax.data.pipeline import train_batches
+    from m3sr_jax.data.scenes import open_dataset
+
+    start = time.perf_counter()
+    source = open_dataset(DataConfig(name="ntire2022", root=str(folder))).train
+    opened = time.perf_counter() - start
+    stream = train_batches(source, batch_size=32, crop_size=128, seed=0)
+    for _ in range(2):
+        next(stream)
+    wall, cpu, load = time.perf_counter(), time.process_time(), os.getloadavg()[0]
+    seconds = []
+    for _ in range(batches):
+        start = time.perf_counter()
+        next(stream)
+        seconds.append(time.perf_counter() - start)
+    wall, cpu = (time.perf_counter() - wall) / batches, (time.process_time() - cpu) / batches
+    stream.close()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return {
+        "scenes": len(source),
+        "batches": batches,
+        "open_s": opened,
+        "batches_per_s": 1 / wall,
+        "cpu_s_per_batch": cpu,
+        "batches_per_s_by_cpu": cores / cpu,
+        "slowest_s": max(seconds),
+        "peak_resident_gib": peak_resident() / 2**30,
+        "cores": cores,
+        "load": load,
+    }
+
+
+def peak_resident() -> int:
+    """Bytes; mapped pages of the store count while they are mapped."""
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def make_scenes(folder: Path, train: int = 24) -> tuple[Path, Path]:
+    """Writes noise in the NTIRE 2022 layout, and prepares it."""
+    from PIL import Image
+
+    from m3sr_jax.cli import main as m3sr
+    from m3sr_jax.io import write_cube
+
+    download, store = folder / "download", folder / "store"
+    rng = np.random.default_rng(0)
+    for part in ("Train_Spec", "Train_RGB"):
+        (download / part).mkdir(parents=True)
+    for number in [*range(1, train + 1), 901]:
+        name = f"ARAD_1K_{number:04d}"
+        cube = rng.random((*SIZE, 31), np.float32)
+        write_cube(download / "Train_Spec" / f"{name}.mat", cube, np.arange(400.0, 701.0, 10.0))
+        Image.fromarray((cube[..., 5:30:10] * 255).astype(np.uint8)).save(download / "Train_RGB" / f"{name}.jpg")
+    assert m3sr(["prepare", "--dataset", "ntire2022", "--data-root", str(download), "--output", str(store)]) == 0
+    return download, store
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""`m3sr compare`: evaluations of several checkpoints in one table, with a paired test."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from m3sr_jax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Compare:
+    """Set reports of m3sr evaluate side by side, and test each against the first, scene by scene.
+
+    Attributes:
+        reports: two or more JSON files that m3sr evaluate --output wrote, under one protocol.
+    """
+
+    reports: Annotated[Positional[tuple[Path, ...]], arg(metavar="A.json B.json …")]
+
+    def run(self) -> None:
+        """Prints both tables.
+
+        Raises:
+            InputError: fewer than two reports, an unreadable one, or reports that do not compare.
+        """
+        from rich.console import Console
+
+        from m3sr_jax.report.paired import comparison_tables, read_evaluation
+
+        if len(self.reports) < 2:
+            raise InputError(f"m3sr compare: found {len(self.reports)} report, expected two or more")
+        evaluations = [read_evaluation(path) for path in self.reports]
+        labels = [evaluation.label for evaluation in evaluations]
+        if len(set(labels)) < len(labels):  # such as report.json of several runs
+            renamed = (str(path.parent / path.stem) for path in self.reports)
+            evaluations = [dataclasses.replace(e, label=name) for e, name in zip(evaluations, renamed, strict=True)]
+        for table in comparison_tables(evaluations):
+            Console().print(table)

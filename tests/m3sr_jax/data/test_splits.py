@@ -1,0 +1,78 @@
+"""Split files, and files found wherever archives were unpacked to."""
+
+import pytest
+
+from m3sr_jax.data.splits import find_files, present_scenes, read_split
+from m3sr_jax.errors import InputError
+
+NONE = {"train": (), "valid": ()}
+OFFICIAL = {"train": ("a", "b", "c"), "valid": ("d", "e")}
+
+
+def test_headings_part_a_file(tmp_path):
+    path = tmp_path / "split.txt"
+    path.write_text("# mine\n[train]\nARAD_HS_0001_clean.png\nclay_ms\n\n[valid]\nARAD_1K_0901.mat  # one\n")
+    assert read_split(path, NONE) == {"train": ["ARAD_HS_0001", "clay"], "valid": ["ARAD_1K_0901"]}
+
+
+def test_one_stem_a_line_lists_the_training_scenes(tmp_path):
+    path = tmp_path / "train.txt"
+    path.write_text("a\nd\n")
+    assert read_split(path, OFFICIAL) == {"train": ["a", "d"], "valid": ["e"]}
+
+
+def test_a_folder_of_two_lists(tmp_path):
+    (tmp_path / "train_list.txt").write_text("x\n")
+    (tmp_path / "valid_list.txt").write_text("y\nz\n")
+    assert read_split(tmp_path, OFFICIAL) == {"train": ["x"], "valid": ["y", "z"]}
+
+
+def test_what_is_missing_is_told_by_file_and_only_a_split_of_ones_own_must_be_whole(tmp_path):
+    files = {"a": [], "b": ["b.jpg"], "d": []}
+    parts, missing = present_scenes(tmp_path, OFFICIAL, files, strict=False)
+    assert parts == {"train": ["a"], "valid": ["d"]}
+    assert missing == ("b.jpg", "scene c", "scene e")
+    with pytest.raises(InputError, match=r"not complete \(1 of 3 training and 1 of 2 .* missing: b\.jpg, scene c"):
+        present_scenes(tmp_path, OFFICIAL, files, strict=True)
+    with pytest.raises(InputError, match="no scene for validation"):
+        present_scenes(tmp_path, OFFICIAL, {"a": []}, strict=False)
+
+
+def test_files_are_found_by_name_in_any_folder(tmp_path):
+    for name in ("Train_Spec/x_01.MAT", "deep/er/x_02.mat", ".hidden/x_03.mat", "__MACOSX/x_04.mat", "._x_05.mat"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("same")
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy" / "x_02.mat").write_text("same")
+    found = sorted(match[1] for match, _ in find_files(tmp_path, r"x_(\d\d)\.mat"))
+    assert found == ["01", "02"]
+    (tmp_path / "copy" / "x_02.mat").write_text("another")
+    with pytest.raises(InputError, match="differs from"):
+        list(find_files(tmp_path, r"x_(\d\d)\.mat"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("beads\n[valid]\nclay", r'line 1: found "beads", expected \[train\] or \[valid\]'),
+        ("beads", r"expected scenes under both \[train\] and \[valid\]"),
+        ("[train]\nbeads\n[test]\nclay", r'line 3: found "\[test\]"'),
+        ("[train]\nbeads\n[valid]\nbeads_ms", "line 4: scene beads is named a second time"),
+        ("[train]\nbeads\n[valid]\n", r"expected scenes under both \[train\] and \[valid\]"),
+        ("", r"expected scenes under both \[train\] and \[valid\]"),
+    ],
+)
+def test_unusable_split_files_say_what_is_wrong(tmp_path, text, message):
+    path = tmp_path / "split.txt"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_split(path, NONE)
+
+
+def test_unreadable_split_files_are_named(tmp_path):
+    with pytest.raises(InputError, match="there is no such file"):
+        read_split(tmp_path / "none.txt", NONE)
+    (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(InputError, match=r"binary\.txt: cannot be read as a split file"):
+        read_split(tmp_path / "binary.txt", NONE)

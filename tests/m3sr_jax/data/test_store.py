@@ -1,0 +1,173 @@
+"""Prepared stores: exact where they promise it, whole or not at all, and the same crops as from the files."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from m3sr_jax.config import DataConfig
+from m3sr_jax.data.check import check_scenes
+from m3sr_jax.data.pipeline import train_batches
+from m3sr_jax.data.scenes import CodedScene, CodedScenes, Dataset, open_dataset
+from m3sr_jax.data.store import compact, open_store, prepare
+from m3sr_jax.errors import InputError
+
+NM = np.arange(400.0, 701.0, 10.0)
+# Half a code of 16 bits, and float32's own rounding of a value near 1.
+HALF_A_CODE = 0.5 / 65535 + 2**-23
+
+
+class Reader:
+    """Float cubes whose largest value is not 1, photos stretched per image."""
+
+    def __init__(self, part):
+        self.part = part
+        self.reads = 0
+
+    def __call__(self, index):
+        self.reads += 1
+        rng = np.random.default_rng([index, len(self.part)])
+        cube = rng.random((24, 20, 31), np.float32) * np.float32(0.6) + np.float32(1e-3)
+        cube[0, 0, 0] = 1e-7
+        rgb = rng.integers(10, 200, (24, 20, 3)).astype(np.uint8)
+        return CodedScene(f"{self.part}{index}", rgb, cube, (int(rgb.min()), int(rgb.max())), unit=1.0)
+
+
+def make_part(part, count):
+    names = [f"{part}{i}" for i in range(count)]
+    fields = {"wavelengths": NM, "camera_name": "camera", "fingerprint": part, "rgb_normalization": "minmax"}
+    return CodedScenes(names, [(24, 20)] * count, Reader(part), **fields)
+
+
+@pytest.fixture
+def dataset():
+    return Dataset("ntire2022", make_part("train", 4), make_part("valid", 2), missing=("scene x",))
+
+
+@pytest.fixture
+def store(dataset, tmp_path):
+    prepare(dataset, tmp_path / "store")
+    return tmp_path / "store"
+
+
+def test_training_scenes_are_within_half_a_code_and_held_out_ones_exact(dataset, store):
+    opened = open_dataset(DataConfig(name="ntire2022", root=str(store)))
+    assert opened.missing == dataset.missing
+    for ours, theirs in ((opened.train, dataset.train), (opened.valid, dataset.valid)):
+        assert ours.names == theirs.names
+        assert (ours.rgb_normalization, ours.camera_name) == ("minmax", "camera")
+        np.testing.assert_array_equal(ours.wavelengths, NM)
+        for scene, original in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(scene.rgb, original.rgb)
+            errors = np.abs(scene.cube - original.cube)
+            assert errors[1:].max() <= (HALF_A_CODE * original.cube.max() if ours is opened.train else 0)
+            assert 0 < scene.cube[0, 0, 0] <= 1 / 65535  # no positive value becomes zero
+
+
+def test_batches_are_those_of_the_files(dataset, store):
+    options = {"batch_size": 6, "crop_size": 16, "seed": 5}
+    ours, theirs = (
+        train_batches(source, **options) for source in (open_store(store, "ntire2022").train, dataset.train)
+    )
+    for _ in range(3):
+        mine, expected = next(ours), next(theirs)
+        np.testing.assert_array_equal(mine["rgb"], expected["rgb"])
+        np.testing.assert_allclose(mine["cube"], expected["cube"], atol=2 * HALF_A_CODE)
+    state = ours.get_state()
+    following = next(ours)
+    ours.set_state(state)
+    np.testing.assert_array_equal(next(ours)["cube"], following["cube"])
+
+
+def test_no_crop_keeps_a_map_of_the_file_open(store):
+    source = open_store(store, "ntire2022").train
+    for index in range(4):
+        source.window(index, 0, 0, 8, 8)
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        pytest.skip("no /proc here to count maps in")
+    assert sum(f"{store}/scenes" in line and "cube.npy" in line for line in maps.read_text().splitlines()) <= 1
+
+
+def test_an_interrupted_preparation_goes_on(dataset, tmp_path):
+    store = tmp_path / "store"
+
+    def stop(done, total, name):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(dataset, store, progress=stop)
+    with pytest.raises(InputError, match="unfinished store; run the same `m3sr prepare` again"):
+        open_store(store, "ntire2022")
+    (store / "scenes" / ".begun").mkdir()  # as a kill leaves one
+    assert prepare(dataset, store) == 3
+    assert dataset.train.read.reads == 4
+    assert prepare(dataset, store) == 0
+    assert prepare(dataset, store, precision="float16") == 4  # made otherwise: made anew
+    assert not list(store.rglob(".*"))
+
+
+def test_float16_keeps_negative_values():
+    cube = np.array([[[-0.25, 1e-3, 3.0]]], np.float32)
+    scene = CodedScene("x", np.zeros((1, 1, 3), np.uint8), cube, unit=1.0)
+    np.testing.assert_allclose(compact(scene, "float16").decoded(NM[:3]).cube, cube, rtol=2**-11)
+    with pytest.raises(
+        InputError, match=r"scene x: values down to -0\.25 do not fit uint16; prepare with --dtype float16"
+    ):
+        compact(scene, "uint16")
+    with pytest.raises(InputError, match="do not fit float16"):
+        compact(CodedScene("x", scene.rgb, cube * 1e5, unit=1.0), "float16")
+
+
+def test_integer_codes_stay_as_they_are():
+    codes = np.arange(6, dtype=np.uint16).reshape(1, 2, 3)
+    scene = CodedScene("x", np.zeros((1, 2, 3), np.uint8), codes)
+    assert compact(scene, "uint16") is scene
+
+
+def test_changed_bytes_are_found(store):
+    path = store / "scenes" / "train2" / "cube.npy"
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+    dataset = open_store(store, "ntire2022")
+    findings = check_scenes(dataset, [])
+    assert not findings.complete
+    (fault,) = findings.faults
+    assert "train2/cube.npy: its bytes have changed" in fault
+    path.write_bytes(content[:-100])
+    with pytest.raises(InputError, match=r"cube\.npy: has \d+ bytes, expected \d+ for uint16"):
+        dataset.train[2]
+
+
+def test_what_a_store_is_not_for_is_refused(store, tmp_path):
+    with pytest.raises(InputError, match=r"holds ntire2022, but data\.name is cave"):
+        open_dataset(DataConfig(name="cave", root=str(store)))
+    with pytest.raises(InputError, match="was prepared with the photos of camera, not cie1964"):
+        open_store(store, "ntire2022", camera="cie1964")
+    (store / "manifest.json").write_text("{")
+    with pytest.raises(InputError, match="cannot be read as a store's manifest"):
+        open_store(store, "ntire2022")
+
+
+def test_a_split_file_parts_the_prepared_scenes_anew(store, tmp_path):
+    (tmp_path / "split.txt").write_text("[train]\nvalid0\ntrain1\n[valid]\ntrain0\n")
+    dataset = open_store(store, "ntire2022", split_file=tmp_path / "split.txt")
+    assert (dataset.train.names, dataset.valid.names) == (("valid0", "train1"), ("train0",))
+    assert [scene.name for scene in dataset.train] == ["valid0", "train1"]
+
+
+def test_a_folder_of_something_else_is_left_alone(dataset, tmp_path):
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(InputError, match="holds something other than a store"):
+        prepare(dataset, tmp_path)
+
+
+def test_the_manifest_tells_sums_and_sizes(store):
+    manifest = json.loads((store / "manifest.json").read_text())
+    record = manifest["train"][0]
+    assert (record["name"], record["size"], record["dtype"]) == ("train0", [24, 20], "uint16")
+    assert all(len(record["sha256"][name]) == 64 for name in ("rgb.npy", "cube.npy"))
+    assert manifest["valid"][0]["dtype"] == "float32"
