@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from m3sr_jax.models import M3SR
+from m3sr_jax.models.m3sr import LEVELS
 
 Shape = tuple[int, ...]
+Path = tuple[str, ...]
+Module = tuple[str, Path, str]  # the release's name, our path, the kind
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class Tensor:
     """
 
     key: str
-    path: tuple[str, ...] | None
+    path: Path | None
     axes: Axes = VECTOR
     shape: Shape = ()
 
@@ -74,53 +78,62 @@ def m3sr_layout(model: M3SR) -> Iterator[Tensor]:
     Source: the key list of the authors' release.
     """
     for module, path, kind in m3sr_modules(model):
-        yield from _KINDS[kind](module, path, model)
+        yield from KINDS[kind](module, path, model)
 
 
-def m3sr_modules(model: M3SR) -> Iterator[tuple[str, tuple[str, ...], str]]:
-    """Lists (release module, our path, kind) down to the blocks, in the release's order."""
+def m3sr_modules(model: M3SR) -> Iterator[Module]:
+    """Lists M3SR's modules down to the blocks, in the release's order."""
+
+    def group(module: str, path: Path, level: int) -> Iterator[Module]:
+        yield module, path, "group"
+        for i in range(model.num_blocks[level]):
+            yield f"{module}.blocks.{i}", (*path, f"block_{i}"), "block"
+
+    return unet_modules(model.num_stages, group)
+
+
+def unet_modules(stages: int, group: Callable[[str, Path, int], Iterator[Module]]) -> Iterator[Module]:
+    """Lists the modules of `stages` U-Nets in a row, in the release's order.
+
+    Args:
+      stages: how many.
+      group: lists what runs at a level (0 full, 1 half, 2 quarter size) from its module, path and level.
+    """
     yield "conv_in", ("conv_in",), "conv"
-    full, half, quarter = model.num_blocks
-    for stage in range(model.num_stages):
+    for stage in range(stages):
         body, unet = f"body.{stage}", (f"unet_{stage}",)
         yield f"{body}.embedding", (*unet, "embedding"), "conv"
-        for level, blocks in enumerate((full, half)):
-            yield from _group(f"{body}.encoder_layers.{level}.0", (*unet, f"encoder_{level}"), blocks)
+        for level in range(LEVELS):
+            yield from group(f"{body}.encoder_layers.{level}.0", (*unet, f"encoder_{level}"), level)
             yield f"{body}.encoder_layers.{level}.1", (*unet, f"down_{level}"), "conv"
-        yield from _group(f"{body}.bottleneck", (*unet, "bottleneck"), quarter)
-        for index, (level, blocks) in enumerate(((1, half), (0, full))):
+        yield from group(f"{body}.bottleneck", (*unet, "bottleneck"), LEVELS)
+        for index, level in enumerate(reversed(range(LEVELS))):
             yield f"{body}.decoder_layers.{index}.0", (*unet, f"up_{level}"), "up_conv"
             yield f"{body}.decoder_layers.{index}.1", (*unet, f"merge_{level}"), "pointwise"
-            yield from _group(f"{body}.decoder_layers.{index}.2", (*unet, f"decoder_{level}"), blocks)
+            yield from group(f"{body}.decoder_layers.{index}.2", (*unet, f"decoder_{level}"), level)
         yield f"{body}.mapping", (*unet, "mapping"), "conv"
     yield "conv_out", ("conv_out",), "conv"
 
 
-def _group(module: str, path: tuple[str, ...], blocks: int) -> Iterator[tuple[str, tuple[str, ...], str]]:
-    yield module, path, "group"
-    for i in range(blocks):
-        yield f"{module}.blocks.{i}", (*path, f"block_{i}"), "block"
-
-
-def _weight(key: str, path: tuple[str, ...], axes: Axes, *, bias: bool = False) -> Iterator[Tensor]:
+def weight(key: str, path: Path, axes: Axes, *, bias: bool = False) -> Iterator[Tensor]:
     yield Tensor(f"{key}.weight", (*path, "kernel"), axes)
     if bias:
         yield Tensor(f"{key}.bias", (*path, "bias"))
 
 
-def _norm(key: str, path: tuple[str, ...]) -> Iterator[Tensor]:
+def norm(key: str, path: Path) -> Iterator[Tensor]:
     yield Tensor(f"{key}.weight", (*path, "scale"))
     yield Tensor(f"{key}.bias", (*path, "bias"))
 
 
-def _block(key: str, path: tuple[str, ...], model: M3SR) -> Iterator[Tensor]:
+def _block(key: str, path: Path, model: M3SR) -> Iterator[Tensor]:
     yield Tensor(f"{key}.weights", (*path, "fusion"))
     if "spectral" in model.branches:
         spectral = (*path, "spectral")
-        yield from _weight(f"{key}.conv_in", (*spectral, "expand"), POINTWISE, bias=True)
+        yield from weight(f"{key}.conv_in", (*spectral, "expand"), POINTWISE, bias=True)
         yield from _mixer(f"{key}.spe_mamba.mamba", (*spectral, "mixer"))
-        yield from _norm(f"{key}.spe_mamba.proj.0", (*spectral, "norm"))
-        yield from _weight(f"{key}.conv_out", (*spectral, "reduce"), POINTWISE, bias=True)
+        yield from norm(f"{key}.spe_mamba.proj.0", (*spectral, "norm"))
+        yield from weight(f"{key}.conv_out", (*spectral, "reduce"), POINTWISE, bias=True)
     if "frequency" in model.branches:
         yield from _residual_ss2d(key + ".fre_mamba", (*path, "frequency", "residual"))
     if "spatial" in model.branches:
@@ -132,13 +145,13 @@ def _block(key: str, path: tuple[str, ...], model: M3SR) -> Iterator[Tensor]:
     yield Tensor(f"{key}.mlp.fc2.bias", None, shape=(width,))
 
 
-def _level(path: tuple[str, ...]) -> int:
+def _level(path: Path) -> int:
     """Gives how often a block's image was halved."""
     group = path[1]
     return 2 if group == "bottleneck" else int(group.rpartition("_")[2])
 
 
-def _mixer(key: str, path: tuple[str, ...]) -> Iterator[Tensor]:
+def _mixer(key: str, path: Path) -> Iterator[Tensor]:
     yield Tensor(f"{key}.A_log", (*path, "a_log"), MATRIX)
     yield Tensor(f"{key}.D", (*path, "d"))
     yield Tensor(f"{key}.in_proj.weight", (*path, "in_proj"), LINEAR)
@@ -150,23 +163,24 @@ def _mixer(key: str, path: tuple[str, ...]) -> Iterator[Tensor]:
     yield Tensor(f"{key}.out_proj.weight", (*path, "out_proj"), LINEAR)
 
 
-def _residual_ss2d(key: str, path: tuple[str, ...]) -> Iterator[Tensor]:
+def _residual_ss2d(key: str, path: Path) -> Iterator[Tensor]:
     scan = (*path, "ss2d")
-    yield from _norm(f"{key}.ln", (*path, "norm"))
+    yield from norm(f"{key}.ln", (*path, "norm"))
     yield Tensor(f"{key}.att_spa.x_proj_weight", (*scan, "x_proj"), CUBE)
     yield Tensor(f"{key}.att_spa.Ds", (*scan, "d"), CUBE)
     yield Tensor(f"{key}.att_spa.A_logs", (*scan, "a_log"), MATRIX)
     yield Tensor(f"{key}.att_spa.dt_projs_bias", (*scan, "dt_bias"), MATRIX)
-    yield from _norm(f"{key}.att_spa.out_norm", (*scan, "out_norm"))
-    yield from _weight(f"{key}.att_spa.in_proj", (*scan, "in_proj"), LINEAR)
+    yield from norm(f"{key}.att_spa.out_norm", (*scan, "out_norm"))
+    yield from weight(f"{key}.att_spa.in_proj", (*scan, "in_proj"), LINEAR)
     yield Tensor(f"{key}.att_spa.conv2d.1.weight", (*scan, "conv_kernel"), DEPTHWISE)
-    yield from _weight(f"{key}.att_spa.out_proj", (*scan, "out_proj"), LINEAR)
+    yield from weight(f"{key}.att_spa.out_proj", (*scan, "out_proj"), LINEAR)
 
 
-_KINDS = {
-    "conv": lambda key, path, model: _weight(key, path, CONV),
-    "pointwise": lambda key, path, model: _weight(key, path, POINTWISE),
-    "up_conv": lambda key, path, model: _weight(key, path, UP_CONV, bias=True),
+# How to list the tensors of a module, by its kind.
+KINDS: dict[str, Callable[[str, Path, Any], Iterator[Tensor]]] = {
+    "conv": lambda key, path, model: weight(key, path, CONV),
+    "pointwise": lambda key, path, model: weight(key, path, POINTWISE),
+    "up_conv": lambda key, path, model: weight(key, path, UP_CONV, bias=True),
     "group": lambda key, path, model: iter(()),
     "block": _block,
 }

@@ -10,11 +10,19 @@ import numpy as np
 from flax import linen as nn
 from flax import traverse_util
 
+from m3sr_jax.convert.baselines import gmsr_layout, hrnet_layout, hscnn_plus_layout, mst_plus_plus_layout
 from m3sr_jax.convert.layout import Tensor, m3sr_layout, m3sr_modules
 from m3sr_jax.errors import InputError
 from m3sr_jax.models import M3SR, parameter_shapes
+from m3sr_jax.models.baselines import GMSR, HRNet, HSCNNPlus, MSTPlusPlus
 
-_LAYOUTS: dict[type[nn.Module], Callable[[Any], Iterator[Tensor]]] = {M3SR: m3sr_layout}
+_LAYOUTS: dict[type[nn.Module], Callable[[Any], Iterator[Tensor]]] = {
+    M3SR: m3sr_layout,
+    MSTPlusPlus: mst_plus_plus_layout,
+    HSCNNPlus: hscnn_plus_layout,
+    HRNet: hrnet_layout,
+    GMSR: gmsr_layout,
+}
 
 
 def params_from_release(state_dict: Mapping[str, np.ndarray], model: nn.Module) -> dict:
@@ -46,7 +54,7 @@ def params_to_release(params: Mapping[str, Any], model: nn.Module) -> dict[str, 
 
     Returns:
       Key → array in the release's layout and order, which the release loads strictly. Tensors that the release has and
-      never uses (`mlp.fc1`, `mlp.fc2`) are zeros. The keys of a branch that is switched off are left out.
+      never uses (M3SR's `mlp.fc1`, `mlp.fc2`) are zeros. The keys of a branch that is switched off are left out.
 
     Raises:
       InputError: parameters are missing, unknown or misshapen.
@@ -115,9 +123,7 @@ def _check_arrays(what: str, arrays: Mapping[str, Any], expected: Mapping[str, t
     faults = {"missing": missing, "unknown": unknown, "misshapen": misshapen}
     found = "; ".join(f"{len(keys)} {fault}: {_some(keys)}" for fault, keys in faults.items() if keys)
     if found:
-        raise InputError(
-            f"{what} does not fit this model ({found}); check num_groups, num_stages, num_blocks and num_bands"
-        )
+        raise InputError(f"{what} does not fit this model ({found}); check the model's name and fields")
 
 
 def _some(keys: list[str], most: int = 10) -> str:

@@ -8,11 +8,18 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from m3sr_jax.models.baselines import GMSR, HRNet, HSCNNPlus, MSTPlusPlus
 from m3sr_jax.models.m3sr import M3SR
 
-__all__ = ["M3SR", "create", "init_params", "parameter_shapes"]
+__all__ = ["M3SR", "create", "init_params", "model_fields", "parameter_shapes"]
 
-_MODELS: dict[str, type[nn.Module]] = {"m3sr": M3SR}
+_MODELS: dict[str, type[nn.Module]] = {
+    "m3sr": M3SR,
+    "mst_plus_plus": MSTPlusPlus,
+    "hscnn_plus": HSCNNPlus,
+    "hrnet": HRNet,
+    "gmsr": GMSR,
+}
 _SMALL_IMAGE = (1, 8, 8, 3)
 
 
@@ -20,8 +27,8 @@ def create(name: str, **fields) -> nn.Module:
     """Builds a network.
 
     Args:
-      name: which one; "m3sr" is the only one so far.
-      **fields: the fields of its class, see `M3SR`.
+      name: "m3sr", "mst_plus_plus", "hscnn_plus", "hrnet" or "gmsr".
+      **fields: the fields of its class, see `M3SR` and `m3sr_jax.models.baselines`.
 
     Returns:
       A Linen module: `init(key, rgb)["params"]`, `apply({"params": params}, rgb)`.
@@ -29,12 +36,21 @@ def create(name: str, **fields) -> nn.Module:
     Raises:
       ValueError: no such network, or a field it does not take or cannot use.
     """
-    if name not in _MODELS:
-        raise ValueError(f"no model is called {name!r}: expected one of {', '.join(sorted(_MODELS))}")
-    known = set(_MODELS[name].__dataclass_fields__) - {"parent", "name"}
+    known = model_fields(name)
     if unknown := sorted(set(fields) - known):
         raise ValueError(f"model {name!r} has no field {', '.join(unknown)}; it has {', '.join(sorted(known))}")
     return _MODELS[name](**fields)
+
+
+def model_fields(name: str) -> set[str]:
+    """Names the fields that a network takes.
+
+    Raises:
+      ValueError: no such network.
+    """
+    if name not in _MODELS:
+        raise ValueError(f"no model is called {name!r}: expected one of {', '.join(sorted(_MODELS))}")
+    return set(_MODELS[name].__dataclass_fields__) - {"parent", "name"}
 
 
 def init_params(model: nn.Module, key: jax.Array) -> dict:

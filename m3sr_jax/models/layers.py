@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -73,18 +74,33 @@ def group_norm(x: Float[Array, "B H W C"], num_groups: int, epsilon: float) -> F
     return normed.reshape(x.shape)
 
 
-def conv3x3(features: int, in_features: int, *, dtype: Dtype, param_dtype: Dtype, name: str) -> nn.Conv:
-    """Builds a 3×3 convolution without bias that pads with zeros by 1."""
-    return nn.Conv(
-        features,
-        (3, 3),
-        padding=1,
-        use_bias=False,
-        kernel_init=uniform_fan_in(9 * in_features),
-        dtype=dtype,
-        param_dtype=param_dtype,
-        name=name,
-    )
+def conv(
+    features: int,
+    in_features: int,
+    size: int = 3,
+    *,
+    use_bias: bool = False,
+    padding: int | None = None,
+    dtype: Dtype,
+    param_dtype: Dtype,
+    name: str,
+) -> nn.Module:
+    """Builds a convolution that keeps the image's size: padded with zeros by (size − 1)/2, unless `padding` is given.
+
+    Of size 1 it is a matrix product on the channels, with a kernel of shape (in, out).
+    """
+    init = uniform_fan_in(size * size * in_features)
+    shared: dict[str, Any] = {
+        "use_bias": use_bias,
+        "kernel_init": init,
+        "bias_init": init,
+        "dtype": dtype,
+        "param_dtype": param_dtype,
+        "name": name,
+    }
+    if size == 1:
+        return nn.Dense(features, **shared)
+    return nn.Conv(features, (size, size), padding=size // 2 if padding is None else padding, **shared)
 
 
 def down_conv(features: int, in_features: int, *, dtype: Dtype, param_dtype: Dtype, name: str) -> nn.Conv:

@@ -12,7 +12,7 @@ from flax import linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array, Float, Num
 
-from m3sr_jax.models.layers import UpConv, conv3x3, down_conv, statistics_dtype, uniform_fan_in
+from m3sr_jax.models.layers import UpConv, conv, down_conv, statistics_dtype
 from m3sr_jax.models.mpf import BRANCHES, BlockGroup, MPFBlock
 from m3sr_jax.models.wavelets import library_name
 
@@ -22,11 +22,17 @@ LEVELS = 2
 
 
 class UNet(nn.Module):
-    """One U-Net: S bands in and out, width F at full size, 2F at half, 4F at quarter, plus its own input."""
+    """One U-Net: S bands in and out, width F at full size, 2F at half, 4F at quarter, plus its own input.
+
+    Attributes:
+      features: F.
+      make_group: gives what runs at a level from its number (0 full, 1 half, 2 quarter size) and its `name`.
+      dtype: type of the computation.
+      param_dtype: type of the parameters.
+    """
 
     features: int
-    num_blocks: Sequence[int]
-    make_block: Callable[..., nn.Module]
+    make_group: Callable[..., nn.Module]
     dtype: Dtype = jnp.float32
     param_dtype: Dtype = jnp.float32
 
@@ -34,22 +40,21 @@ class UNet(nn.Module):
     def __call__(self, x: Float[Array, "B H W S"]) -> Float[Array, "B H W S"]:
         types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         bands, skips = x.shape[-1], []
-        y = conv3x3(self.features, bands, name="embedding", **types)(x)
+        y = conv(self.features, bands, name="embedding", **types)(x)
         for level in range(LEVELS):
             width = self.features * 2**level
-            y = BlockGroup(self.num_blocks[level], self.make_block, name=f"encoder_{level}")(y)
+            y = self.make_group(level, name=f"encoder_{level}")(y)
             skips.append(y)
             y = down_conv(2 * width, width, name=f"down_{level}", **types)(y)
-        y = BlockGroup(self.num_blocks[LEVELS], self.make_block, name="bottleneck")(y)
+        y = self.make_group(LEVELS, name="bottleneck")(y)
         for level in reversed(range(LEVELS)):
             width = self.features * 2**level
             y = UpConv(width, name=f"up_{level}", **types)(y)
-            merge = nn.Dense(
-                width, use_bias=False, kernel_init=uniform_fan_in(2 * width), name=f"merge_{level}", **types
+            y = conv(width, 2 * width, size=1, name=f"merge_{level}", **types)(
+                jnp.concatenate([y, skips[level]], axis=-1)
             )
-            y = merge(jnp.concatenate([y, skips[level]], axis=-1))
-            y = BlockGroup(self.num_blocks[level], self.make_block, name=f"decoder_{level}")(y)
-        return conv3x3(bands, self.features, name="mapping", **types)(y) + x
+            y = self.make_group(level, name=f"decoder_{level}")(y)
+        return conv(bands, self.features, name="mapping", **types)(y) + x
 
 
 class M3SR(nn.Module):
@@ -117,12 +122,16 @@ class M3SR(nn.Module):
             implementation=self.implementation,
             **types,
         )
+
+        def make_group(level: int, name: str) -> nn.Module:
+            return BlockGroup(self.num_blocks[level], make_block, name=name)
+
         padding = ((0, 0), (0, -height % MULTIPLE), (0, -width % MULTIPLE), (0, 0))
         x = jnp.pad(jnp.asarray(rgb, self.dtype), padding, mode="reflect")
-        start = y = conv3x3(self.num_bands, 3, name="conv_in", **types)(x)
+        start = y = conv(self.num_bands, 3, name="conv_in", **types)(x)
         for stage in range(self.num_stages):
-            y = UNet(self.features, self.num_blocks, make_block, name=f"unet_{stage}", **types)(y)
-        y = conv3x3(self.num_bands, self.num_bands, name="conv_out", **types)(y)
+            y = UNet(self.features, make_group, name=f"unet_{stage}", **types)(y)
+        y = conv(self.num_bands, self.num_bands, name="conv_out", **types)(y)
         wide = statistics_dtype(self.dtype)
         return (y.astype(wide) + start.astype(wide))[:, :height, :width]
 
@@ -130,7 +139,7 @@ class M3SR(nn.Module):
 def _check_image(rgb: Array | np.ndarray) -> None:
     if rgb.ndim != 4 or rgb.shape[-1] != 3:
         raise ValueError(f"M3SR takes images of shape (B, H, W, 3), got {rgb.shape}")
-    if min(rgb.shape[1:3]) < MULTIPLE:
+    if any(side < MULTIPLE for side in rgb.shape[1:3]):  # min() would compare the sides, which may be symbolic
         size = f"{rgb.shape[1]}×{rgb.shape[2]}"
         raise ValueError(f"M3SR takes images of at least {MULTIPLE}×{MULTIPLE} pixels, got H×W = {size}")
     if not jnp.issubdtype(rgb.dtype, jnp.floating):

@@ -41,12 +41,12 @@ def dwt2(image: Float[Array, "B H W C"], wavelet: str = "haar") -> Float[Array, 
     return jnp.concatenate([jnp.moveaxis(band, 1, -1) for band in (low, *details)], axis=-1)
 
 
-def idwt2(bands: Float[Array, "B h w D"], shape: tuple[int, int], wavelet: str = "haar") -> Float[Array, "B H W C"]:
+def idwt2(bands: Float[Array, "B h w D"], shape: tuple[Any, Any], wavelet: str = "haar") -> Float[Array, "B H W C"]:
     """Inverts `dwt2`.
 
     Args:
       bands: (B, h, w, 4C) as `dwt2` gives them.
-      shape: (H, W) of the image; longer filters give back a larger one, which is cropped.
+      shape: (H, W) of the image, maybe symbolic; longer filters give back a larger one, which is cropped.
       wavelet: as in `dwt2`.
 
     Returns:

@@ -2,7 +2,7 @@
 
 * exact: two operations for every multiply-add of a convolution or matrix product at its true size, and every multiply,
   add and exponential of the scans' recurrences. Norms, activations, wavelets and sums of images are left out.
-* thop: what the `thop` counter sees of the authors' PyTorch release, which is where published M3SR costs come from. It
+* thop: what the `thop` counter sees of a network's PyTorch release, which is where published costs come from. It
   counts the modules that are called, so parameters that a block owns itself, GroupNorm, the inner Mamba block and both
   scans are missing; a transposed convolution is counted four times over, and LayerNorm with four multiply-adds a value.
 * XLA: the compiler's own count of the program as traced, elementwise work included, every loop body counted once.
@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -21,42 +21,20 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from m3sr_jax.models import M3SR
+from m3sr_jax.models.baselines import GMSR, HRNet, HSCNNPlus, MSTPlusPlus
 from m3sr_jax.models.m3sr import LEVELS, MULTIPLE
 from m3sr_jax.models.spectral import CONV_WIDTH
 from m3sr_jax.models.spectral import STATE_SIZE as SPECTRAL_STATE
 from m3sr_jax.models.ss2d import DIRECTIONS, num_heads
 from m3sr_jax.models.ss2d import STATE_SIZE as SPATIAL_STATE
 from m3sr_jax.models.wavelets import dwt2
+from m3sr_jax.report.baseline_cost import gmsr_costs, hrnet_costs, hscnn_plus_costs, mst_plus_plus_costs
+from m3sr_jax.report.cost_terms import Cost, conv, layer_norm, times, up_conv
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 RGB = 3
-
-
-@dataclasses.dataclass(frozen=True)
-class Cost:
-    """Counts of one part of a model, or of all of it, for one image.
-
-    Attributes:
-        parameters: numbers the model holds and uses.
-        unused: numbers that only the authors' release holds, and never uses.
-        flops: exact floating-point operations.
-        thop_parameters: parameters that thop sees.
-        thop_flops: operations that thop sees, two a multiply-add.
-        scan_flops: the share of `flops` that the recurrences take.
-    """
-
-    parameters: int = 0
-    flops: int = 0
-    thop_parameters: int = 0
-    thop_flops: int = 0
-    unused: int = 0
-    scan_flops: int = 0
-
-    def __add__(self, other: Cost) -> Cost:
-        pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
-        return Cost(*(mine + theirs for mine, theirs in pairs))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +46,7 @@ class CostReport:
         width: image width in pixels, before padding.
         parameters: counted off the model itself.
         xla_flops: XLA's count, None where its backend gives none.
-        parts: M3SR's counts by part; empty for other networks, which have no analytic count.
+        parts: counts by part; empty for a network without an analytic count.
     """
 
     height: int
@@ -100,7 +78,8 @@ def cost_report(model: nn.Module, height: int = 482, width: int = 512) -> CostRe
     params = abstract_params(model)
     count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
     analysis = jax.jit(lambda params, rgb: model.apply({"params": params}, rgb)).lower(params, image).cost_analysis()
-    parts = m3sr_costs(model, height, width) if isinstance(model, M3SR) else {}
+    counts = _COUNTS.get(type(model))
+    parts = {} if counts is None else counts(model, height, width)
     return CostReport(height, width, count, (analysis or {}).get("flops"), parts)
 
 
@@ -126,18 +105,27 @@ def m3sr_costs(model: M3SR, height: int, width: int) -> dict[str, Cost]:
     """
     padded = height + -height % MULTIPLE, width + -width % MULTIPLE
     pixels, bands, features = padded[0] * padded[1], model.num_bands, model.features
-    parts = {"first, last conv": _conv(9, RGB, bands, pixels) + _conv(9, bands, bands, pixels)}
-    unet = _conv(9, bands, features, pixels) + _conv(9, features, bands, pixels)
+    parts = {"first, last conv": conv(9, RGB, bands, pixels) + conv(9, bands, bands, pixels)}
+    unet = conv(9, bands, features, pixels) + conv(9, features, bands, pixels)
     for level in range(LEVELS):
         channels, here = features << level, pixels >> 2 * level
-        unet += _conv(16, channels, 2 * channels, here // 4) + _up_conv(2 * channels, channels, here // 4)
-        unet += _conv(1, 2 * channels, channels, here)
-    parts["U-Net convs"] = _times(unet, model.num_stages)
+        unet += conv(16, channels, 2 * channels, here // 4) + up_conv(2 * channels, channels, here // 4)
+        unet += conv(1, 2 * channels, channels, here)
+    parts["U-Net convs"] = times(unet, model.num_stages)
     for level, blocks in enumerate(model.num_blocks):
         count = model.num_stages * blocks * (1 if level == LEVELS else 2)
         for name, cost in _block(model, features << level, padded[0] >> level, padded[1] >> level):
-            parts[name] = parts.get(name, Cost()) + _times(cost, count)
+            parts[name] = parts.get(name, Cost()) + times(cost, count)
     return parts
+
+
+_COUNTS: dict[type[nn.Module], Callable[[Any, int, int], dict[str, Cost]]] = {
+    M3SR: m3sr_costs,
+    MSTPlusPlus: mst_plus_plus_costs,
+    HSCNNPlus: hscnn_plus_costs,
+    HRNet: hrnet_costs,
+    GMSR: gmsr_costs,
+}
 
 
 def _block(model: M3SR, channels: int, height: int, width: int) -> Iterator[tuple[str, Cost]]:
@@ -157,13 +145,13 @@ def _block(model: M3SR, channels: int, height: int, width: int) -> Iterator[tupl
 def _residual_ss2d(width: int, pixels: int) -> Cost:
     """LayerNorm and SS2D of E channels."""
     inner, heads = 2 * width, num_heads(width)
-    matrices = _conv(1, width, inner, pixels) + _conv(9, 1, inner, pixels) + _conv(1, inner, width, pixels)
+    matrices = conv(1, width, inner, pixels) + conv(9, 1, inner, pixels) + conv(1, inner, width, pixels)
     projection = DIRECTIONS * (heads + 2 * SPATIAL_STATE) * inner
     # A direction: a decay a head (multiply, exp); Δ·x; for each state h·decay + b·(Δx) and the sum c·h; the skip d·x.
     scan = DIRECTIONS * (2 * heads + inner * (1 + 5 * SPATIAL_STATE + 2)) + (DIRECTIONS - 1) * inner
     parameters = projection + DIRECTIONS * (2 * heads + inner)
     own = Cost(parameters, flops=(2 * projection + scan) * pixels, scan_flops=scan * pixels)
-    return _layer_norm(width, pixels) + matrices + own + _layer_norm(inner, pixels)
+    return layer_norm(width, pixels) + matrices + own + layer_norm(inner, pixels)
 
 
 def _spectral(channels: int, groups: int, pixels: int) -> Cost:
@@ -175,29 +163,8 @@ def _spectral(channels: int, groups: int, pixels: int) -> Cost:
     scan = inner * (1 + 7 * SPECTRAL_STATE + 2)
     parameters = matrices + 2 * inner + inner * (SPECTRAL_STATE + 1) + 2 * groups * channels
     mixer = Cost(parameters, flops=(2 * matrices + scan) * tokens, scan_flops=scan * tokens)
-    expand = _conv(1, channels, groups * channels, pixels, bias=True)
-    return expand + mixer + _conv(1, groups * channels, channels, pixels, bias=True)
-
-
-def _conv(taps: int, inputs: int, outputs: int, pixels: int, *, bias: bool = False) -> Cost:
-    """A convolution with `taps` kernel positions and `pixels` outputs; 1 tap is linear, 1 input depthwise."""
-    weights = taps * inputs * outputs
-    parameters, flops = weights + bias * outputs, 2 * weights * pixels
-    return Cost(parameters, flops, parameters, flops)
-
-
-def _up_conv(inputs: int, outputs: int, pixels: int) -> Cost:
-    """The 2×2 transposed convolution of stride 2 on `pixels` inputs; thop has every tap reach every output pixel."""
-    cost = _conv(4, inputs, outputs, pixels, bias=True)
-    return dataclasses.replace(cost, thop_flops=4 * cost.thop_flops)
-
-
-def _layer_norm(channels: int, pixels: int) -> Cost:
-    return Cost(parameters=2 * channels, thop_parameters=2 * channels, thop_flops=2 * 4 * channels * pixels)
-
-
-def _times(cost: Cost, count: int) -> Cost:
-    return Cost(*(count * value for value in dataclasses.astuple(cost)))
+    expand = conv(1, channels, groups * channels, pixels, bias=True)
+    return expand + mixer + conv(1, groups * channels, channels, pixels, bias=True)
 
 
 def cost_table(report: CostReport) -> Table:

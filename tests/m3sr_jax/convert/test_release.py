@@ -84,7 +84,7 @@ def test_all_faults_of_a_state_dict_are_named(state_dict, model):
 
 
 def test_weights_of_another_network_are_refused(state_dict):
-    with pytest.raises(InputError, match=r"misshapen: .*conv_in.bias .*check num_groups"):
+    with pytest.raises(InputError, match=r"misshapen: .*conv_in.bias .*check the model's name"):
         params_from_release(state_dict, M3SR(num_groups=8))
     with pytest.raises(InputError, match=r"220 missing: .*, and 210 more\); check"):
         params_from_release(state_dict, M3SR(num_stages=2))

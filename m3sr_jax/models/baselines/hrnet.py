@@ -1,0 +1,129 @@
+"""HRNet: four scales made by pixel unshuffling, each passed up to the next by pixel shuffling."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from flax.typing import Dtype
+from jaxtyping import Array, Float, Num
+
+from m3sr_jax.models.baselines.image import check_image, reflect_to_multiple
+from m3sr_jax.models.layers import conv, statistics_dtype
+
+MULTIPLE = 8
+LEAST = 5  # a mirror image needs more rows than it adds
+RESIDUAL_SCALE = 0.1
+
+
+class Unit(nn.Module):
+    """Leaky ReLU, slope 0.2, of a convolution with bias."""
+
+    features: int
+    size: int = 3
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W O"]:
+        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        return nn.leaky_relu(conv(self.features, x.shape[-1], self.size, use_bias=True, name="conv", **types)(x), 0.2)
+
+
+class DenseBlock(nn.Module):
+    """Five convolutions, each of all that came before it in the block; a tenth of the last is added to the input."""
+
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
+        width, seen = x.shape[-1], x
+        for i in range(1, 6):
+            features = width if i == 5 else width // 2
+            new = Unit(features, dtype=self.dtype, param_dtype=self.param_dtype, name=f"conv{i}")(seen)
+            seen = jnp.concatenate([seen, new], axis=-1)
+        return RESIDUAL_SCALE * new + x
+
+
+class GlobalBlock(nn.Module):
+    """Two convolutions, a tenth of which is added to the input.
+
+    The release also computes a squeeze-and-excitation gate here and throws it away.
+    """
+
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
+        y = x
+        for name in ("conv1", "conv2"):
+            y = Unit(x.shape[-1], dtype=self.dtype, param_dtype=self.param_dtype, name=name)(y)
+        return RESIDUAL_SCALE * y + x
+
+
+class HRNet(nn.Module):
+    """HRNet (31.705 M parameters as published): RGB in [0, 1] to `num_bands` bands, no clamp.
+
+    Attributes:
+      num_bands: S, bands of the output.
+      width: channels at full size; 2, 4 and 8 times as many at 1/2, 1/4 and 1/8.
+      dtype: type of the computation.
+      param_dtype: type of the parameters.
+      remat: recompute each block's activations in the backward pass instead of keeping them.
+
+    Source: Zhao et al., "Hierarchical Regression Network for Spectral Reconstruction from RGB Images" (CVPRW 2020).
+    """
+
+    num_bands: int = 31
+    width: int = 64
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
+    remat: bool = False
+
+    @nn.compact
+    def __call__(self, rgb: Num[Array | np.ndarray, "B H W C"]) -> Float[Array, "B H W S"]:
+        """Reconstructs the spectrum of every pixel: (B, H, W, 3) → (B, H, W, num_bands), H and W at least 5.
+
+        Raises:
+          ValueError: H or W below 5, not three channels, or integers.
+        """
+        x = reflect_to_multiple(check_image("HRNet", rgb, LEAST, self.dtype), MULTIPLE)
+        y = self._unit("top1", 8 * self.width)(unshuffle(x, 8))
+        y = self._blocks("top2", 1, y)
+        y = shuffle(self._unit("top3", 8 * self.width, size=1)(y), 2)
+        for name, scale, blocks in (("mid", 4, 1), ("bot", 2, 2), ("main", 1, 4)):
+            features = scale * self.width
+            here = self._unit(f"{name}1", features)(unshuffle(x, scale))
+            y = self._unit(f"{name}2", features)(jnp.concatenate([here, y], axis=-1))
+            y = self._blocks(f"{name}3", blocks, y)
+            y = self._unit(f"{name}4", features if scale > 1 else self.num_bands)(y)
+            y = shuffle(y, 2) if scale > 1 else y
+        return y[:, : rgb.shape[1], : rgb.shape[2]].astype(statistics_dtype(self.dtype))
+
+    def _unit(self, name: str, features: int, size: int = 3) -> Unit:
+        return Unit(features, size, self.dtype, self.param_dtype, name=name)
+
+    def _blocks(self, name: str, count: int, y: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
+        """Runs `count` dense blocks and a global one, numbered from 1 behind `name`."""
+        for i, kind in enumerate([DenseBlock] * count + [GlobalBlock], start=1):
+            block = nn.remat(kind) if self.remat else kind
+            y = block(self.dtype, self.param_dtype, name=f"{name}{i}")(y)
+        return y
+
+
+def unshuffle(image: Float[Array, "B H W C"], factor: int) -> Float[Array, "B h w D"]:
+    """Moves the pixels of each factor×factor square to channels: out[i, j, c·f² + y·f + x] = in[f·i+y, f·j+x, c]."""
+    batch, height, width, channels = image.shape
+    squares = image.reshape(batch, height // factor, factor, width // factor, factor, channels)
+    return squares.transpose(0, 1, 3, 5, 2, 4).reshape(batch, height // factor, width // factor, -1)
+
+
+def shuffle(image: Float[Array, "B H W C"], factor: int) -> Float[Array, "B h w D"]:
+    """Undoes `unshuffle`."""
+    batch, height, width, channels = image.shape
+    squares = image.reshape(batch, height, width, channels // factor**2, factor, factor)
+    return squares.transpose(0, 1, 4, 2, 5, 3).reshape(batch, factor * height, factor * width, -1)

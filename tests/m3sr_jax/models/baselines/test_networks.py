@@ -1,0 +1,78 @@
+"""What the baselines promise of any image; tests/m3sr_jax/test_baseline_parity.py compares their numbers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from release_numbers import QUICK
+
+from m3sr_jax.models import create, init_params, parameter_shapes
+
+SMALL = {
+    "mst_plus_plus": {"transformers": 1},
+    "hscnn_plus": {"dense_blocks": 2},
+    "hrnet": {"width": 8},
+    "gmsr": {"implementation": "reference"},
+}
+LEAST = {"mst_plus_plus": 5, "hscnn_plus": 1, "hrnet": 5, "gmsr": 3}
+
+
+def image(height, width, batch=1):
+    return jax.random.uniform(jax.random.key(1), (batch, height, width, 3))
+
+
+def run(model, params, rgb):
+    return jax.jit(lambda params: model.apply({"params": params}, rgb), compiler_options=QUICK)(params)
+
+
+@pytest.fixture(scope="module", params=SMALL)
+def network(request):
+    model = create(request.param, num_bands=7, **SMALL[request.param])
+    return request.param, model, init_params(model, jax.random.key(0))
+
+
+def test_any_size_and_band_count(network):
+    name, model, params = network
+    for size in ((LEAST[name], 9), (13, LEAST[name] + 2)):
+        cube = run(model, params, image(*size))
+        assert cube.shape == (1, *size, 7)
+        assert np.isfinite(cube).all()
+
+
+def test_bfloat16_computes_near_float32_and_gives_float32(network):
+    _, model, params = network
+    rgb = image(16, 16)
+    cube, narrow = (run(m, params, rgb) for m in (model, model.clone(dtype=jnp.bfloat16)))
+    assert narrow.dtype == jnp.float32
+    # Eight bits of mantissa through tens of layers, as a share of the largest value.
+    assert 0 < np.abs(narrow - cube).max() < 0.1 * np.abs(cube).max()
+
+
+@pytest.mark.parametrize("name", ["mst_plus_plus", "hrnet", "gmsr"])
+def test_an_image_too_small_is_refused(name):
+    model = create(name, **SMALL[name])
+    with pytest.raises(ValueError, match=f"at least {LEAST[name]}×{LEAST[name]} pixels"):
+        model.init(jax.random.key(0), image(LEAST[name] - 1, 16))
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_integers_and_other_channel_counts_are_refused(name):
+    model = create(name, **SMALL[name])
+    with pytest.raises(ValueError, match="scale it first"):
+        model.init(jax.random.key(0), np.zeros((1, 8, 8, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"\(B, H, W, 3\)"):
+        model.init(jax.random.key(0), image(8, 8)[..., :2])
+
+
+@pytest.mark.parametrize("name", ["mst_plus_plus", "hscnn_plus", "hrnet"])
+def test_remat_recomputes_every_block_from_the_same_parameters(name):
+    model = create(name, num_bands=5, **SMALL[name])
+    again = model.clone(remat=True)
+    assert jax.tree.map(jnp.shape, parameter_shapes(again)) == jax.tree.map(jnp.shape, parameter_shapes(model))
+    blocks = {"mst_plus_plus": 5, "hscnn_plus": 2, "hrnet": 12}[name]
+    programs = (
+        jax.make_jaxpr(lambda params, m=m: m.apply({"params": params}, image(8, 8)))(parameter_shapes(model))
+        for m in (model, again)
+    )
+    counts = [sum(equation.primitive.name == "checkpoint" for equation in program.eqns) for program in programs]
+    assert counts == [0, blocks]
