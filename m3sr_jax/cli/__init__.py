@@ -10,13 +10,20 @@ import importlib
 import sys
 from collections.abc import Callable, Sequence
 
+from m3sr_jax.cli.xla_flags import plan_for_memory
 from m3sr_jax.errors import InputError
 
 # Subcommand NAME is the frozen dataclass Name of m3sr_jax/cli/NAME.py: tyro reads its fields, `run()` does the work.
 SUBCOMMANDS = {
+    "check": "say by file what is missing or wrong in a data set",
+    "compare": "set evaluations side by side, with a paired test",
     "convert": "turn a release checkpoint into ours, or ours into the release's",
     "evaluate": "score a checkpoint on a data set, beside least-squares fits",
+    "export": "make a model one file that runs with JAX alone",
     "inspect": "show a model's parameters and what it costs",
+    "predict": "reconstruct the cubes of photos",
+    "prepare": "convert a data set into a store that training reads crops from",
+    "view": "make a web page to look at a cube: bands, spectra, errors",
 }
 
 
@@ -35,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print("m3sr", version("m3sr-jax"))
         return 0
+    plan_for_memory()
     return exit_code(lambda: _run_subcommand(arguments[0], arguments[1:]))
 
 

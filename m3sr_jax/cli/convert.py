@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from m3sr_jax.config import BRANCHES, ModelConfig
 from m3sr_jax.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
 
-# Release name of each branch's first part within a block.
-_BRANCH_KEYS = {"spatial": "att_spa.", "frequency": "fre_mamba.", "spectral": "spe_mamba."}
+    from m3sr_jax.config import ModelConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +56,7 @@ class Convert:
         import numpy as np
 
         from m3sr_jax.checkpoint import ModelCard, save_model
-        from m3sr_jax.convert import params_from_release, read_release
+        from m3sr_jax.convert import infer_model, params_from_release, read_release
 
         state_dict = read_release(self.source)
         try:
@@ -88,53 +85,6 @@ class Convert:
         model, params, card = load_model(self.source, self.which)
         _write_release(self.output, params_to_release(params, model))
         _say(self.output, card.model, params)
-
-
-def infer_model(state_dict: Mapping[str, np.ndarray]) -> ModelConfig:
-    """Reads the network's fields off the names and shapes of a release state dict.
-
-    Args:
-        state_dict: key → array in the release's layout, without a `module.` prefix.
-
-    Raises:
-        InputError: it lacks the tensors that tell; the first is named.
-
-    Source: the release's layout, read from its checkpoints.
-    """
-    first_block = "body.0.encoder_layers.0.0.blocks.0."
-    branches = tuple(name for name in BRANCHES if _any_key(state_dict, first_block + _BRANCH_KEYS[name]))
-    groups = ModelConfig.num_groups  # without a spectral branch nothing depends on them
-    if "spectral" in branches:
-        wide, narrow = _shape(state_dict, first_block + "conv_in.weight")[:2]
-        groups = wide // max(narrow, 1)
-    places = ("encoder_layers.0.0", "encoder_layers.1.0", "bottleneck")
-    return ModelConfig(
-        num_groups=groups,
-        num_stages=_count(state_dict, "body."),
-        num_blocks=tuple(_count(state_dict, f"body.0.{place}.blocks.") for place in places),
-        branches=branches,
-        num_bands=_shape(state_dict, "conv_in.weight")[0],
-        features=_shape(state_dict, "body.0.embedding.weight")[0],
-    )
-
-
-def _shape(state_dict: Mapping[str, np.ndarray], key: str) -> tuple[int, ...]:
-    if key not in state_dict or state_dict[key].ndim != 4:
-        some = ", ".join([*state_dict][:3])
-        raise InputError(f"not a release checkpoint of M3SR: found keys such as {some}, expected a convolution {key}")
-    return state_dict[key].shape
-
-
-def _any_key(state_dict: Mapping[str, Any], prefix: str) -> bool:
-    return any(key.startswith(prefix) for key in state_dict)
-
-
-def _count(state_dict: Mapping[str, Any], prefix: str) -> int:
-    """Returns how many numbers, from 0 on, follow the prefix."""
-    count = 0
-    while _any_key(state_dict, f"{prefix}{count}."):
-        count += 1
-    return count
 
 
 def _write_release(path: Path, state_dict: dict[str, np.ndarray]) -> None:
@@ -168,5 +118,8 @@ def _say(output: Path, fields: ModelConfig, params: Any) -> None:
     import jax
 
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
-    told = ("num_groups", "num_stages", "num_blocks", "branches", "num_bands", "features")
-    print(f"wrote {output}: {count:,} parameters; " + ", ".join(f"{name} {getattr(fields, name)}" for name in told))
+    told = ["num_bands"]
+    if fields.name == "m3sr":
+        told = ["num_groups", "num_stages", "num_blocks", "branches", "num_bands", "features"]
+    described = ", ".join(f"{name} {getattr(fields, name)}" for name in told)
+    print(f"wrote {output}: {fields.name}, {count:,} parameters; {described}")

@@ -18,10 +18,11 @@ class Inspect:
 
     Attributes:
         checkpoint: a training workdir, or what m3sr convert wrote.
-        config: a config file instead, such as configs/cave.py.
+        config: a config file instead, such as configs/cave.py or configs/ntire2022.py:groups8.
         height: height in pixels of the image whose cost is counted.
         width: its width.
         summary: leave the table of all parameters out.
+        measure: compile and run it too, for time and activation memory on this machine.
     """
 
     checkpoint: Path | None = None
@@ -29,6 +30,7 @@ class Inspect:
     height: int = 482
     width: int = 512
     summary: bool = False
+    measure: bool = False
 
     def run(self) -> None:
         """Prints the tables.
@@ -49,6 +51,10 @@ class Inspect:
         if not self.summary:
             print(get_parameter_overview(abstract_params(model), include_stats=False))
         Console().print(cost_table(report))
+        if self.measure:
+            from m3sr_jax.report.speed import measure_forward
+
+            print(measure_forward(model, self.height, self.width).describe())
 
     def _model_config(self) -> ModelConfig:
         from m3sr_jax.checkpoint import read_card

@@ -1,21 +1,28 @@
-"""Scores of a reconstruction method on a set of scenes, one scene in memory at a time."""
+"""Scores of reconstruction methods on a set of scenes, one scene in memory at a time."""
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float, Float32
 
-from m3sr_jax.data.scenes import Dataset, SceneSource
+from m3sr_jax.data.scenes import Dataset, Scene, SceneSource
 from m3sr_jax.errors import InputError
-from m3sr_jax.least_squares import LeastSquares
-from m3sr_jax.protocols import METRICS, Protocol, evaluate_pair
+from m3sr_jax.least_squares import LeastSquares, fit_degrees
+from m3sr_jax.protocols import METRICS, Protocol, band_rmse, evaluate_pair
 
 Predict = Callable[[Float32[np.ndarray, "H W 3"]], Float[np.ndarray, "H W S"]]
 Progress = Callable[[int, int], None]
+Observe = Callable[[Scene, Mapping[str, np.ndarray]], None]
+# With fewer scenes, compilation on the first would be in the median time.
+SCENES_TO_WARM_UP = 3
+# Least squares has 10 numbers a band to find: more pixels than these change no digit, and a pass over all of NTIRE 2022
+# would take minutes.
+MOST_FITTED_PIXELS = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -26,13 +33,15 @@ class Report:
         name: the method: a network's name, or "least_squares_linear".
         protocol: the terms of the scores.
         scenes: scene name → metric name → score.
-        seconds_per_image: median time of a prediction. Compilation falls on the first image of a size.
+        seconds_per_image: median time of a prediction, without compilation.
+        band_rmse: RMSE of each band over the protocol's region, mean over the scenes.
     """
 
     name: str
     protocol: Protocol
     scenes: dict[str, dict[str, float]]
     seconds_per_image: float
+    band_rmse: tuple[float, ...] = field(default=())
 
     @property
     def means(self) -> dict[str, float]:
@@ -48,16 +57,31 @@ def evaluate(
     *,
     name: str = "m3sr",
 ) -> Report:
-    """Predicts and scores every scene.
+    """Predicts and scores every scene by one method; see `evaluate_all`."""
+    return evaluate_all({name: predict_fn}, scenes, protocol, progress)[0]
+
+
+def evaluate_all(
+    methods: Mapping[str, Predict],
+    scenes: SceneSource,
+    protocol: Protocol,
+    progress: Progress | None = None,
+    *,
+    observe: Observe | None = None,
+) -> list[Report]:
+    """Predicts and scores every scene by every method.
 
     Memory does not grow with the number of scenes: each is read, predicted, scored and dropped.
 
     Args:
-        predict_fn: RGB (H, W, 3) in [0, 1] → cube (H, W, S).
+        methods: name → RGB (H, W, 3) in [0, 1] → cube (H, W, S).
         scenes: where truth and photos come from.
         protocol: the terms; see `m3sr_jax.protocols`.
         progress: called with (scenes done, scenes in all) after each.
-        name: what the report calls the method.
+        observe: called with each scene and the cube of each method, to save or draw them.
+
+    Returns:
+        One report a method, in their order.
 
     Raises:
         InputError: If there are no scenes, a predicted cube's shape is not the truth's, or the protocol's crop leaves
@@ -65,23 +89,50 @@ def evaluate(
     """
     if len(scenes) == 0:
         raise InputError("no scenes to evaluate on; expected at least one held-out scene")
-    scores: dict[str, dict[str, float]] = {}
-    seconds = []
+    scores: dict[str, dict[str, dict[str, float]]] = {name: {} for name in methods}
+    seconds: dict[str, list[float]] = {name: [] for name in methods}
+    bands: dict[str, list[np.ndarray]] = {name: [] for name in methods}
     for i in range(len(scenes)):
-        scene = scenes[i]
-        start = time.perf_counter()
-        prediction = np.asarray(predict_fn(scene.rgb))
-        seconds.append(time.perf_counter() - start)
-        if prediction.shape != scene.cube.shape:
-            raise InputError(f"scene {scene.name}: {name} gave {prediction.shape}, the true cube is {scene.cube.shape}")
-        scores[scene.name] = evaluate_pair(protocol, prediction, scene.cube)
+        scene, cubes = scenes[i], {}
+        for name, predict_fn in methods.items():
+            if i == 0 and len(scenes) < SCENES_TO_WARM_UP:
+                predict_fn(scene.rgb)
+            start = time.perf_counter()
+            cube = cubes[name] = np.asarray(predict_fn(scene.rgb))
+            seconds[name].append(time.perf_counter() - start)
+            if cube.shape != scene.cube.shape:
+                raise InputError(f"scene {scene.name}: {name} gave {cube.shape}, the true cube is {scene.cube.shape}")
+            scores[name][scene.name] = evaluate_pair(protocol, cube, scene.cube)
+            bands[name].append(band_rmse(protocol, cube, scene.cube))
+        if observe is not None:
+            observe(scene, cubes)
         if progress is not None:
             progress(i + 1, len(scenes))
-    return Report(name, protocol, scores, float(np.median(seconds)))
+    return [
+        Report(
+            name,
+            protocol,
+            scores[name],
+            float(np.median(seconds[name])),
+            tuple(np.mean(bands[name], axis=0).tolist()),
+        )
+        for name in methods
+    ]
 
 
 def fit_baselines(dataset: Dataset) -> dict[str, Predict]:
-    """Fits RGB → spectrum on the training scenes, linear and quadratic: what a model has to beat."""
+    """Fits RGB → spectrum on the training scenes, linear and quadratic: what a model has to beat.
+
+    Every pixel counts up to `MOST_FITTED_PIXELS` in all; beyond that every k-th of a row and every k-th row.
+    """
     train = dataset.train
-    fits = [LeastSquares.fit((train[i] for i in range(len(train))), degree) for degree in (1, 2)]
+    pixels = sum(math.prod(train.size(i)) for i in range(len(train)))
+    step = math.ceil(math.sqrt(pixels / MOST_FITTED_PIXELS))
+    fits: list[LeastSquares] = fit_degrees(_thinned(train, max(1, step)))
     return {fit.name: fit.predict for fit in fits}
+
+
+def _thinned(source: SceneSource, step: int) -> Iterator[Scene]:
+    every = slice(None, None, step)
+    for i in range(len(source)):
+        yield source.coded_window(i, 0, 0, *source.size(i)).region(every, every).decoded(source.wavelengths)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,39 @@ PACKAGES = ("m3sr-jax", "jax", "jaxlib", "flax", "numpy")
 
 
 def environment() -> dict[str, Any]:
-    """Returns "versions", "device" and "git_revision" (None outside a checkout; "-dirty" marks uncommitted changes)."""
+    """Returns "versions", "device" and "git_revision" (None outside a checkout; "-dirty" marks uncommitted changes).
+
+    A package that is imported from its sources and not installed has the version None.
+    """
     device = jax.devices()[0]
     return {
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
         "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
         "git_revision": git_revision(Path(__file__).parents[2]),
     }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def peak_memory() -> dict[str, int]:
+    """Most bytes held so far: "host", resident in this process (absent on Windows), and, where it counts, "device"."""
+    peaks = {}
+    try:
+        import resource
+
+        unit = 1 if platform.system() == "Darwin" else 1024
+        peaks["host"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    except ImportError:
+        pass
+    statistics = jax.devices()[0].memory_stats() or {}
+    if "peak_bytes_in_use" in statistics:
+        peaks["device"] = statistics["peak_bytes_in_use"]
+    return peaks
 
 
 def git_revision(root: Path) -> str | None:

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from m3sr_jax.data.scenes import Scene
+from m3sr_jax.errors import InputError
 from m3sr_jax.metrics import sam
 
 # Where in the range the three bands lie: 450, 550 and 650 nm of 400-700.
@@ -97,12 +98,13 @@ def reconstruction_figure(
     *,
     baseline: Estimate | None = None,
     title: str = "",
+    pixels: Sequence[tuple[int, int]] = (),
 ) -> None:
     """Draws a reconstruction and writes it as an image file.
 
     Top: the photo (brightened by a gamma of 2.2, for the eye only) with four marked pixels; three bands of the truth.
     Middle: the error, root mean square over all bands, and the same bands reconstructed, on the truth's grey scale.
-    Bottom: the spectra at the marked pixels, with the angle between truth and estimate.
+    Bottom: the spectra at the marked pixels, with the angle between truth and estimate, and the error of each band.
 
     Args:
         scene: photo, true cube and wavelengths.
@@ -110,12 +112,20 @@ def reconstruction_figure(
         path: where to write; the suffix tells the format (.png, .pdf, .svg). An earlier file is replaced whole.
         baseline: a second reconstruction, a thin dotted line in the spectra.
         title: one line above the picture.
+        pixels: (row, column) of up to four whose spectra are shown; none: four of unlike colour.
+
+    Raises:
+        InputError: a pixel outside the scene.
     """
     from matplotlib import rc_context
 
     path = Path(path)
     temporary = path.with_name(f".tmp-{path.name}")
-    pixels = distinct_pixels(scene.cube, len(MARKS))
+    for row, column in pixels:
+        if not (0 <= row < scene.cube.shape[0] and 0 <= column < scene.cube.shape[1]):
+            size = f"{scene.cube.shape[0]}×{scene.cube.shape[1]}"
+            raise InputError(f"scene {scene.name}: pixel {row},{column} lies outside its {size} pixels")
+    pixels = list(pixels) or distinct_pixels(scene.cube, len(MARKS))
     with rc_context(STYLE):
         page = _Page(scene.cube.shape[0] / scene.cube.shape[1])
         page.text(LEFT, 0.34, title, fontsize=12, fontweight="bold")
@@ -134,7 +144,7 @@ def _draw_photo_and_error(page: _Page, scene: Scene, estimate: Estimate, pixels:
     ring = {"ms": 7, "mfc": "none", "mec": "white", "mew": 1.6}
     letter = {"textcoords": "offset points", "color": "white", "weight": "bold"}
     outline = {"path_effects": [withStroke(linewidth=3, foreground=INK)]}
-    for (row, column), mark in zip(pixels, MARKS, strict=True):
+    for (row, column), mark in zip(pixels, MARKS, strict=False):
         photo.plot(column, row, "o", **ring, **outline)
         away = (8 if column < 0.85 * scene.rgb.shape[1] else -16, 6 if row > 0.15 * scene.rgb.shape[0] else -12)
         photo.annotate(mark, (column, row), away, **letter, **outline)
@@ -169,34 +179,49 @@ def _draw_bands(page: _Page, scene: Scene, estimate: Estimate) -> None:
 def _draw_spectra(
     page: _Page, scene: Scene, estimate: Estimate, baseline: Estimate | None, pixels: Sequence[tuple[int, int]]
 ) -> None:
-    from matplotlib.ticker import MaxNLocator
-
+    """A panel a pixel, then one with the error of each band."""
     nm, y, gap = scene.wavelengths, page.height - BOTTOM - SPECTRA, 0.42
-    width = (WIDTH - LEFT - 0.24 - 3 * gap) / 4
-    strip = np.array([[wavelength_colour(float(wavelength)) for wavelength in np.linspace(nm[0], nm[-1], 256)]])
-    for i, (pixel, mark) in enumerate(zip(pixels, MARKS, strict=True)):
+    panels = len(pixels) + 1
+    width = (WIDTH - LEFT - 0.24 - (panels - 1) * gap) / panels
+    curves = [(estimate, {"color": ACCENT, "lw": 2, "dashes": (3, 1.4)})]
+    if baseline is not None:
+        curves.append((baseline, {"color": FAINT, "lw": 1.4, "ls": ":"}))
+    for i, (pixel, mark) in enumerate(zip(pixels, MARKS, strict=False)):
         x = LEFT + i * (width + gap)
         axes = page.axes(x, y, width, SPECTRA)
         axes.plot(nm, scene.cube[pixel], color=INK, lw=2, label="truth")
-        axes.plot(nm, estimate.cube[pixel], color=ACCENT, lw=2, dashes=(3, 1.4), label=estimate.label)
-        if baseline is not None:
-            axes.plot(nm, baseline.cube[pixel], ":", color=FAINT, lw=1.4, label=baseline.label)
-        axes.set_xlim(nm[0], nm[-1])
-        axes.set_ylim(min(0, axes.get_ylim()[0]), 1.06 * axes.get_ylim()[1])
-        axes.yaxis.set_major_locator(MaxNLocator(3, min_n_ticks=3))
-        axes.locator_params(axis="x", nbins=4)
-        axes.tick_params(axis="x", pad=8)
+        for method, style in curves:
+            axes.plot(nm, method.cube[pixel], label=method.label, **style)
+        _finish_panel(page, axes, x, width, nm)
         angle = float(sam(estimate.cube[pixel][None, None, None], scene.cube[pixel][None, None, None])[0])
         page.text(x, y - 0.1, mark, weight="bold", fontsize=11)
         page.text(x + width, y - 0.1, f"SAM {angle:.1f}°", ha="right", fontsize=9, color=ACCENT)
-        rainbow = page.axes(x, y + SPECTRA + 0.01, width, 0.07)
-        rainbow.imshow(strip, aspect="auto")
-        rainbow.axis("off")
+    lines = axes.get_legend_handles_labels()
+    x = LEFT + len(pixels) * (width + gap)
+    axes = page.axes(x, y, width, SPECTRA)
+    for method, style in curves:
+        axes.plot(nm, np.sqrt(np.square(method.cube - scene.cube).mean(axis=(0, 1))), **style)
+    _finish_panel(page, axes, x, width, nm)
+    page.text(x, y - 0.1, "RMSE by band", fontsize=9)
     page.text(LEFT - 0.48, y + SPECTRA / 2, "intensity", rotation=90, ha="center", va="center")
     page.text(LEFT, page.height - 0.18, "wavelength (nm)")
-    lines = page.figure.axes[-2].get_legend_handles_labels()
     corner = (1 - 0.24 / WIDTH, 0.06 / page.height)
     page.figure.legend(*lines, loc="lower right", ncols=3, frameon=False, borderaxespad=0, bbox_to_anchor=corner)
+
+
+def _finish_panel(page: _Page, axes: Any, x: float, width: float, nm: np.ndarray) -> None:
+    """Limits, ticks, and a strip of the wavelengths' colours below."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_xlim(nm[0], nm[-1])
+    axes.set_ylim(min(0, axes.get_ylim()[0]), 1.06 * axes.get_ylim()[1])
+    axes.yaxis.set_major_locator(MaxNLocator(3, min_n_ticks=3))
+    axes.locator_params(axis="x", nbins=3)
+    axes.tick_params(axis="x", pad=8)
+    strip = np.array([[wavelength_colour(float(wavelength)) for wavelength in np.linspace(nm[0], nm[-1], 256)]])
+    rainbow = page.axes(x, page.height - BOTTOM + 0.01, width, 0.07)
+    rainbow.imshow(strip, aspect="auto")
+    rainbow.axis("off")
 
 
 def _top(values: np.ndarray, percentile: float) -> float:

@@ -11,9 +11,8 @@ from safetensors.numpy import load_file, save_file
 
 from m3sr_jax import cli
 from m3sr_jax.checkpoint import load_model
-from m3sr_jax.cli.convert import infer_model
 from m3sr_jax.config import ModelConfig
-from m3sr_jax.convert import params_to_release, read_release
+from m3sr_jax.convert import infer_model, params_to_release, read_release
 from m3sr_jax.errors import InputError
 
 SMALL = ModelConfig(num_groups=2, num_stages=2, num_blocks=(2, 1, 1), num_bands=7, features=5)

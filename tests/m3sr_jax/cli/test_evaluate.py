@@ -16,6 +16,7 @@ from m3sr_jax.config import Config, DataConfig, ModelConfig
 from m3sr_jax.data.cave import open_cave
 from m3sr_jax.errors import InputError
 from m3sr_jax.inference.predict import predict
+from m3sr_jax.io import read_cube
 from m3sr_jax.protocols import PROTOCOLS, evaluate_pair
 from m3sr_jax.report.cost import abstract_params
 
@@ -66,6 +67,36 @@ def test_table_and_report_hold_the_model_beside_least_squares(cave, checkpoint, 
     assert values["model"]["features"] == 4
     assert set(values["baselines"]) == {"least_squares_linear", "least_squares_quadratic"}
     assert not list(tmp_path.glob(".*"))
+    assert {path.suffix for path in tmp_path.glob("REPORT.*")} == {".json", ".md", ".csv", ".tex"}
+    assert len(values["band_rmse"]) == len(values["dataset"]["wavelengths"]) == 31
+    assert values["published"][0]["method"] == "HSCNN+"
+
+
+def test_scores_are_those_of_the_saved_cubes_and_pictures_of_every_scene(cave, checkpoint, tmp_path):
+    cubes, pictures, output = tmp_path / "cubes", tmp_path / "pictures", tmp_path / "REPORT.json"
+    where = ["--dataset", "cave", "--data-root", str(cave), "--split-file", str(tmp_path / "split.txt")]
+    extras = [
+        "--save-cubes",
+        str(cubes),
+        "--figures",
+        str(pictures),
+        "--pixels",
+        "3,4",
+        "17,20",
+        "--output",
+        str(output),
+    ]
+    assert main(["evaluate", "--checkpoint", str(checkpoint[0]), *where, *extras]) == 0
+    values = json.loads(output.read_text())
+    assert {path.stem for path in pictures.iterdir()} == set(SPLIT["valid"])
+    for scene in open_cave(cave, split_file=tmp_path / "split.txt").valid:
+        saved, wavelengths = read_cube(cubes / f"{scene.name}.mat")
+        assert wavelengths.tolist() == list(NM)
+        gaps, truth = saved.astype(np.float64) - scene.cube, scene.cube.astype(np.float64)
+        expected = {"rmse": np.sqrt((gaps**2).mean()), "mrae": (np.abs(gaps) / np.maximum(truth, 1e-3)).mean()}
+        stored = {name: values["scenes"][scene.name][name] for name in expected}
+        assert stored == pytest.approx(expected, rel=1e-5)
+    assert main(["evaluate", "--checkpoint", str(checkpoint[0]), *where, *extras[:4], "--pixels", "99,0"]) == 2
 
 
 def test_a_workdir_is_evaluated_on_its_own_data_under_the_protocol_asked_for(cave, checkpoint, tmp_path, capsys):
@@ -83,6 +114,8 @@ def test_a_workdir_is_evaluated_on_its_own_data_under_the_protocol_asked_for(cav
         (["--dataset", "cave", "--data-root", "nowhere"], "nowhere"),
         (["--dataset", "cave", "--protocol", "ntire"], 'protocol "ntire" is unknown'),
         (["--dataset", "cave", "--output", "no/such/folder/report.json"], "report.json: cannot be written"),
+        (["--dataset", "cave", "--output", "report.md"], "expected a name that ends in .json"),
+        (["--dataset", "cave", "--data-root", ".", "--pixels", "3x4"], "--pixels 3x4: expected up to four"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(checkpoint, arguments, complaint, capsys):

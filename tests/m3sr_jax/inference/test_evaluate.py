@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from m3sr_jax.data.scenes import Scene
 from m3sr_jax.errors import InputError
-from m3sr_jax.inference.evaluate import evaluate, fit_baselines
+from m3sr_jax.inference.evaluate import evaluate, evaluate_all, fit_baselines
 from m3sr_jax.least_squares import LeastSquares
 from m3sr_jax.protocols import METRICS, PROTOCOLS, evaluate_pair
 
@@ -26,6 +27,30 @@ def test_scores_are_the_protocols_and_means_go_over_scenes(dataset):
     assert report.scenes["valid1"] == evaluate_pair(PROTOCOL, grey(scene.rgb), scene.cube)
     assert set(report.means) == set(METRICS)
     assert report.means["sam"] == pytest.approx(sum(scores["sam"] for scores in report.scenes.values()) / 3)
+
+
+def test_several_methods_share_one_reading_of_each_scene(dataset):
+    seen = []
+    methods = {"grey": grey, "dark": lambda rgb: 0.5 * grey(rgb)}
+    reports = evaluate_all(methods, dataset.valid, PROTOCOL, observe=lambda scene, cubes: seen.append((scene, cubes)))
+    assert dataset.valid.reads == [0, 1, 2]
+    assert [report.name for report in reports] == ["grey", "dark"]
+    assert [scene.name for scene, _ in seen] == ["valid0", "valid1", "valid2"]
+    np.testing.assert_array_equal(seen[2][1]["dark"], 0.5 * grey(dataset.valid[2].rgb))
+    errors = [np.square(cubes["dark"] - scene.cube).mean((0, 1)) for scene, cubes in seen]
+    np.testing.assert_allclose(reports[1].band_rmse, np.mean(np.sqrt(errors), axis=0), rtol=1e-5)
+
+
+def test_large_sets_are_fitted_on_every_kth_pixel(dataset, monkeypatch):
+    from m3sr_jax.inference import evaluate as module
+
+    monkeypatch.setattr(module, "MOST_FITTED_PIXELS", 24 * 28 * 5 // 4)
+    thinned = [
+        Scene(scene.name, scene.rgb[::2, ::2], scene.cube[::2, ::2], scene.wavelengths) for scene in dataset.train
+    ]
+    rgb = dataset.valid[0].rgb
+    expected = LeastSquares.fit(thinned, 2).predict(rgb)
+    np.testing.assert_array_equal(fit_baselines(dataset)["least_squares_quadratic"](rgb), expected)
 
 
 def test_baselines_are_fitted_on_the_training_scenes_alone(dataset):

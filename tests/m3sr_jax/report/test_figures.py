@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from m3sr_jax.data.scenes import Scene
+from m3sr_jax.errors import InputError
 from m3sr_jax.report.figures import Estimate, distinct_pixels, reconstruction_figure, wavelength_colour
 
 
@@ -51,6 +52,18 @@ def test_the_picture_is_written_whole(tmp_path):
         pixels = np.asarray(image.convert("RGB"))
     assert (pixels[:20] == 255).all()
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 1000
+
+
+def test_spectra_are_those_of_the_pixels_asked_for(tmp_path):
+    scene = patches(96, 128)
+    estimate = Estimate("M3SR", scene.cube)
+    pictures = []
+    for name, pixels in (("few", [(3, 4)]), ("other", [(60, 90)]), ("chosen", [])):
+        reconstruction_figure(scene, estimate, tmp_path / f"{name}.png", pixels=pixels)
+        pictures.append((tmp_path / f"{name}.png").read_bytes())
+    assert len(set(pictures)) == 3
+    with pytest.raises(InputError, match="scene patches: pixel 96,0 lies outside its 96×128 pixels"):
+        reconstruction_figure(scene, estimate, tmp_path / "none.png", pixels=[(96, 0)])
 
 
 def test_colours_of_light():

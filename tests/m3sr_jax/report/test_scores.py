@@ -1,5 +1,6 @@
 """What tables and JSON say of an evaluation."""
 
+import csv
 import json
 import math
 
@@ -7,7 +8,8 @@ from rich.console import Console
 
 from m3sr_jax.inference.evaluate import Report
 from m3sr_jax.protocols import METRICS, PROTOCOLS
-from m3sr_jax.report.scores import report_json, report_markdown, score_table
+from m3sr_jax.report.published import published_rows
+from m3sr_jax.report.scores import report_csv, report_json, report_latex, report_markdown, score_table
 
 
 def report(name, psnr, sam):
@@ -43,7 +45,7 @@ def test_json_stays_json_where_a_score_is_infinite_or_undefined():
 
 
 def test_markdown_marks_the_best_and_prints_the_terms():
-    page = report_markdown(REPORTS, dataset="cave", figure="picture.png")
+    page = report_markdown(REPORTS, dataset={"name": "cave", "missing": 3}, figure="picture.png")
     rows = {line.split("|")[1].strip(): line for line in page.splitlines() if line.startswith("| ")}
     assert "**36.00**" in rows["M3SR"]
     assert "6.00" in rows["M3SR"]
@@ -51,6 +53,7 @@ def test_markdown_marks_the_best_and_prints_the_terms():
     assert "7.00" in rows["hairs"]
     assert PROTOCOLS["cave"].describe() in page
     assert "(picture.png)" in page
+    assert "3 files or scenes of the official split are missing" in page
 
 
 def test_terminal_table_fits_eighty_columns():
@@ -60,3 +63,35 @@ def test_terminal_table_fits_eighty_columns():
     lines = captured.get().splitlines()
     assert any("linear least squares" in line and "35.00" in line and "0.1000" in line for line in lines)
     assert "max(truth, 0.001)" in " ".join(captured.get().split())
+
+
+def test_published_rows_are_marked_and_never_the_best():
+    rows = published_rows("cave")
+    page = report_markdown(REPORTS, dataset={"name": "cave"}, published=rows)
+    (line,) = [line for line in page.splitlines() if "GMSR" in line]
+    assert line == "| GMSR (published) | 34.58 | 0.0206 | – | – | – |"
+    assert "not measured here" in page
+    assert "not measured here" not in report_markdown(REPORTS, dataset={"name": "cave"})
+    tex = report_latex(REPORTS, rows).splitlines()
+    assert r"M3SR (published) & 35.61 & 0.0184 & -- & -- & -- \\" in tex
+    assert r"linear least squares & 35.00 & 0.0200 & 5.00 & 0.9000 & 0.1000 \\" in tex
+    assert tex[0].startswith("% Protocol cave: full frame")
+    stored = json.loads(report_json(REPORTS, model={}, dataset={}, published=rows))["published"]
+    assert stored[0] == {"method": "HSCNN+", "psnr": 33.81, "rmse": 0.0227, "sam": None, "mssim": None, "mrae": None}
+
+
+def test_csv_holds_every_number():
+    rows = list(csv.DictReader(report_csv(REPORTS, published_rows("cave")).splitlines()))
+    kinds = {(row["method"], row["kind"], row["scene"]): row for row in rows}
+    assert float(kinds["m3sr", "scene", "hairs"]["sam"]) == 7.0
+    assert float(kinds["least_squares_linear", "mean", ""]["sam"]) == 5.0
+    assert float(kinds["m3sr", "low_95", ""]["sam"]) == 5.0
+    assert kinds["M3SR", "published", ""]["sam"] == ""
+    assert kinds["m3sr", "mean", ""]["protocol"] == "cave"
+
+
+def test_intervals_and_memory_are_stored():
+    values = json.loads(report_json(REPORTS, model={}, dataset={}))
+    assert values["interval_95"]["sam"] == [5.0, 7.0]
+    assert values["interval_95"]["psnr"] == [36.0, 36.0]
+    assert values["peak_memory_bytes"]["host"] > 2**20

@@ -23,7 +23,8 @@ def test_the_folder_holds_scores_page_and_picture(dataset, tmp_path):
     card = ModelCard(ModelConfig(), tuple(map(float, range(400, 701, 10))), camera="thirds")
     folder = tmp_path / "run" / "report"
     reports = write_report(folder, grey, dataset, PROTOCOL, model=model_facts(card))
-    assert sorted(file.name for file in folder.iterdir()) == ["reconstruction.png", "report.json", "report.md"]
+    files = ["reconstruction.png", "report.csv", "report.json", "report.md", "report.tex"]
+    assert sorted(file.name for file in folder.iterdir()) == files
     values = json.loads((folder / "report.json").read_text())
     assert values["mean"] == evaluate(grey, dataset.valid, PROTOCOL).means == reports[0].means
     assert list(values["baselines"]) == ["least_squares_linear", "least_squares_quadratic"]

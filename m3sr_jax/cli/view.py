@@ -1,0 +1,93 @@
+"""`m3sr view`: a cube as a web page."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, arg
+
+from m3sr_jax.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SAME_NM = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """Make a web page to look at a cube: its colours, its bands, the spectrum of any pixel, and its errors.
+
+    The page is one file, works without a network, and opens in any browser of 2023 or later.
+
+    Attributes:
+        cube: a cube: .mat, .hdr, .npz, .tif or .h5.
+        rgb: the photo it was reconstructed from, to switch to.
+        truth: the true cube; adds its spectra, an error map and the error of each band.
+        output: the page; by default the cube's name with .html. An earlier one is replaced.
+        title: heading of the page; by default the cube's name.
+    """
+
+    cube: Annotated[Positional[Path], arg(metavar="CUBE")]
+    rgb: Path | None = None
+    truth: Path | None = None
+    output: Path | None = None
+    title: str | None = None
+
+    def run(self) -> None:
+        """Writes the page and says how large it is.
+
+        Raises:
+            InputError: A file cannot be read, the files do not belong together, Bokeh is missing, or the page cannot
+                be written.
+        """
+        from rich.console import Console
+
+        from m3sr_jax.report.viewer import require_bokeh, write_page
+
+        require_bokeh()
+        page = self.output or self.cube.with_suffix(".html")
+        if page.suffix.lower() not in (".html", ".htm"):
+            raise InputError(f"{page}: expected the page's name to end in .html")
+        with Console(stderr=True).status("reading") as status:
+            cube, wavelengths = self._read(self.cube)
+            truth = None if self.truth is None else self._read_truth(cube.shape, wavelengths)
+            photo = None if self.rgb is None else self._read_photo(cube.shape)
+            status.update(f"making the page of {cube.shape[0]}×{cube.shape[1]}×{cube.shape[2]} values")
+            write_page(page, cube, wavelengths, photo=photo, truth=truth, title=self.title or self.cube.stem)
+        print(f"wrote {page} ({page.stat().st_size / 1e6:.1f} MB): open it in a browser")
+
+    @staticmethod
+    def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
+        from m3sr_jax.io import read_cube
+
+        return read_cube(path, allow_missing=True)
+
+    def _read_truth(self, shape: tuple[int, ...], wavelengths: np.ndarray) -> np.ndarray:
+        assert self.truth is not None
+        truth, nm = self._read(self.truth)
+        if truth.shape != shape:
+            raise InputError(f"{self.truth}: found {_size(truth.shape)}; expected {_size(shape)} as in {self.cube}")
+        if abs(nm - wavelengths).max() > SAME_NM:
+            found, expected = (f"{centres[0]:g}-{centres[-1]:g} nm" for centres in (nm, wavelengths))
+            raise InputError(f"{self.truth}: found bands of {found}; expected those of {self.cube}, {expected}")
+        return truth
+
+    def _read_photo(self, shape: tuple[int, ...]) -> np.ndarray:
+        from m3sr_jax.io import read_rgb
+        from m3sr_jax.report.viewer import same_proportions
+
+        assert self.rgb is not None
+        photo = read_rgb(self.rgb)
+        if not same_proportions(photo.shape, shape):
+            raise InputError(
+                f"{self.rgb}: found {photo.shape[0]}×{photo.shape[1]} pixels; expected the proportions of {self.cube}, "
+                f"{shape[0]}×{shape[1]}"
+            )
+        return photo
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[0]}×{shape[1]} pixels of {shape[2]} bands"

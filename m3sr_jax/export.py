@@ -1,0 +1,111 @@
+"""A model as one program of any image size, for use without this package: StableHLO by `jax.export`, and safetensors.
+
+Layout of what `export_model` writes: DIR/model.jaxexport (the program), DIR/params.safetensors (the parameters, with
+model.json in the metadata), DIR/run.py (ten lines that use them with JAX alone).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jax import export
+from jaxtyping import Array, Float
+
+from m3sr_jax.checkpoint import MODEL_FILE, ModelCard
+from m3sr_jax.errors import InputError
+
+PROGRAM, PARAMS, SCRIPT = "model.jaxexport", "params.safetensors", "run.py"
+PLATFORMS = ("cpu", "cuda")
+
+RUN_PY = '''\
+"""python run.py RGB.npy CUBE.npy: (B, H, W, 3), float32 in [0, 1], H and W multiples of 8, to (B, H, W, bands)."""
+import json, pathlib, sys
+import jax.export, numpy as np  # jax.export reads programs with flatbuffers: pip install jax flatbuffers
+here = pathlib.Path(__file__).parent
+blob = (here / "params.safetensors").read_bytes()
+table, data = json.loads(blob[8 : (start := 8 + int.from_bytes(blob[:8], "little"))]), blob[start:]
+card = json.loads(table.pop("__metadata__")["model.json"])
+params = {k: np.frombuffer(data[slice(*v["data_offsets"])], "<f4").reshape(v["shape"]) for k, v in table.items()}
+program = jax.export.deserialize((here / "model.jaxexport").read_bytes())
+np.save(sys.argv[2], program.call(params, np.load(sys.argv[1])))
+print("wrote", sys.argv[2], "with bands at", card["wavelengths"], "nm")
+'''
+
+
+def export_model(directory: str | os.PathLike[str], model: nn.Module, params: Any, card: ModelCard) -> None:
+    """Writes program, parameters and script; the directory appears whole or not at all.
+
+    Args:
+        directory: a new directory; its parents are made.
+        model: the network.
+        params: its parameters.
+        card: goes along; its RGB normalisation is part of the program.
+
+    Raises:
+        InputError: the directory is there or cannot be written, or the network cannot be exported.
+    """
+    from safetensors.numpy import save_file
+
+    target = Path(directory).absolute()
+    if target.exists():
+        raise InputError(f"{target}: is there already; give another directory")
+    flat = {name: np.asarray(leaf, np.float32) for name, leaf in flatten_dict(params, sep="/").items()}
+    program = export_program(model, flat, card.rgb_normalization)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written ({error.strerror})") from error
+    try:
+        (unfinished / PROGRAM).write_bytes(program.serialize())
+        save_file(flat, unfinished / PARAMS, metadata={MODEL_FILE: card.to_json()})
+        (unfinished / SCRIPT).write_text(RUN_PY)
+        unfinished.chmod(0o755)  # mkdtemp makes it private
+        os.replace(unfinished, target)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def export_program(model: nn.Module, params: dict[str, np.ndarray], rgb_normalization: str) -> export.Exported:
+    """Traces (parameters by path, rgb) → cube for symbolic batch, height and width, the latter multiples of 8.
+
+    Args:
+        model: the network; its scans run through XLA, which knows symbolic shapes.
+        params: "unet_0/…/kernel" → float32 array.
+        rgb_normalization: as in the model's card; done inside.
+
+    Returns:
+        The program, for CPU and CUDA.
+
+    Raises:
+        InputError: the network does not take symbolic sizes.
+    """
+    if hasattr(model, "implementation"):
+        model = dataclasses.replace(model, implementation="xla")  # type: ignore[call-arg]
+
+    def run(params: dict[str, Array], rgb: Float[Array, "B H W 3"]) -> Array:
+        if rgb_normalization == "minmax":
+            low, high = (reduce(rgb, (1, 2, 3), keepdims=True) for reduce in (jnp.min, jnp.max))
+            rgb = (rgb - low) / jnp.maximum(high - low, jnp.finfo(rgb.dtype).tiny)
+        return model.apply({"params": unflatten_dict(params, sep="/")}, rgb)  # type: ignore[return-value]
+
+    sizes = export.symbolic_shape("b, 8*h, 8*w")
+    image = jax.ShapeDtypeStruct((*sizes, 3), jnp.float32)
+    shapes = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in params.items()}
+    # The scans fix layouts by a custom call that XLA has long had on every platform, but that jax.export does not list.
+    allowed = [export.DisabledSafetyCheck.custom_call("LayoutConstraint")]
+    try:
+        return export.export(jax.jit(run), platforms=PLATFORMS, disabled_checks=allowed)(shapes, image)
+    except (TypeError, ValueError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"the network cannot be exported for images of any size: {reason}") from error

@@ -1,0 +1,41 @@
+"""The eight symmetries of a square, to average a network's answers over."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float32, Shaped
+
+# (quarter turns, then mirrored or not): the four rotations and the four flips.
+SYMMETRIES = tuple((turns, mirrored) for mirrored in (False, True) for turns in range(4))
+
+
+def transform(image: Shaped[np.ndarray, "H W C"], turns: int, mirrored: bool) -> Shaped[np.ndarray, "h w C"]:
+    """Turns an image counter-clockwise by quarters, then mirrors it left to right."""
+    turned = np.rot90(image, turns)
+    return turned[:, ::-1] if mirrored else turned
+
+
+def restore(image: Shaped[np.ndarray, "H W C"], turns: int, mirrored: bool) -> Shaped[np.ndarray, "h w C"]:
+    """Inverts `transform`: undoes its steps in reverse order."""
+    return np.rot90(image[:, ::-1] if mirrored else image, -turns)
+
+
+def self_ensemble(
+    run: Callable[[Float32[np.ndarray, "H W 3"]], Float32[np.ndarray, "H W S"]], rgb: Float32[np.ndarray, "H W 3"]
+) -> Float32[np.ndarray, "H W S"]:
+    """Computes the mean of restore(run(transform(rgb))) over the eight symmetries.
+
+    Args:
+        run: the network, image to cube.
+        rgb: photo, (H, W, 3).
+
+    Returns:
+        The mean cube, (H, W, S).
+
+    Source: Timofte et al., "Seven ways to improve example-based single image super resolution" (2016).
+    """
+    cubes = (restore(run(np.ascontiguousarray(transform(rgb, *which))), *which) for which in SYMMETRIES)
+    return np.multiply(functools.reduce(np.add, cubes), np.float32(1 / len(SYMMETRIES)))

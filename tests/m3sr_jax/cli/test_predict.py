@@ -1,0 +1,161 @@
+"""`m3sr predict` as a user types it, on a small model."""
+
+import json
+import os
+
+import h5py
+import jax
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+import m3sr_jax
+from m3sr_jax.checkpoint import ModelCard, save_model
+from m3sr_jax.cli import main
+from m3sr_jax.cli.predict import Predict
+from m3sr_jax.config import ModelConfig
+from m3sr_jax.inference.predictor import OVERLAP
+from m3sr_jax.io import read_cube, read_rgb
+from m3sr_jax.report.cost import abstract_params
+
+FIELDS = ModelConfig(num_groups=1, features=4, num_bands=31, branches=("spectral",))
+NM = tuple(float(nm) for nm in range(400, 701, 10))
+SIZE = (40, 48)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    rng = np.random.default_rng(0)
+    shapes = abstract_params(FIELDS.build())
+    params = jax.tree.map(lambda leaf: 0.1 * rng.standard_normal(leaf.shape, np.float32), shapes)
+    folder = tmp_path_factory.mktemp("models") / "model"
+    save_model(folder, ModelCard(FIELDS, NM, "minmax"), params)
+    return folder
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i, name in enumerate(("a.png", "b.JPG", "c.tif", "d.bmp")):
+        codes = np.random.default_rng(i).integers(0, 256, (*SIZE, 3)).astype(np.uint8)
+        Image.fromarray(codes).save(folder / name)
+    (folder / "notes.txt").write_text("not a photo")
+    return folder
+
+
+def run(checkpoint, *arguments):
+    return main(["predict", *map(str, arguments), "--checkpoint", str(checkpoint)])
+
+
+def test_a_photo_goes_to_every_format_with_equal_values(checkpoint, photos, tmp_path):
+    expected = m3sr_jax.load(checkpoint).predict(read_rgb(photos / "a.png"))
+    for name in ("a.mat", "a.hdr", "b.img", "a.npz", "a.tif", "a.h5"):
+        assert run(checkpoint, photos / "a.png", "--output", tmp_path / name) == 0
+        cube, wavelengths = read_cube(tmp_path / name)
+        np.testing.assert_array_equal(cube, expected)
+        np.testing.assert_array_equal(wavelengths, NM)
+    # The same by each format's own library.
+    with h5py.File(tmp_path / "a.mat") as file:
+        np.testing.assert_array_equal(file["cube"][()].T, expected)
+        np.testing.assert_array_equal(file["bands"][()].ravel(), NM)
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "a.tif").transpose(1, 2, 0), expected)
+    spectral = pytest.importorskip("spectral", reason="Spectral Python reads ENVI files, where it is installed")
+    image = spectral.io.envi.open(tmp_path / "a.hdr")
+    np.testing.assert_array_equal(np.asarray(image.load()), expected)
+    assert image.bands.centers == list(NM)
+
+
+def test_codes_of_16_bits_tell_what_they_clip(checkpoint, photos, tmp_path, capsys):
+    output = tmp_path / "a.npz"
+    assert run(checkpoint, photos / "a.png", "--output", output, "--dtype", "uint16") == 0
+    assert "% of the values clipped" in capsys.readouterr().out
+    expected = m3sr_jax.load(checkpoint).predict(read_rgb(photos / "a.png"))
+    np.testing.assert_array_equal(np.load(output)["cube"], np.rint(np.clip(expected, 0, 1) * np.float32(65535)))
+
+
+def test_a_folder_goes_on_where_it_stopped(checkpoint, photos, tmp_path, capsys):
+    output = tmp_path / "cubes"
+    assert run(checkpoint, photos / "a.png", photos / "b.JPG", "--output", output, "--format", "npz") == 0
+    first = (output / "a.npz").stat().st_mtime_ns
+    assert run(checkpoint, photos, "--output", output, "--format", "npz") == 0
+    printed = capsys.readouterr().out
+    assert "2 of 4 cubes are there already" in printed
+    assert f"{photos / 'c.tif'} → {output / 'c.npz'}: 40×48 pixels in" in printed
+    assert sorted(path.name for path in output.iterdir()) == ["a.npz", "b.npz", "c.npz", "d.npz", "predict.json"]
+    assert (output / "a.npz").stat().st_mtime_ns == first
+    os.utime(photos / "a.png", (first / 1e9 + 10, first / 1e9 + 10))  # a photo that is newer than its cube
+    assert run(checkpoint, photos, "--output", output, "--format", "npz") == 0
+    assert "3 of 4 cubes are there already" in capsys.readouterr().out
+
+
+def test_cubes_made_otherwise_are_not_mixed_in(checkpoint, photos, tmp_path, capsys):
+    output = tmp_path / "cubes"
+    assert run(checkpoint, photos / "a.png", "--output", output) == 0
+    assert run(checkpoint, photos, "--output", output, "--tile", "64") == 2
+    assert "made with tile None, now 64; give another folder or --overwrite" in capsys.readouterr().err
+    assert run(checkpoint, photos / "a.png", "--output", output, "--tile", "64", "--overwrite") == 0
+    assert json.loads((output / "predict.json").read_text())["tile"] == 64
+
+
+def test_a_bad_photo_does_not_stop_the_others(checkpoint, photos, tmp_path, capsys):
+    (photos / "bad.jpg").write_bytes(b"not a photo")
+    Image.new("RGB", (5, 50)).save(photos / "small.png")
+    assert run(checkpoint, photos, photos / "missing.png", "--output", tmp_path / "cubes") == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: 3 of 7 photos could not be used, the others are done: ")
+    for name in (
+        "bad.jpg: cannot be read",
+        "small.png: photo of shape (50, 5, 3)",
+        "missing.png: there is no such file",
+    ):
+        assert name in error
+    names = sorted(path.name for path in (tmp_path / "cubes").iterdir())
+    assert names == ["a.mat", "b.mat", "c.mat", "d.mat", "predict.json"]
+
+
+def test_photos_of_one_name_get_names_of_their_own(checkpoint, photos, tmp_path):
+    Image.open(photos / "a.png").save(photos / "a.bmp")
+    assert run(checkpoint, photos / "a.png", photos / "a.bmp", "--output", tmp_path / "out", "--format", "hdr") == 0
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"a.png.hdr", "a.png.img", "a.bmp.hdr", "a.bmp.img", "predict.json"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--output", "out"], "no photos given"),
+        (["{photos}", "--output", "out.mat"], "one file for 4 photos; give a folder"),
+        (["{photos}/a.png", "--output", "out.jpg"], "out.jpg: expected a name that ends in .mat"),
+        (["{photos}/a.png", "--output", "out", "--tile", "100"], "multiple of 8"),
+        (["{photos}/none", "--output", "out.mat"], "none: there is no such file"),
+        (["{photos}/..", "--output", "out"], "no photos in it"),
+        (["{photos}/a.png", "{photos}/a.png", "--output", "out"], "a.png.mat: several photos would become this"),
+        (["{photos}/c.tif", "--output", "{photos}/c.tif", "--overwrite"], "would take the place of a photo"),
+        (["{photos}", "--output", "{photos}", "--format", "tif", "--overwrite"], "would take the place of a photo"),
+        (["{photos}/a.png", "--output", "{photos}/notes.txt"], "expected a name that ends in"),
+        (["{photos}/a.png", "--output", "{photos}/notes.txt/out"], "cannot be used"),
+        (["{photos}/a.png", "--output", "{photos}/no/a.mat"], "cannot be written"),
+    ],
+)
+def test_bad_usage_is_one_line_and_exit_code_2(checkpoint, photos, arguments, told, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert run(checkpoint, *(argument.format(photos=photos) for argument in arguments)) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert len([line for line in error.splitlines() if line.startswith("error:")]) == 1
+
+
+def test_the_command_and_python_have_the_same_defaults():
+    assert Predict.overlap == OVERLAP
+
+
+def test_a_single_cube_is_not_overwritten_unasked(checkpoint, photos, tmp_path, capsys):
+    output = tmp_path / "a.mat"
+    output.write_text("a thesis")
+    assert run(checkpoint, photos / "a.png", "--output", output) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert output.read_text() == "a thesis"
+    assert run(checkpoint, photos / "a.png", "--output", output, "--overwrite") == 0
+    assert read_cube(output)[0].shape == (*SIZE, 31)

@@ -1,0 +1,64 @@
+"""`m3sr view` as a user types it."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from m3sr_jax.cli import main
+from m3sr_jax.io import write_cube
+
+NM = np.arange(400.0, 701.0, 20.0)
+
+
+@pytest.fixture
+def cube():
+    return np.random.default_rng(0).random((18, 24, len(NM)), np.float32)
+
+
+@pytest.mark.parametrize("name", ["a.mat", "a.hdr", "a.npz", "a.tif", "a.h5"])
+def test_every_format_gives_a_page_beside_it(tmp_path, cube, capsys, name):
+    write_cube(tmp_path / name, cube, NM)
+    assert main(["view", str(tmp_path / name)]) == 0
+    assert (tmp_path / "a.html").stat().st_size > 1e6  # Bokeh is in it
+    assert f"wrote {tmp_path / 'a.html'} (" in capsys.readouterr().out
+
+
+def test_photo_truth_output_and_title(tmp_path, cube):
+    write_cube(tmp_path / "a.npz", cube, NM)
+    write_cube(tmp_path / "b.npz", cube * 0.5, NM)
+    Image.fromarray(np.zeros((36, 48, 3), np.uint8)).save(tmp_path / "photo.png")
+    page = tmp_path / "page.html"
+    arguments = ["--truth", str(tmp_path / "b.npz"), "--rgb", str(tmp_path / "photo.png")]
+    assert main(["view", str(tmp_path / "a.npz"), *arguments, "--output", str(page), "--title", "My scene"]) == 0
+    text = page.read_text(encoding="utf-8")
+    assert "<h1>My scene</h1>" in text
+    assert 'id="codes-truth"' in text
+    assert '"photo": "' in text
+
+
+def test_missing_values_are_shown_not_refused(tmp_path, cube):
+    cube[2, 3] = np.nan
+    np.savez(tmp_path / "a.npz", cube=cube, wavelengths=NM)
+    assert main(["view", str(tmp_path / "a.npz")]) == 0
+    assert f'"missing": {len(NM)}' in (tmp_path / "a.html").read_text(encoding="utf-8")
+
+
+def test_bad_input_costs_one_line_that_names_the_file(tmp_path, cube, capsys):
+    write_cube(tmp_path / "a.npz", cube, NM)
+    write_cube(tmp_path / "small.npz", cube[:9], NM)
+    write_cube(tmp_path / "shifted.npz", cube, NM + 5)
+    Image.fromarray(np.zeros((24, 18, 3), np.uint8)).save(tmp_path / "turned.png")
+    for arguments, complaint in [
+        (["nowhere.mat"], "nowhere.mat: there is no such file"),
+        (["a.npz", "--truth", "small.npz"], "small.npz: found 9×24 pixels of 16 bands; expected 18×24 pixels"),
+        (["a.npz", "--truth", "shifted.npz"], "shifted.npz: found bands of 405-705 nm"),
+        (["a.npz", "--rgb", "turned.png"], "turned.png: found 24×18 pixels"),
+        (["a.npz", "--output", "page.pdf"], "page.pdf: expected the page's name to end in .html"),
+        (["a.npz", "--output", "nowhere/page.html"], "cannot be written"),
+    ]:
+        paths = [word if word.startswith("--") else str(tmp_path / word) for word in arguments]
+        assert main(["view", *paths]) == 2
+        errors = capsys.readouterr().err.strip().splitlines()
+        assert len(errors) == 1
+        assert complaint in errors[0]
+    assert not list(tmp_path.glob("*.html"))

@@ -1,0 +1,135 @@
+"""A loaded checkpoint predicts photos of any kind and size."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+import m3sr_jax
+from m3sr_jax.checkpoint import ModelCard, save_model
+from m3sr_jax.config import ModelConfig
+from m3sr_jax.errors import InputError
+from m3sr_jax.inference.predict import predict
+from m3sr_jax.inference.predictor import WHOLE_PIXELS
+from m3sr_jax.report.cost import abstract_params
+
+FIELDS = ModelConfig(num_groups=1, features=4, num_bands=3, branches=("spatial",))
+CARD = ModelCard(FIELDS, (450.0, 550.0, 650.0), "minmax")
+# Tiles see less context than the photo: with random weights 5e-3 of the cube is left where they overlap by half.
+TILE_BAR = 1e-2
+# The eight programs of an ensemble and the sums round differently.
+ROUNDING = 1e-5
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(
+        lambda leaf: 0.1 * rng.standard_normal(leaf.shape, np.float32), abstract_params(FIELDS.build())
+    )
+    folder = tmp_path_factory.mktemp("models") / "model"
+    save_model(folder, CARD, params)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def predictor(folder):
+    return m3sr_jax.load(folder)
+
+
+def photo(height=72, width=88):
+    return np.random.default_rng(1).integers(20, 200, (height, width, 3)).astype(np.uint8)
+
+
+def test_the_cards_normalisation_and_wavelengths_are_used(predictor):
+    codes = photo()
+    cube = predictor.predict(codes)
+    assert (cube.shape, cube.dtype) == ((72, 88, 3), np.float32)
+    np.testing.assert_array_equal(predictor.wavelengths, [450, 550, 650])
+    stretched = (codes - np.float32(codes.min())) / np.float32(codes.max() - codes.min())
+    expected = predict(predictor.model, predictor.params, stretched)
+    np.testing.assert_allclose(cube, expected, atol=ROUNDING * np.abs(expected).max())
+    for same in (codes / np.float32(255), codes / 255.0, codes.astype(np.uint16) * 257):
+        np.testing.assert_allclose(predictor.predict(same), cube, atol=ROUNDING * np.abs(cube).max())
+
+
+def test_tiles_come_close_to_the_whole(predictor):
+    codes = photo(100, 120)
+    whole, ticks = predictor.predict(codes), []
+    tiled = predictor.predict(codes, tile=64, overlap=32, tick=lambda *count: ticks.append(count))
+    assert ticks[-1] == (9, 9)
+    error = np.abs(tiled - whole).max()
+    assert 0 < error < TILE_BAR * np.abs(whole).max()
+    assert error < 0.1 * np.abs(predictor.predict(codes, tile=64, overlap=0) - whole).max()
+    np.testing.assert_array_equal(predictor.predict(codes, tile=0), whole)
+
+
+def test_only_large_photos_are_tiled_by_default(predictor, monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        "m3sr_jax.inference.predictor.predict",
+        lambda model, params, rgb: calls.append(rgb.shape) or np.zeros((*rgb.shape[:2], 3), np.float32),
+    )
+    side = int(WHOLE_PIXELS**0.5)
+    predictor.predict(np.zeros((side, side, 3), np.uint8))
+    assert calls == [(side, side, 3)]
+    calls.clear()
+    predictor.predict(np.zeros((side, side + 8, 3), np.uint8))
+    assert set(calls) == {(448, 448, 3)}
+    calls.clear()
+    predictor.predict(np.zeros((side, side + 9, 3), np.uint8), tile=0)
+    assert calls == [(side, side + 16, 3)]
+
+
+def test_the_ensemble_is_the_mean_over_turned_photos(predictor):
+    codes = photo(64, 64)
+    parts = [
+        np.rot90(predictor.predict(np.rot90(image, turns)), -turns) for image in (codes,) for turns in range(4)
+    ] + [
+        np.rot90(predictor.predict(np.rot90(image, turns)), -turns)[:, ::-1]
+        for image in (codes[:, ::-1],)
+        for turns in range(4)
+    ]
+    cube = predictor.predict(codes, ensemble=True)
+    np.testing.assert_allclose(cube, np.mean(parts, axis=0), atol=ROUNDING * np.abs(cube).max())
+    assert np.abs(cube - parts[0]).max() > 1e-3 * np.abs(cube).max()
+
+
+@pytest.mark.parametrize(
+    ("rgb", "told"),
+    [
+        (np.zeros((7, 40, 3), np.uint8), r"\(7, 40, 3\)"),
+        (np.zeros((40, 40, 3), np.float32) + 2, "values from 2 to 2; expected floating-point RGB in"),
+        (np.zeros((40, 40, 3), np.int32), "int32 values"),
+        (np.full((40, 40, 3), np.nan), "values from nan"),
+    ],
+)
+def test_arrays_that_are_no_photos_are_refused(predictor, rgb, told):
+    with pytest.raises(InputError, match=told):
+        predictor.predict(rgb)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"), [({"tile": 100}, "multiple of 8"), ({"tile": 32}, "from 64"), ({"overlap": 300}, "up to half")]
+)
+def test_odd_tiles_are_refused_before_work(predictor, options, told):
+    with pytest.raises(InputError, match=told):
+        predictor.predict_rows(photo(), **options)
+
+
+def test_running_out_of_memory_is_told(predictor, monkeypatch):
+    def predict(*_):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory while trying to allocate")
+
+    monkeypatch.setattr("m3sr_jax.inference.predictor.predict", predict)
+    with pytest.raises(InputError, match="give a smaller tile"):
+        predictor.predict(photo())
+
+
+def test_fingerprints_tell_models_apart(predictor):
+    other = dataclasses.replace(predictor, card=dataclasses.replace(CARD, rgb_normalization="unit"))
+    params = jax.tree.map(np.copy, predictor.params)
+    params["conv_in"]["kernel"][0, 0, 0, 0] += 1
+    changed = dataclasses.replace(predictor, params=params)
+    assert len({predictor.fingerprint(), other.fingerprint(), changed.fingerprint()}) == 3

@@ -1,0 +1,69 @@
+"""Tiles cover an image on the network's grid, their weights add up to one, and what is local comes out unchanged."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from m3sr_jax.inference.tiling import blend_weights, tile_starts, tiled_rows
+
+# Weights are float32 and products of two: their sum is one but for rounding.
+SUM_BAR = 3e-7
+
+
+@settings(deadline=None)  # the first example pays for imports
+@given(st.integers(8, 600), st.integers(8, 60), st.integers(0, 30))
+def test_tiles_cover_an_axis_on_multiples_of_8(length, tile, overlap):
+    length, tile, overlap = (8 * length, 8 * min(tile, length), 8 * min(overlap, min(tile, length) // 2))
+    starts = tile_starts(length, tile, overlap)
+    assert (starts[0], starts[-1]) == (0, length - tile)
+    assert all(start % 8 == 0 for start in starts)
+    steps = np.diff(starts)
+    assert (steps > 0).all()
+    assert (steps <= tile - overlap).all()
+
+
+@pytest.mark.parametrize(("length", "tile", "overlap"), [(64, 64, 0), (640, 448, 64), (400, 192, 96), (4000, 448, 64)])
+def test_weights_add_up_to_one_and_none_is_zero(length, tile, overlap):
+    starts, weights = blend_weights(length, tile, overlap)
+    assert weights.min() > 0
+    total = np.zeros(length)
+    for start, share in zip(starts, weights, strict=True):
+        total[start : start + tile] += share
+    np.testing.assert_allclose(total, 1, rtol=0, atol=SUM_BAR)
+
+
+def test_windows_are_smooth():
+    _, weights = blend_weights(640, 448, 64)
+    # The steepest slope of sin² over 64 pixels is π/128 a pixel.
+    assert np.abs(np.diff(weights, axis=1)).max() < 1.01 * np.pi / 128
+
+
+@pytest.mark.parametrize(("height", "width", "tile"), [(83, 131, 64), (64, 200, 64), (40, 90, 64), (83, 131, 136)])
+def test_a_local_network_gives_the_same_tiled(height, width, tile):
+    rgb = np.random.default_rng(0).random((height, width, 3), np.float32)
+    shapes, ticks, rows = set(), [], []
+
+    def run(image):
+        shapes.add(image.shape)
+        return np.repeat(image.sum(-1, keepdims=True), 5, axis=-1)
+
+    for part in tiled_rows(run, rgb, tile, 16, lambda done, total: ticks.append((done, total))):
+        rows.append(part.copy())
+    assert len(shapes) == 1
+    assert ticks == [(i + 1, len(ticks)) for i in range(len(ticks))]
+    assert max(map(len, rows)) <= tile
+    np.testing.assert_allclose(np.concatenate(rows), np.repeat(rgb.sum(-1)[..., None], 5, axis=-1), rtol=1e-6)
+
+
+def test_tiles_are_mixed_by_their_weights():
+    """Each tile answers its own number: along a row the answers pass smoothly from one to the next."""
+    numbers = iter(range(100))
+
+    def run(image):
+        return np.full((*image.shape[:2], 1), next(numbers), np.float32)
+
+    rows = next(tiled_rows(run, np.zeros((64, 112, 3), np.float32), 64, 16))
+    assert (rows[:, :48] == 0).all()
+    np.testing.assert_allclose(rows[5, 64:, 0], 1, atol=SUM_BAR)
+    assert (np.diff(rows[5, 48:64, 0]) > 0).all()

@@ -1,0 +1,93 @@
+"""What `m3sr export` writes runs without this package and gives the model's output."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+from m3sr_jax.checkpoint import ModelCard, save_model
+from m3sr_jax.cli import main
+from m3sr_jax.config import ModelConfig
+from m3sr_jax.errors import InputError
+from m3sr_jax.export import export_model
+from m3sr_jax.inference.predict import normalise_rgb
+from m3sr_jax.inference.predictor import load
+from m3sr_jax.report.cost import abstract_params
+
+FIELDS = ModelConfig(num_groups=2, features=4, num_bands=3)
+CARD = ModelCard(FIELDS, (450.0, 550.0, 650.0), "minmax")
+SIZES = ((1, 16, 24), (2, 40, 32), (1, 72, 64))
+# Other scans and another order of sums, in float32; as a share of the largest value.
+BAR = 1e-5
+# Each program runs once: to compile it with all optimisations costs more time than it saves.
+QUICK = {"xla_backend_optimization_level": 0}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(
+        lambda leaf: 0.2 * rng.standard_normal(leaf.shape, np.float32), abstract_params(FIELDS.build())
+    )
+    root = tmp_path_factory.mktemp("models")
+    save_model(root / "model", CARD, params)
+    assert main(["export", "--checkpoint", str(root / "model"), "--output", str(root / "exported")]) == 0
+    return root
+
+
+def test_the_script_gives_the_models_output_at_three_sizes_without_this_package(folders, tmp_path):
+    predictor, exported = load(folders / "model"), folders / "exported"
+    assert len((exported / "run.py").read_text().splitlines()) == 11  # its docstring and ten lines
+    rng = np.random.default_rng(1)
+    program = (
+        "import sys; arguments = sys.argv[1:]\n"
+        "for i in range(3):\n"
+        "    sys.argv = [arguments[0], f'{arguments[1]}/rgb{i}.npy', f'{arguments[1]}/cube{i}.npy']\n"
+        "    import runpy; runpy.run_path(arguments[0])\n"
+        "sys.exit('m3sr_jax' in sys.modules or 'flax' in sys.modules)"
+    )
+    photos = [rng.uniform(0.1, 0.8, (*size, 3)).astype(np.float32) for size in SIZES]
+    for i, photo in enumerate(photos):
+        np.save(tmp_path / f"rgb{i}.npy", photo)
+    # -I: no PYTHONPATH, no current folder.
+    command = [sys.executable, "-I", "-c", program, str(exported / "run.py"), str(tmp_path)]
+    environment = os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "[450.0, 550.0, 650.0]" in done.stdout
+    plain = dataclasses.replace(predictor.model, implementation="reference")
+    run = jax.jit(lambda rgb: plain.apply({"params": predictor.params}, rgb), compiler_options=QUICK)
+    for i, photo in enumerate(photos):
+        found = np.load(tmp_path / f"cube{i}.npy")
+        expected = run(np.stack([normalise_rgb(image, "minmax") for image in photo]))
+        assert np.abs(found - expected).max() <= BAR * np.abs(expected).max()
+
+
+def test_parameters_and_card_are_in_one_safetensors_file(folders):
+    predictor = load(folders / "model")
+    with safe_open(folders / "exported" / "params.safetensors", "numpy") as file:
+        assert ModelCard.from_json(file.metadata()["model.json"]) == CARD
+        kernel = file.get_tensor("conv_in/kernel")
+        assert len(file.keys()) == len(jax.tree.leaves(predictor.params))
+    np.testing.assert_array_equal(kernel, predictor.params["conv_in"]["kernel"])
+
+
+def test_the_program_is_for_cpu_and_cuda_and_any_size(folders):
+    program = jax.export.deserialize((folders / "exported" / "model.jaxexport").read_bytes())
+    assert program.platforms == ("cpu", "cuda")
+    assert [str(side) for side in program.in_avals[-1].shape] == ["b", "8*h", "8*w", "3"]
+
+
+def test_nothing_is_overwritten_and_nothing_half_written(folders, tmp_path, monkeypatch):
+    model = load(folders / "model")
+    with pytest.raises(InputError, match="is there already"):
+        export_model(folders / "exported", model.model, model.params, model.card)
+    monkeypatch.setattr("m3sr_jax.export.export_program", lambda *_: (_ for _ in ()).throw(InputError("no")))
+    with pytest.raises(InputError, match="no"):
+        export_model(tmp_path / "new", model.model, model.params, model.card)
+    assert not list(tmp_path.iterdir())
