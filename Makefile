@@ -6,7 +6,7 @@ PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13; do \
 BIN := .venv/bin
 TESTS ?= tests
 
-.PHONY: demo test lint bench
+.PHONY: demo test parity lint bench gpu-compile
 .DELETE_ON_ERROR:
 
 demo: .venv/.run
@@ -15,6 +15,10 @@ demo: .venv/.run
 test: .venv/.dev
 	$(BIN)/python -m pytest -q -n auto $(TESTS)
 
+# Every case of the releases' numbers that M3SR_PARITY_DIR holds; make test runs those that cover each network and type.
+parity: .venv/.dev
+	M3SR_FULL_PARITY=1 $(BIN)/python -m pytest -q -n auto tests/m3sr_jax/test_parity.py tests/m3sr_jax/test_baseline_parity.py tests/m3sr_kernels/test_release_numbers.py
+
 lint: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -22,6 +26,11 @@ lint: .venv/.dev
 
 bench: .venv/.dev
 	for script in benchmarks/bench_*.py; do $(BIN)/python "$$script" || exit; done
+
+# Compiles every GPU kernel without a GPU, in an environment of its own (4.4 GB). jax 0.10: from 0.11 on a machine without
+# a GPU compiles Triton kernels for one architecture only.
+gpu-compile: .venv-gpu/.run
+	PYTHONPATH=kernels .venv-gpu/bin/python benchmarks/gpu_compile.py --output benchmarks/results/gpu_compile.jsonl
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "error: found no Python 3.11 or newer with venv; install one (Debian: apt install python3 python3-venv) or pass PYTHON=" >&2; exit 2; }
@@ -35,3 +44,8 @@ $(BIN)/python:
 .venv/.dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@ .venv/.run
+
+.venv-gpu/.run:
+	$(PYTHON) -m venv .venv-gpu
+	.venv-gpu/bin/python -m pip install --quiet 'jax[cuda13]>=0.10,<0.11' 'jaxtyping>=0.3'
+	@touch $@

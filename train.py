@@ -12,6 +12,7 @@ from ml_collections import config_flags
 
 from m3sr_jax.cli import exit_code
 from m3sr_jax.cli.flags import parse_flags
+from m3sr_jax.cli.xla_flags import plan_for_memory
 from m3sr_jax.config import Config
 from m3sr_jax.errors import InputError
 
@@ -22,6 +23,7 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: config, check
 
 
 def main(_: list[str]) -> int:
+    plan_for_memory()
     return exit_code(train)
 
 

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from m3sr_jax.checkpoint import save_model as save_model
     from m3sr_jax.config import Config as Config
     from m3sr_jax.errors import InputError as InputError
+    from m3sr_jax.inference.predictor import Predictor as Predictor
+    from m3sr_jax.inference.predictor import load as load
     from m3sr_jax.models import M3SR as M3SR
     from m3sr_jax.models import create as create
 
@@ -20,11 +22,13 @@ _HOMES = {
     "InputError": "errors",
     "M3SR": "models",
     "ModelCard": "checkpoint",
+    "Predictor": "inference.predictor",
     "create": "models",
+    "load": "inference.predictor",
     "load_model": "checkpoint",
     "save_model": "checkpoint",
 }
-__all__ = ["M3SR", "Config", "InputError", "ModelCard", "create", "load_model", "save_model"]
+__all__ = ["M3SR", "Config", "InputError", "ModelCard", "Predictor", "create", "load", "load_model", "save_model"]
 
 
 def __getattr__(name: str) -> Any:

@@ -6,7 +6,7 @@ belongs beside every other.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ from m3sr_jax.errors import InputError
 # weight zero instead of noise.
 RIDGE = 1e-10
 BLOCK_PIXELS = 2**16
+NUM_FEATURES = {1: 4, 2: 10}
 
 
 @dataclass(frozen=True)
@@ -52,16 +53,7 @@ class LeastSquares:
         """
         if degree not in (1, 2):
             raise ValueError(f"degree is 1 or 2, got {degree}")
-        normal = moments = None
-        for features, spectra in _blocks(scenes, degree):
-            normal = features.T @ features + (0 if normal is None else normal)
-            moments = features.T @ spectra + (0 if moments is None else moments)
-        if normal is None or moments is None:
-            raise InputError("the least-squares fit was given no scenes; expected at least one training scene")
-        if not (np.isfinite(normal).all() and np.isfinite(moments).all()):
-            raise InputError("the least-squares fit met NaN or infinity; check the training scenes for broken pixels")
-        ridge = RIDGE * np.trace(normal) / len(normal)
-        return cls(degree, np.linalg.solve(normal + ridge * np.eye(len(normal)), moments))
+        return fit_degrees(scenes, (degree,))[0]
 
     @property
     def name(self) -> str:
@@ -84,6 +76,29 @@ class LeastSquares:
             block = slice(start, start + BLOCK_PIXELS)
             spectra[block] = _features(pixels[block], self.degree) @ self.coefficients
         return spectra.reshape(*rgb.shape[:-1], -1)
+
+
+def fit_degrees(scenes: Iterable[Scene], degrees: Sequence[int] = (1, 2)) -> list[LeastSquares]:
+    """Fits maps of several degrees in one pass over the scenes; see `LeastSquares.fit`.
+
+    The sums of the highest degree hold those of the lower ones.
+    """
+    normal = moments = None
+    for features, spectra in _blocks(scenes, max(degrees)):
+        normal = features.T @ features + (0 if normal is None else normal)
+        moments = features.T @ spectra + (0 if moments is None else moments)
+    if normal is None or moments is None:
+        raise InputError("the least-squares fit was given no scenes; expected at least one training scene")
+    if not (np.isfinite(normal).all() and np.isfinite(moments).all()):
+        raise InputError("the least-squares fit met NaN or infinity; check the training scenes for broken pixels")
+    return [_solve(normal, moments, degree) for degree in degrees]
+
+
+def _solve(normal: np.ndarray, moments: np.ndarray, degree: int) -> LeastSquares:
+    count = NUM_FEATURES[degree]
+    normal, moments = normal[:count, :count], moments[:count]
+    ridge = RIDGE * np.trace(normal) / count
+    return LeastSquares(degree, np.linalg.solve(normal + ridge * np.eye(count), moments))
 
 
 def _blocks(scenes: Iterable[Scene], degree: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -145,6 +145,18 @@ def test_a_config_file_that_cannot_be_used_costs_one_line(tmp_path, text, told):
     assert told in refused("--config", path, "--workdir", tmp_path / "run")
 
 
+def test_an_unknown_variant_costs_one_line(tmp_path):
+    told = refused("--config", "configs/ntire2022.py:no_temporal", "--workdir", tmp_path / "run")
+    assert "variant no_temporal: no such variant; expected one of no_spatial" in told
+
+
+def test_a_variant_and_flags_reach_the_run(tmp_path):
+    told = refused("--config", "configs/cave.py:groups8", "--workdir", tmp_path / "run", "--config.data.root=nowhere")
+    assert 'data.root "nowhere": no such folder' in told
+    config = load_config(tmp_path / "run" / "config.json")
+    assert (config.model.num_groups, config.data.root) == (8, "nowhere")
+
+
 def test_an_unwritable_workdir_costs_one_line(tmp_path):
     (tmp_path / "file").touch()
     assert "not usable (Not a directory)" in refused("--config", TOY, "--workdir", tmp_path / "file" / "run")

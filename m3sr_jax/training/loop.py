@@ -22,7 +22,10 @@ from m3sr_jax.checkpoint import MODEL_FILE, ModelCard, load_params, read_card, w
 from m3sr_jax.config import Config
 from m3sr_jax.data.pipeline import steps_per_epoch, train_batches
 from m3sr_jax.data.scenes import Dataset, open_dataset
+from m3sr_jax.data.store import is_store
 from m3sr_jax.errors import InputError
+from m3sr_jax.losses import weighted_loss
+from m3sr_jax.models import init_params, parameter_shapes
 from m3sr_jax.report.environment import environment
 from m3sr_jax.training.checkpoint import Checkpoints
 from m3sr_jax.training.metric_writer import MetricWriter
@@ -70,6 +73,7 @@ class _Run:
 
     def __init__(self, config: Config, workdir: Path, stop: StopRequest) -> None:
         self.config, self.workdir, self.stop = config, workdir, stop
+        self.scans = _scans(config)
         self.dataset = open_dataset(config.data)
         self.model = config.model.build()
         self.num_steps, self.batches = _open_batches(config, self.dataset)
@@ -92,19 +96,16 @@ class _Run:
         """Sets state, compiled step and data position: those of the newest checkpoint, or new ones."""
         config = self.config
         optimizer = make_optimizer(config.optim, self.num_steps)
-        self.train_step = jit_train_step(self.model, optimizer)
-        create = partial(create_train_state, self.model, optimizer, jax.random.key(config.seed))
-        try:
-            template = jax.eval_shape(create)
-        except NotImplementedError as error:
-            raise InputError(f"config field model.implementation: {error}") from error
+        self.train_step = jit_train_step(self.model, optimizer, weighted_loss(config.loss))
+        create = partial(create_train_state, optimizer)
+        template = jax.eval_shape(create, parameter_shapes(self.model))
         if self.checkpoints.latest_step() is not None:
             self.state, saved = self.checkpoints.restore_latest(template)
             self.batches.set_state(saved["batches"])
         elif config.train.init_from:
             self.state = create(jax.tree.map(jnp.array, load_params(config.train.init_from, self.model)))
         else:
-            self.state = jax.jit(create)()
+            self.state = create(init_params(self.model, jax.random.key(config.seed)))
 
     def _open_card(self) -> ModelCard:
         """Reads the run's model.json, which must tell of the same data, or writes it."""
@@ -219,29 +220,34 @@ class _Run:
 
     def report(self) -> None:
         """Writes WORKDIR/report on the best checkpoint, unless it is there."""
+        from m3sr_jax.report.published import published_rows
         from m3sr_jax.report.scores import score_table
-        from m3sr_jax.report.write import write_report
+        from m3sr_jax.report.write import model_facts, write_report
 
         folder = self.workdir / "report"
         if not (folder / "report.json").exists():
             predict = self.validation.predictor(load_params(self.workdir, self.model))
-            facts = {"name": self.config.model.name, "model": json.loads(self.card.to_json())}
-            reports = write_report(folder, predict, self.dataset, self.validation.protocol, **facts)
-            self.progress.console.print(score_table(reports))
+            facts = model_facts(self.card)
+            name, protocol = self.config.model.name, self.validation.protocol
+            reports = write_report(folder, predict, self.dataset, protocol, name=name, model=facts)
+            self.progress.console.print(score_table(reports, published_rows(self.dataset.name, facts)))
         self.progress.say(f"report   {folder}")
 
     def _greet(self) -> None:
-        from m3sr_kernels.ss2d_scan.api import IMPLEMENTATIONS
-
         count = sum(leaf.size for leaf in jax.tree.leaves(self.state.params))
         device = jax.devices()[0]
-        scans = self.config.model.implementation or next(iter(IMPLEMENTATIONS))
         train, valid = len(self.dataset.train), len(self.dataset.valid)
         say = self.progress.say
-        say(f"model    {self.config.model.name}, {count:,} parameters, {self.config.model.dtype}, scans: {scans}")
+        say(f"model    {self.config.model.name}, {count:,} parameters, {self.config.model.dtype}, scans: {self.scans}")
         say(f"device   {device.platform} ({device.device_kind}), jax {jax.__version__}")
         camera = self.dataset.train.camera_name
         say(f"data     {self.dataset.name}: {train} training and {valid} held-out scenes, camera {camera}")
+        if self.dataset.missing:
+            missing, first = len(self.dataset.missing), self.dataset.missing[0]
+            say(f"WARNING  {missing} files or scenes of the official split are missing, {first} the first: no score of")
+            say("         this run compares with published ones; `m3sr check` lists them")
+        if self.config.data.name.startswith("ntire") and not is_store(self.config.data.root):
+            say("hint     every crop reads a whole .mat file; `m3sr prepare` makes batches 20 times as fast")
         say(f"workdir  {self.workdir}")
         if self.step == self.num_steps:
             say(f"finished: all {self.num_steps} steps are done")
@@ -270,6 +276,16 @@ class _Speed:
 
     def per_second(self) -> float:
         return self._images / max(time.monotonic() - self._since, 1e-9)
+
+
+def _scans(config: Config) -> str:
+    """Returns the implementation of the scans that will run on the first device."""
+    from m3sr_kernels.dispatch import resolve
+
+    try:
+        return resolve(config.model.implementation, jax.devices()[0].platform)
+    except NotImplementedError as error:
+        raise InputError(f"config field model.implementation: {error}") from error
 
 
 def _open_batches(config: Config, dataset: Dataset) -> tuple[int, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -13,9 +12,6 @@ import optax
 from jaxtyping import Array, Float
 
 from m3sr_jax.config import OptimConfig
-
-# Smallest input that reaches every layer: init only needs the parameters' shapes.
-_INIT_SHAPE = (1, 16, 16, 3)
 
 
 @flax.struct.dataclass
@@ -65,17 +61,11 @@ def make_optimizer(config: OptimConfig, num_steps: int) -> optax.GradientTransfo
     return optax.GradientTransformation(optimizer.init, update)
 
 
-def create_train_state(
-    model: nn.Module, optimizer: optax.GradientTransformation, key: jax.Array, params: Any = None
-) -> TrainState:
+def create_train_state(optimizer: optax.GradientTransformation, params: Any) -> TrainState:
     """Returns the state before the first update.
 
     Args:
-        model: Linen module, (B, H, W, 3) → (B, H, W, S).
-        optimizer: gives the optimiser state its shape.
-        key: PRNG key for the initialisation.
-        params: parameters to start from instead of the model's initialisation.
+        optimizer: gives the optimiser state.
+        params: where to start from, such as `models.init_params` of a model.
     """
-    if params is None:
-        params = model.init(key, jnp.zeros(_INIT_SHAPE, jnp.float32))["params"]
     return TrainState(step=jnp.zeros((), jnp.int32), params=params, opt_state=optimizer.init(params))

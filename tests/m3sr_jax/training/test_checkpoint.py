@@ -8,6 +8,7 @@ import pytest
 from m3sr_jax.checkpoint import saved_steps
 from m3sr_jax.config import OptimConfig
 from m3sr_jax.errors import InputError
+from m3sr_jax.models import init_params
 from m3sr_jax.training.checkpoint import Checkpoints
 from m3sr_jax.training.state import create_train_state, make_optimizer
 from m3sr_jax.training.step import jit_train_step
@@ -16,7 +17,7 @@ from m3sr_jax.training.step import jit_train_step
 @pytest.fixture
 def made(toy):
     model, optimizer = toy.model.build(), make_optimizer(OptimConfig(), 10)
-    return jit_train_step(model, optimizer), create_train_state(model, optimizer, jax.random.key(0))
+    return jit_train_step(model, optimizer), create_train_state(optimizer, init_params(model, jax.random.key(0)))
 
 
 def batch(seed):

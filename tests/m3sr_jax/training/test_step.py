@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from m3sr_jax.config import OptimConfig
+from m3sr_jax.models import init_params
 from m3sr_jax.training.state import create_train_state, make_optimizer
 from m3sr_jax.training.step import eval_step, jit_train_step, train_step
 
@@ -16,7 +17,7 @@ def made(toy):
     generator = np.random.default_rng(0)
     shapes = {"rgb": (2, 16, 16, 3), "cube": (2, 16, 16, 31)}
     batch = {name: jnp.asarray(generator.uniform(size=shape), jnp.float32) for name, shape in shapes.items()}
-    return model, optimizer, create_train_state(model, optimizer, jax.random.key(0)), batch
+    return model, optimizer, create_train_state(optimizer, init_params(model, jax.random.key(0))), batch
 
 
 def test_it_reports_the_loss_before_the_update_and_lowers_it(made):
