@@ -13,7 +13,7 @@ demo: .venv/.run
 	$(BIN)/python train.py --config configs/demo.py --workdir runs/demo
 
 test: .venv/.dev
-	$(BIN)/python -m pytest -q -n auto $(TESTS)
+	$(BIN)/python -m pytest -q -n auto --dist worksteal $(TESTS)
 
 # Every case of the releases' numbers that M3SR_PARITY_DIR holds; make test runs those that cover each network and type.
 parity: .venv/.dev

@@ -20,7 +20,7 @@ QUICK = {"xla_backend_optimization_level": 0}
 
 
 def needs_time():
-    """Skips a case beyond those that cover every network, size and type; `make parity` runs them all."""
+    """Skips a case beyond those that cover every network and type; `make parity` runs them all."""
     if "M3SR_FULL_PARITY" not in os.environ:
         pytest.skip("set M3SR_FULL_PARITY=1 (make parity) for the cases that repeat what others cover")
 

@@ -63,7 +63,7 @@ def draw_state_dict(case):
 @pytest.mark.parametrize("size", ["odd", "even"])
 @pytest.mark.parametrize("short", NAMES)
 def test_case_agrees_with_the_release(short, size, dtype):
-    if (size, dtype) not in {("odd", "float32"), ("even", "float64")}:
+    if (size, dtype) != ("odd", "float32") and (short, size, dtype) != ("mstpp", "even", "float64"):
         needs_time()
     case = CASES[short][f"{short}_{size}"]
     with np.load(parity_file(f"{short}_{size}.npz", "baselines")) as stored, jax.enable_x64(dtype == "float64"):
