@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from m3sr_jax.cli.xla_flags import plan_for_memory
 from m3sr_jax.errors import InputError
+from m3sr_jax.training.signals import StopRequest
 
 # Subcommand NAME is the frozen dataclass Name of m3sr_jax/cli/NAME.py: tyro reads its fields, `run()` does the work.
 SUBCOMMANDS = {
@@ -43,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("m3sr", version("m3sr-jax"))
         return 0
     plan_for_memory()
-    return exit_code(lambda: _run_subcommand(arguments[0], arguments[1:]))
+    with StopRequest():  # SIGTERM as Ctrl-C: what is half-written is removed
+        return exit_code(lambda: _run_subcommand(arguments[0], arguments[1:]))
 
 
 def exit_code(work: Callable[[], int | None]) -> int:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 
 import h5py
 import jax
@@ -15,7 +16,7 @@ from m3sr_jax.checkpoint import ModelCard, save_model
 from m3sr_jax.cli import main
 from m3sr_jax.cli.predict import Predict
 from m3sr_jax.config import ModelConfig
-from m3sr_jax.inference.predictor import OVERLAP
+from m3sr_jax.inference.predictor import OVERLAP, Predictor
 from m3sr_jax.io import read_cube, read_rgb
 from m3sr_jax.report.cost import abstract_params
 
@@ -73,6 +74,19 @@ def test_codes_of_16_bits_tell_what_they_clip(checkpoint, photos, tmp_path, caps
     assert "% of the values clipped" in capsys.readouterr().out
     expected = m3sr_jax.load(checkpoint).predict(read_rgb(photos / "a.png"))
     np.testing.assert_array_equal(np.load(output)["cube"], np.rint(np.clip(expected, 0, 1) * np.float32(65535)))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_nothing_half_written(checkpoint, photos, tmp_path, monkeypatch, capsys, number):
+    def rows(*_, **__):
+        yield np.zeros((8, SIZE[1], 31), np.float32)
+        assert list(tmp_path.glob(".*.npz"))
+        signal.raise_signal(number)
+
+    monkeypatch.setattr(Predictor, "predict_rows", rows)
+    assert run(checkpoint, photos / "a.png", "--output", tmp_path / "a.npz") == 130
+    assert capsys.readouterr().err == "interrupted\n"
+    assert list(tmp_path.iterdir()) == [photos]
 
 
 def test_a_folder_goes_on_where_it_stopped(checkpoint, photos, tmp_path, capsys):
