@@ -200,7 +200,8 @@ def _params_directory(root: Path, which: Which) -> Path:
     for kind in ("best", "latest") if which == "best" else ("latest",):
         steps = saved_steps(root / CHECKPOINTS / kind)
         if steps:
-            return root / CHECKPOINTS / kind / str(steps[-1]) / "params"
+            step = root / CHECKPOINTS / kind / str(steps[-1])
+            return step / ("ema" if (step / "ema").is_dir() else "params")  # what the run itself evaluates
     raise InputError(f"{root}: holds no checkpoint yet; let the training run reach its first one")
 
 
