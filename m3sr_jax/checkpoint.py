@@ -110,7 +110,7 @@ def save_model(directory: str | os.PathLike[str], card: ModelCard, params: Any, 
     except OSError as error:
         raise InputError(f"{target}: cannot be written ({error.strerror})") from error
     try:
-        with quiet_orbax().StandardCheckpointer() as checkpointer:
+        with _checkpointer() as checkpointer:
             checkpointer.save(temporary / "params", host_copy(params))
         (temporary / MODEL_FILE).write_text(card.to_json())
         temporary.chmod(0o755)  # mkdtemp makes it private
@@ -150,7 +150,7 @@ def load_params(directory: str | os.PathLike[str], model: nn.Module, which: Whic
     read_card(root)
     path = _params_directory(root, which)
     expected = _expected_params(model)
-    with quiet_orbax().StandardCheckpointer() as checkpointer:
+    with _checkpointer() as checkpointer:
         try:
             found = _shapes(checkpointer.metadata(path).item_metadata.tree)
         except (OSError, ValueError, AttributeError) as error:
@@ -225,6 +225,18 @@ def _mismatches(found: dict[str, tuple[int, ...]], wanted: dict[str, tuple[int, 
     unknown = [f"{name} unknown" for name in found if name not in wanted]
     shared = [name for name in wanted if name in found]
     return missing + unknown + [f"{n} is {found[n]}, not {wanted[n]}" for n in shared if found[n] != wanted[n]]
+
+
+def _checkpointer() -> Any:
+    """Orbax for this process alone: of several, each may read and write by itself."""
+    import jax
+
+    ocp = quiet_orbax()
+    if jax.process_count() == 1:
+        return ocp.StandardCheckpointer()
+    this = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(this, {this}, f"process_{this}")
+    return ocp.StandardCheckpointer(multiprocessing_options=alone)
 
 
 def quiet_orbax() -> Any:

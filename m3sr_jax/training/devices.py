@@ -33,12 +33,10 @@ class Devices:
         devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
         parts = len(devices) * accumulate_steps
         if batch_size % parts:
-            told = f"{len(devices)} devices" + (
-                f" × optim.accumulate_steps {accumulate_steps}" * (accumulate_steps > 1)
-            )
+            told = f"{len(devices)} devices × optim.accumulate_steps {accumulate_steps}"
             raise InputError(
-                f"config field data.batch_size: found {batch_size}, expected a multiple of {parts} ({told}); change it, "
-                "or show fewer devices (CUDA_VISIBLE_DEVICES)"
+                f"config field data.batch_size: found {batch_size}, expected a multiple of {parts} ({told}); change "
+                "one of them, or show JAX fewer devices (CUDA_VISIBLE_DEVICES)"
             )
         if len(devices) != jax.process_count() * jax.local_device_count():
             raise InputError(

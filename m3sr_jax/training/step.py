@@ -133,7 +133,7 @@ def jit_train_step(
         return state, metrics | {"stop": jax.lax.pmax(batch["stop"][0], BATCH_AXIS)}
 
     if mesh is None:
-        return jax.jit(lambda state, batch: step(state, batch), donate_argnums=0)
+        return jax.jit(step, donate_argnums=0)
     # check_vma=True would reduce the gradient a second time by itself, and does not know the kernels.
     mapped = jax.shard_map(sharded, mesh=mesh, in_specs=(P(), P(BATCH_AXIS)), out_specs=P(), check_vma=False)
     return jax.jit(mapped, donate_argnums=0)
