@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -109,7 +109,7 @@ def train_batches(
 class _Share:
     """One host's crops of an endless sequence, as a Grain source: of each batch the part at the host's index."""
 
-    crops: Sequence[Crop]
+    crops: Any  # grain.MapDataset[Crop]
     batch_size: int
     shard_index: int
     shard_count: int
@@ -117,9 +117,9 @@ class _Share:
     def __len__(self) -> int:
         return sys.maxsize // self.shard_count
 
-    def __getitem__(self, position: int) -> Crop:
+    def __getitem__(self, index: int) -> Crop:
         part = self.batch_size // self.shard_count
-        batch, place = divmod(position, part)
+        batch, place = divmod(index, part)
         return self.crops[batch * self.batch_size + self.shard_index * part + place]
 
 
