@@ -15,10 +15,15 @@ from m3sr_jax.cli.flags import parse_flags
 from m3sr_jax.cli.xla_flags import plan_for_memory
 from m3sr_jax.config import Config
 from m3sr_jax.errors import InputError
+from m3sr_jax.processes import join
 
 CONFIG = config_flags.DEFINE_config_file(
     "config", help_string="Config file, such as configs/demo.py.", lock_config=True
 )
+COORDINATOR = flags.DEFINE_string("coordinator_address", None, "Several processes: HOST:PORT of process 0.")
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Several processes: how many.", lower_bound=1)
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "Several processes: which one this is, from 0.", lower_bound=0)
+DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Several processes that the cluster tells of each other.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: config, checkpoints, metrics, report.")
 
 
@@ -33,6 +38,7 @@ def train() -> int:
             "usage: python train.py --config configs/NAME.py --workdir DIR [--config.group.field=value ...]"
         )
     config = Config.from_config_dict(CONFIG.value)
+    join(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value, distributed=DISTRIBUTED.value)
 
     from m3sr_jax.training.loop import train_and_evaluate  # JAX takes a second, a typo should not
 

@@ -110,7 +110,7 @@ def save_model(directory: str | os.PathLike[str], card: ModelCard, params: Any, 
     except OSError as error:
         raise InputError(f"{target}: cannot be written ({error.strerror})") from error
     try:
-        with quiet_orbax().StandardCheckpointer() as checkpointer:
+        with _checkpointer() as checkpointer:
             checkpointer.save(temporary / "params", host_copy(params))
         (temporary / MODEL_FILE).write_text(card.to_json())
         temporary.chmod(0o755)  # mkdtemp makes it private
@@ -150,7 +150,7 @@ def load_params(directory: str | os.PathLike[str], model: nn.Module, which: Whic
     read_card(root)
     path = _params_directory(root, which)
     expected = _expected_params(model)
-    with quiet_orbax().StandardCheckpointer() as checkpointer:
+    with _checkpointer() as checkpointer:
         try:
             found = _shapes(checkpointer.metadata(path).item_metadata.tree)
         except (OSError, ValueError, AttributeError) as error:
@@ -200,7 +200,8 @@ def _params_directory(root: Path, which: Which) -> Path:
     for kind in ("best", "latest") if which == "best" else ("latest",):
         steps = saved_steps(root / CHECKPOINTS / kind)
         if steps:
-            return root / CHECKPOINTS / kind / str(steps[-1]) / "params"
+            step = root / CHECKPOINTS / kind / str(steps[-1])
+            return step / ("ema" if (step / "ema").is_dir() else "params")  # what the run itself evaluates
     raise InputError(f"{root}: holds no checkpoint yet; let the training run reach its first one")
 
 
@@ -224,6 +225,18 @@ def _mismatches(found: dict[str, tuple[int, ...]], wanted: dict[str, tuple[int, 
     unknown = [f"{name} unknown" for name in found if name not in wanted]
     shared = [name for name in wanted if name in found]
     return missing + unknown + [f"{n} is {found[n]}, not {wanted[n]}" for n in shared if found[n] != wanted[n]]
+
+
+def _checkpointer() -> Any:
+    """Orbax for this process alone: of several, each may read and write by itself."""
+    import jax
+
+    ocp = quiet_orbax()
+    if jax.process_count() == 1:
+        return ocp.StandardCheckpointer()
+    this = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(this, {this}, f"process_{this}")
+    return ocp.StandardCheckpointer(multiprocessing_options=alone)
 
 
 def quiet_orbax() -> Any:

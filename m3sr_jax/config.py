@@ -154,9 +154,14 @@ class OptimConfig(_Section):
     learning_rate: float = _option(4e-4, low=0)
     final_learning_rate: float = _option(0.0, low=0)
     grad_clip: float | None = _option(None, low=0)
+    # Parts of a batch that are computed one after the other: less memory, the same gradient.
+    accumulate_steps: int = _option(1, low=1, free=True)
+    ema_decay: float | None = _option(None, low=0)  # unset: no running mean of the parameters
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise _bad_value("optim.ema_decay", self.ema_decay, "more than 0 and less than 1, or unset")
         if self.learning_rate <= 0:
             raise _bad_value("optim.learning_rate", self.learning_rate, "more than 0")
         if self.grad_clip == 0:

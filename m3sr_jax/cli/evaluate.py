@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from m3sr_jax.cli.processes import Processes
 from m3sr_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class Evaluate:
+class Evaluate(Processes):
     """Score a checkpoint on held-out scenes, beside least-squares fits on the training scenes of the same data set.
 
     Attributes:
@@ -61,28 +62,32 @@ class Evaluate:
 
         from m3sr_jax.checkpoint import load_model
         from m3sr_jax.data.scenes import open_dataset
+        from m3sr_jax.processes import is_writer, on_writer, writer_first
         from m3sr_jax.protocols import get_protocol
         from m3sr_jax.report.published import published_rows
         from m3sr_jax.report.scores import score_table
         from m3sr_jax.report.write import model_facts, write_tables
 
-        pixels = parse_pixels(self.pixels)
-        if self.output is not None:
-            _check_output(self.output)
+        pixels, output = parse_pixels(self.pixels), self.output
+        self.join()
+        if output is not None:
+            on_writer(lambda: _check_output(output))
         model, params, card = load_model(self.checkpoint, self.which)
         config = self._data_config()
         protocol = get_protocol(self.protocol or config.name)
-        dataset = open_dataset(config, cache_bytes=0)  # every scene is wanted once
+        dataset = writer_first(lambda: open_dataset(config, cache_bytes=0))  # every scene is wanted once
         check_fit(card, dataset)
-        if dataset.missing:
+        if dataset.missing and is_writer():
             print(f"WARNING: {len(dataset.missing)} files or scenes of the official split are missing")
         observe = self._observer(card, pixels)
         reports = _score(_predictor(model, params, card), dataset, protocol, card.model.name, observe)
+        if not is_writer():
+            return
         facts = model_facts(card)
         Console().print(score_table(reports, published_rows(dataset.name, facts)))
-        if self.output is not None:
-            write_tables(self.output, reports, dataset=dataset, model=facts)
-            print(f"wrote {self.output}, and beside it .md, .csv and .tex")
+        if output is not None:
+            write_tables(output, reports, dataset=dataset, model=facts)
+            print(f"wrote {output}, and beside it .md, .csv and .tex")
 
     def _observer(self, card: ModelCard, pixels: Sequence[tuple[int, int]]) -> Observe:
         """Saves and draws the scenes as they go by, as far as asked for."""
@@ -183,8 +188,9 @@ def _score(predict_fn: Predict, dataset: Dataset, protocol: Protocol, name: str,
     from rich.progress import Progress
 
     from m3sr_jax.inference.evaluate import evaluate_all, fit_baselines
+    from m3sr_jax.processes import is_writer
 
-    with Progress(transient=True) as progress:
+    with Progress(transient=True, disable=not is_writer()) as progress:
         task = progress.add_task("fitting least squares", total=None)
         methods = {name: predict_fn} | fit_baselines(dataset)
         progress.update(task, description="scoring", total=len(dataset.valid))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
+from m3sr_jax.cli.processes import Processes
 from m3sr_jax.errors import InputError
 from m3sr_jax.inference.batch import Job, check_settings, is_one_file, plan_jobs
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class Predict:
+class Predict(Processes):
     """Reconstruct the cubes of photos.
 
     Photos are JPEG, PNG, TIFF or BMP of 8 or 16 bits. They are turned upright as their EXIF data say; grey becomes
@@ -63,10 +64,20 @@ class Predict:
             InputError: the arguments, the checkpoint or the output cannot be used, or a photo could not.
         """
         from m3sr_jax.inference.predictor import check_tiles, load
+        from m3sr_jax.processes import is_writer, on_writer, own_share, together
 
         check_tiles(self.tile, self.overlap)
+        self.join()
         jobs = plan_jobs(self.images, self.output, self.format)
         predictor = load(self.checkpoint, self.which)
+        todo = on_writer(lambda: self._todo(jobs, predictor))
+        mine = [todo[i] for i in own_share(len(todo))]
+        parts = together(lambda: _Batch(self, predictor).run(mine))
+        if is_writer():
+            self._report({image: told for part in parts for image, told in part.items()}, len(todo))
+
+    def _todo(self, jobs: list[Job], predictor: Predictor) -> list[Job]:
+        """Checks the output and returns the photos that have no cube in it yet."""
         if not is_one_file(self.output):
             settings = {name: getattr(self, name) for name in ("dtype", "tile", "overlap", "ensemble")}
             check_settings(self.output, jobs, {"model": predictor.fingerprint()} | settings, self.overwrite)
@@ -75,7 +86,7 @@ class Predict:
         todo = [job for job in jobs if self.overwrite or not job.done]
         if len(todo) < len(jobs):
             print(f"{len(jobs) - len(todo)} of {len(jobs)} cubes are there already")
-        self._report(_Batch(self, predictor).run(todo), len(todo))
+        return todo
 
     def _report(self, failures: dict[Path, str], count: int) -> None:
         if len(failures) == 1 and count == 1:

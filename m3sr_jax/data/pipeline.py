@@ -8,9 +8,10 @@ batch.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -75,35 +76,51 @@ def train_batches(
 ) -> Batches:
     """Endless batches {"rgb": (B, h, w, 3), "cube": (B, h, w, S)}, float32 in [0, 1], h = w = `crop_size`.
 
-    The same arguments give the same batches, whatever `num_workers` is.
+    The same arguments give the same batches, whatever `num_workers` is. With several hosts each makes the next equal
+    part of every batch, in the order of their indices: together they have what one host would.
 
     Args:
-        source: training scenes.
-        batch_size: crops a batch of this host.
+        source: training scenes, the same on every host.
+        batch_size: crops a batch, over all hosts.
         crop_size: side of the square crop in pixels.
         seed: of order, crops, turns and flips; 0 ≤ seed < 2³².
         shard_index: which host this is, 0 ≤ shard_index < shard_count.
-        shard_count: hosts; each sees scenes no other sees (index modulo count).
+        shard_count: hosts.
         num_workers: processes that prepare batches, each with a cache of its own; 0: threads of this process.
         crops_per_scene: see `crop_table`.
 
     Raises:
-        InputError: a scene smaller than the crop, or fewer scenes than hosts.
+        InputError: a scene smaller than the crop, or a batch that hosts cannot share equally.
     """
     import grain
 
-    if len(source) < shard_count:
-        raise InputError(f"{len(source)} training scenes cannot be shared by {shard_count} hosts: each needs one")
-    table = [index for index in crop_table(source, crop_size, crops_per_scene) if index % shard_count == shard_index]
-    dataset = (
-        grain.MapDataset.source(table)
-        .seed(seed)
-        .shuffle()
-        .repeat()
-        .random_map(RandomCrop(source, crop_size))
-        .batch(batch_size, drop_remainder=True, batch_fn=decoded_batch)
-    )
-    return Batches(dataset, num_workers)
+    if batch_size % shard_count:
+        raise InputError(
+            f"config field data.batch_size: found {batch_size}, expected a multiple of {shard_count}, the processes"
+        )
+    table = crop_table(source, crop_size, crops_per_scene)
+    crops = grain.MapDataset.source(table).seed(seed).shuffle().repeat().random_map(RandomCrop(source, crop_size))
+    if shard_count > 1:
+        crops = grain.MapDataset.source(_Share(crops, batch_size, shard_index, shard_count))
+    return Batches(crops.batch(batch_size // shard_count, drop_remainder=True, batch_fn=decoded_batch), num_workers)
+
+
+@dataclass(frozen=True)
+class _Share:
+    """One host's crops of an endless sequence, as a Grain source: of each batch the part at the host's index."""
+
+    crops: Any  # grain.MapDataset[Crop]
+    batch_size: int
+    shard_index: int
+    shard_count: int
+
+    def __len__(self) -> int:
+        return sys.maxsize // self.shard_count
+
+    def __getitem__(self, index: int) -> Crop:
+        part = self.batch_size // self.shard_count
+        batch, place = divmod(index, part)
+        return self.crops[batch * self.batch_size + self.shard_index * part + place]
 
 
 class Batches:

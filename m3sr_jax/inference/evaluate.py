@@ -13,6 +13,7 @@ from jaxtyping import Float, Float32
 from m3sr_jax.data.scenes import Dataset, Scene, SceneSource
 from m3sr_jax.errors import InputError
 from m3sr_jax.least_squares import LeastSquares, fit_degrees
+from m3sr_jax.processes import own_share, together
 from m3sr_jax.protocols import METRICS, Protocol, band_rmse, evaluate_pair
 
 Predict = Callable[[Float32[np.ndarray, "H W 3"]], Float[np.ndarray, "H W S"]]
@@ -71,13 +72,14 @@ def evaluate_all(
 ) -> list[Report]:
     """Predicts and scores every scene by every method.
 
-    Memory does not grow with the number of scenes: each is read, predicted, scored and dropped.
+    Memory does not grow with the number of scenes: each is read, predicted, scored and dropped. Of several processes
+    each takes every n-th scene, and all return the reports of all scenes; the means are taken once, over the scenes.
 
     Args:
         methods: name → RGB (H, W, 3) in [0, 1] → cube (H, W, S).
         scenes: where truth and photos come from.
         protocol: the terms; see `m3sr_jax.protocols`.
-        progress: called with (scenes done, scenes in all) after each.
+        progress: called with (scenes done, scenes in all) after each, of those of this process.
         observe: called with each scene and the cube of each method, to save or draw them.
 
     Returns:
@@ -89,35 +91,54 @@ def evaluate_all(
     """
     if len(scenes) == 0:
         raise InputError("no scenes to evaluate on; expected at least one held-out scene")
-    scores: dict[str, dict[str, dict[str, float]]] = {name: {} for name in methods}
-    seconds: dict[str, list[float]] = {name: [] for name in methods}
-    bands: dict[str, list[np.ndarray]] = {name: [] for name in methods}
-    for i in range(len(scenes)):
-        scene, cubes = scenes[i], {}
-        for name, predict_fn in methods.items():
-            if i == 0 and len(scenes) < SCENES_TO_WARM_UP:
-                predict_fn(scene.rgb)
-            start = time.perf_counter()
-            cube = cubes[name] = np.asarray(predict_fn(scene.rgb))
-            seconds[name].append(time.perf_counter() - start)
-            if cube.shape != scene.cube.shape:
-                raise InputError(f"scene {scene.name}: {name} gave {cube.shape}, the true cube is {scene.cube.shape}")
-            scores[name][scene.name] = evaluate_pair(protocol, cube, scene.cube)
-            bands[name].append(band_rmse(protocol, cube, scene.cube))
-        if observe is not None:
-            observe(scene, cubes)
-        if progress is not None:
-            progress(i + 1, len(scenes))
-    return [
-        Report(
-            name,
-            protocol,
-            scores[name],
-            float(np.median(seconds[name])),
-            tuple(np.mean(bands[name], axis=0).tolist()),
-        )
-        for name in methods
-    ]
+    mine = own_share(len(scenes))
+
+    def score_mine() -> dict[int, dict[str, _SceneScores]]:
+        rows = {}
+        for done, i in enumerate(mine):
+            rows[i] = _score_scene(methods, scenes[i], protocol, done == 0 and len(mine) < SCENES_TO_WARM_UP, observe)
+            if progress is not None:
+                progress(done + 1, len(mine))
+        return rows
+
+    parts = together(score_mine)
+    rows = {i: row for part in parts for i, row in part.items()}
+    return [_report(name, protocol, [rows[i][name] for i in range(len(scenes))]) for name in methods]
+
+
+@dataclass(frozen=True)
+class _SceneScores:
+    """What one method did on one scene."""
+
+    scene: str
+    scores: dict[str, float]
+    bands: np.ndarray
+    seconds: float
+
+
+def _score_scene(
+    methods: Mapping[str, Predict], scene: Scene, protocol: Protocol, warm_up: bool, observe: Observe | None
+) -> dict[str, _SceneScores]:
+    cubes, row = {}, {}
+    for name, predict_fn in methods.items():
+        if warm_up:
+            predict_fn(scene.rgb)
+        start = time.perf_counter()
+        cube = cubes[name] = np.asarray(predict_fn(scene.rgb))
+        seconds = time.perf_counter() - start
+        if cube.shape != scene.cube.shape:
+            raise InputError(f"scene {scene.name}: {name} gave {cube.shape}, the true cube is {scene.cube.shape}")
+        scores, bands = evaluate_pair(protocol, cube, scene.cube), band_rmse(protocol, cube, scene.cube)
+        row[name] = _SceneScores(scene.name, scores, bands, seconds)
+    if observe is not None:
+        observe(scene, cubes)
+    return row
+
+
+def _report(name: str, protocol: Protocol, rows: list[_SceneScores]) -> Report:
+    scores = {row.scene: row.scores for row in rows}
+    bands = tuple(np.mean([row.bands for row in rows], axis=0).tolist())
+    return Report(name, protocol, scores, float(np.median([row.seconds for row in rows])), bands)
 
 
 def fit_baselines(dataset: Dataset) -> dict[str, Predict]:

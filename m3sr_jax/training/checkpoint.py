@@ -23,7 +23,9 @@ class Checkpoints:
     def __init__(self, workdir: Path) -> None:
         ocp = quiet_orbax()
         root = workdir.absolute() / CHECKPOINTS
-        options = ocp.CheckpointManagerOptions(max_to_keep=1, cleanup_tmp_directories=True)
+        options = ocp.CheckpointManagerOptions(max_to_keep=1, cleanup_tmp_directories=True, **_one_writer(ocp))
+        for folder in ("latest", "best"):
+            (root / folder).mkdir(parents=True, exist_ok=True)
         self._args = ocp.args
         self._latest = ocp.CheckpointManager(root / "latest", options=options)
         self._best = ocp.CheckpointManager(root / "best", options=options)
@@ -50,12 +52,14 @@ class Checkpoints:
             "optimizer": self._args.StandardSave(host_copy(state.opt_state)),
             "run": self._args.JsonSave(run),
         }
+        if state.ema is not None:
+            items["ema"] = self._args.StandardSave(host_copy(state.ema))
         self._latest.save(step, args=self._args.Composite(**items))
 
     def save_best(self, state: TrainState, run: dict[str, Any]) -> None:
         """Writes the parameters, and waits: the metrics that made them the best must not outlive them."""
         step = int(state.step)
-        items = {"params": self._args.StandardSave(host_copy(state.params)), "run": self._args.JsonSave(run)}
+        items = {"params": self._args.StandardSave(host_copy(state.scored)), "run": self._args.JsonSave(run)}
         self._best.save(step, args=self._args.Composite(**items))
         self._best.wait_until_finished()
 
@@ -74,13 +78,16 @@ class Checkpoints:
             "optimizer": self._args.StandardRestore(template.opt_state),
             "run": self._args.JsonRestore(),
         }
+        if template.ema is not None:
+            items["ema"] = self._args.StandardRestore(template.ema)
         try:
             restored = self._latest.restore(step, args=self._args.Composite(**items))
         except (OSError, ValueError, KeyError) as error:
             reason = " ".join(str(error).split())[:300]
             raise InputError(f"{self._latest.directory}/{step}: cannot be restored ({reason})") from error
-        params, opt_state = jax.tree.map(jnp.array, (restored["params"], restored["optimizer"]))
-        return TrainState(step=jnp.array(step, jnp.int32), params=params, opt_state=opt_state), restored["run"]
+        kept = restored["params"], restored["optimizer"], restored["ema"] if template.ema is not None else None
+        params, opt_state, ema = jax.tree.map(jnp.array, kept)
+        return TrainState(jnp.array(step, jnp.int32), params, opt_state, ema), restored["run"]
 
     def best_psnr(self) -> float:
         """Returns the PSNR of the best checkpoint in dB, −∞ where there is none."""
@@ -94,3 +101,11 @@ class Checkpoints:
         """Waits for what is being written; nothing can be saved afterwards."""
         self._latest.close()
         self._best.close()
+
+
+def _one_writer(ocp: Any) -> dict[str, Any]:
+    """Options by which Orbax does not wait for processes that save nothing: all but the first."""
+    if jax.process_count() == 1:
+        return {}
+    alone = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0}, barrier_sync_key_prefix="writer")
+    return {"multiprocessing_options": alone, "create": False}

@@ -2,6 +2,9 @@
 
 Exactly resumable: a checkpoint holds parameters, optimiser state, step and the data iterator's position, and the lines
 of a step are in metrics.jsonl before its checkpoint is there: a kill at any moment neither repeats nor skips one.
+
+Several processes run the same loop on their own devices and parts of each batch; process 0 alone has files and a
+console, and tells the others what it reads there (`m3sr_jax.processes`).
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import json
 import math
 import time
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,12 +30,14 @@ from m3sr_jax.data.store import is_store
 from m3sr_jax.errors import InputError
 from m3sr_jax.losses import weighted_loss
 from m3sr_jax.models import init_params, parameter_shapes
+from m3sr_jax.processes import is_writer, on_writer, together, writer_first
 from m3sr_jax.report.environment import environment
 from m3sr_jax.training.checkpoint import Checkpoints
+from m3sr_jax.training.devices import Devices
 from m3sr_jax.training.metric_writer import MetricWriter
 from m3sr_jax.training.progress import TrainingProgress
 from m3sr_jax.training.signals import StopError, StopRequest
-from m3sr_jax.training.state import create_train_state, learning_rate_schedule, make_optimizer
+from m3sr_jax.training.state import TrainState, create_train_state, learning_rate_schedule, make_optimizer
 from m3sr_jax.training.step import Batch, Metrics, jit_train_step
 from m3sr_jax.training.validation import Validation
 from m3sr_jax.training.workdir import prepare_workdir
@@ -57,7 +63,7 @@ def train_and_evaluate(config: Config, workdir: str | Path) -> int:
     """
     workdir = Path(workdir)
     with StopRequest() as stop:
-        prepare_workdir(workdir, config)
+        on_writer(lambda: prepare_workdir(workdir, config))
         run = _Run(config, workdir, stop)
         try:
             if not run.train():
@@ -74,7 +80,9 @@ class _Run:
     def __init__(self, config: Config, workdir: Path, stop: StopRequest) -> None:
         self.config, self.workdir, self.stop = config, workdir, stop
         self.scans = _scans(config)
-        self.dataset = open_dataset(config.data)
+        self.devices = Devices(config.data.batch_size, config.optim.accumulate_steps)
+        self.stop_agreed = False
+        self.dataset = writer_first(lambda: open_dataset(config.data))
         self.model = config.model.build()
         self.num_steps, self.batches = _open_batches(config, self.dataset)
         # On the host: to ask the device in the loop would be to wait for the step it is at.
@@ -82,30 +90,49 @@ class _Run:
             jax.vmap(learning_rate_schedule(config.optim, self.num_steps))(jnp.arange(self.num_steps))
         )
         self.facts = environment() | {"seed": config.seed, "data": _fingerprint(self.dataset)}
-        self.checkpoints = Checkpoints(workdir)
-        self.card = self._open_card()
+        self._check_same_data()
+        if is_writer():
+            self.checkpoints = Checkpoints(workdir)
+        self.card = on_writer(self._open_card)
         self._start()
         self.step = self.first_step = int(self.state.step)
         self.validation = Validation(self.model, self.dataset)
-        self.writer = MetricWriter(workdir, last_step=self.step, tensorboard=config.train.tensorboard)
-        self.writer.write_hparams(json.loads(config.to_json()))
-        self.progress = TrainingProgress(self.num_steps, self.step)
+        on_writer(self._open_writer)
+        self.progress = TrainingProgress(self.num_steps, self.step, quiet=not is_writer())
         self.speed = _Speed()
 
     def _start(self) -> None:
         """Sets state, compiled step and data position: those of the newest checkpoint, or new ones."""
-        config = self.config
-        optimizer = make_optimizer(config.optim, self.num_steps)
-        self.train_step = jit_train_step(self.model, optimizer, weighted_loss(config.loss))
-        create = partial(create_train_state, optimizer)
-        template = jax.eval_shape(create, parameter_shapes(self.model))
+        optim = self.config.optim
+        optimizer = make_optimizer(optim, self.num_steps)
+        how: dict[str, Any] = {"accumulate_steps": optim.accumulate_steps, "ema_decay": optim.ema_decay}
+        self.train_step = jit_train_step(
+            self.model, optimizer, weighted_loss(self.config.loss), mesh=self.devices.mesh, **how
+        )
+        create = partial(create_train_state, optimizer, ema=optim.ema_decay is not None)
+        state, position = on_writer(lambda: self._first_state(create))
+        self.state = self.devices.replicate(state)
+        if position is not None:
+            self.batches.set_state(position)
+
+    def _first_state(self, create: Callable[[Any], TrainState]) -> tuple[TrainState, dict[str, int] | None]:
+        """Returns the state to go on from and, of a run that was begun, the data position."""
+        init_from = self.config.train.init_from
         if self.checkpoints.latest_step() is not None:
-            self.state, saved = self.checkpoints.restore_latest(template)
-            self.batches.set_state(saved["batches"])
-        elif config.train.init_from:
-            self.state = create(jax.tree.map(jnp.array, load_params(config.train.init_from, self.model)))
-        else:
-            self.state = create(init_params(self.model, jax.random.key(config.seed)))
+            template = jax.eval_shape(create, parameter_shapes(self.model))
+            state, saved = self.checkpoints.restore_latest(template)
+            return state, saved["batches"]
+        if init_from:
+            return create(jax.tree.map(jnp.array, load_params(init_from, self.model))), None
+        return create(init_params(self.model, jax.random.key(self.config.seed))), None
+
+    def _open_writer(self) -> None:
+        self.writer = MetricWriter(self.workdir, last_step=self.step, tensorboard=self.config.train.tensorboard)
+        self.writer.write_hparams(json.loads(self.config.to_json()))
+
+    def _check_same_data(self) -> None:
+        if len(set(together(lambda: self.facts["data"]))) > 1:
+            raise InputError(f"{self.dataset.name}: the processes see different data; give all of them the same files")
 
     def _open_card(self) -> ModelCard:
         """Reads the run's model.json, which must tell of the same data, or writes it."""
@@ -115,12 +142,14 @@ class _Run:
             if card.provenance.get("data") != self.facts["data"]:
                 raise InputError(f"{self.workdir}: the data have changed since this run began; give a new --workdir")
             return card
+        decay = self.config.optim.ema_decay
+        averaged = {} if decay is None else {"ema_decay": decay}
         card = ModelCard(
             model=self.config.model,
             wavelengths=tuple(map(float, source.wavelengths)),
             rgb_normalization=source.rgb_normalization,
             camera=source.camera_name,
-            provenance=self.facts | {"dataset": self.dataset.name, "init_from": self.config.train.init_from},
+            provenance=self.facts | {"dataset": self.dataset.name, "init_from": self.config.train.init_from} | averaged,
         )
         write_text(path, card.to_json())
         return card
@@ -139,11 +168,13 @@ class _Run:
                     due = self._is_due("eval") or self._is_due("checkpoint")
                     # One step behind, the host waits for nothing that the device still has to do.
                     self._record(pending, keep=0 if due else 1)
+                    if self.stop_agreed:
+                        raise StopError
                     if due:
                         self._evaluate_and_save()
             self._record(pending, keep=0)
             self._save()
-        if self.step < self.num_steps or not self.writer.has("eval/psnr", self.step):
+        if self.step < self.num_steps or not self._has("eval/psnr", self.step):
             self.progress.say(
                 f"stopped and saved at step {self.step} of {self.num_steps}; the same command again goes on"
             )
@@ -151,19 +182,32 @@ class _Run:
         return True
 
     def _next_batch(self) -> Batch:
-        self.stop.check()
-        try:
-            return next(self.batches)
-        except RuntimeError:  # Ctrl-C in a terminal reaches the data workers too, and ends them
+        alone = jax.process_count() == 1
+        if alone:
             self.stop.check()
-            raise
+        try:
+            batch = next(self.batches)
+        except RuntimeError:  # Ctrl-C in a terminal reaches the data workers too, and ends them
+            if alone or not self.stop.requested:
+                self.stop.check()
+                raise
+            self.batches.set_state(self.batches.get_state())  # the others are at this step already
+            batch = next(self.batches)
+        return self.devices.share(batch, stop=self.stop.requested)
+
+    def _has(self, name: str, step: int | None = None) -> bool:
+        return on_writer(lambda: self.writer.has(name, step))
+
+    def _write_scalars(self, step: int, scalars: dict[str, float]) -> None:
+        if is_writer():
+            self.writer.write_scalars(step, scalars)
 
     def _prepare_scores(self) -> None:
         """Scores what comes before the first step: the fits to beat, and an evaluation that a signal cut off."""
-        if not self.writer.has("baseline/least_squares/psnr"):
+        if not self._has("baseline/least_squares/psnr"):
             scores = self.validation.score_baselines()
-            self.writer.write_scalars(self.step, {f"baseline/{name}": value for name, value in scores.items()})
-        if self.step and self._is_due("eval") and not self.writer.has("eval/psnr", self.step):
+            self._write_scalars(self.step, {f"baseline/{name}": value for name, value in scores.items()})
+        if self.step and self._is_due("eval") and not self._has("eval/psnr", self.step):
             self._evaluate()
 
     def _is_due(self, what: str) -> bool:
@@ -175,13 +219,15 @@ class _Run:
         batch_size, every = self.config.data.batch_size, self.config.train.log_every_steps
         while len(pending) > keep:
             step, metrics = pending.popleft()
-            loss, grad_norm = map(float, jax.device_get((metrics["loss"], metrics["grad_norm"])))
+            numbers = jax.device_get(metrics)
+            loss, grad_norm = float(numbers["loss"]), float(numbers["grad_norm"])
+            self.stop_agreed |= bool(numbers.get("stop", False))
             self._check_finite(step, loss, grad_norm)
             self.speed.add(batch_size)
             rate, images_per_second = float(self.rates[step - 1]), self.speed.per_second()
             if step % every == 0 or step == self.num_steps:
                 scalars = {"loss": loss, "learning_rate": rate, "images_per_second": images_per_second}
-                self.writer.write_scalars(step, {f"train/{name}": value for name, value in scalars.items()})
+                self._write_scalars(step, {f"train/{name}": value for name, value in scalars.items()})
                 self.speed.restart()
             elif step == self.first_step + 1:
                 self.speed.restart()  # the first step compiles
@@ -191,7 +237,7 @@ class _Run:
     def _check_finite(self, step: int, loss: float, grad_norm: float) -> None:
         if math.isfinite(loss) and math.isfinite(grad_norm):
             return
-        kept = self.checkpoints.latest_step()
+        kept = on_writer(lambda: self.checkpoints.latest_step())
         where = "nothing was saved yet" if kept is None else f"the checkpoint of step {kept} is kept"
         raise InputError(
             f"step {step}: found loss {loss} and gradient norm {grad_norm}, expected finite numbers; stopped, {where}; "
@@ -206,7 +252,10 @@ class _Run:
 
     def _evaluate(self) -> None:
         self.progress.describe("evaluating")
-        scores = self.validation.score(self.validation.predictor(self.state.params, before_scene=self.stop.check))
+        params = self.devices.local(self.state.scored)
+        scores = self.validation.score(self.validation.predictor(params, before_scene=self.stop.check))
+        if not is_writer():
+            return
         self.writer.write_scalars(self.step, {f"eval/{name}": value for name, value in scores.items()})
         self.writer.flush()
         shown = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
@@ -215,6 +264,8 @@ class _Run:
             self.checkpoints.save_best(self.state, self.facts | {"psnr": scores["psnr"]})
 
     def _save(self) -> None:
+        if not is_writer():
+            return
         self.writer.flush()
         self.checkpoints.save_latest(self.state, self.facts | {"batches": self.batches.get_state()})
 
@@ -225,8 +276,8 @@ class _Run:
         from m3sr_jax.report.write import model_facts, write_report
 
         folder = self.workdir / "report"
-        if not (folder / "report.json").exists():
-            predict = self.validation.predictor(load_params(self.workdir, self.model))
+        if not on_writer(lambda: (folder / "report.json").exists()):
+            predict = self.validation.predictor(on_writer(lambda: load_params(self.workdir, self.model)))
             facts = model_facts(self.card)
             name, protocol = self.config.model.name, self.validation.protocol
             reports = write_report(folder, predict, self.dataset, protocol, name=name, model=facts)
@@ -235,11 +286,10 @@ class _Run:
 
     def _greet(self) -> None:
         count = sum(leaf.size for leaf in jax.tree.leaves(self.state.params))
-        device = jax.devices()[0]
         train, valid = len(self.dataset.train), len(self.dataset.valid)
         say = self.progress.say
         say(f"model    {self.config.model.name}, {count:,} parameters, {self.config.model.dtype}, scans: {self.scans}")
-        say(f"device   {device.platform} ({device.device_kind}), jax {jax.__version__}")
+        say(f"device   {self.devices.describe()}, jax {jax.__version__}")
         camera = self.dataset.train.camera_name
         say(f"data     {self.dataset.name}: {train} training and {valid} held-out scenes, camera {camera}")
         if self.dataset.missing:
@@ -258,8 +308,9 @@ class _Run:
     def close(self) -> None:
         """Waits for checkpoints being written and closes files and threads."""
         self.batches.close()
-        self.writer.close()
-        self.checkpoints.close()
+        if is_writer():
+            self.writer.close()
+            self.checkpoints.close()
 
 
 class _Speed:
@@ -296,7 +347,8 @@ def _open_batches(config: Config, dataset: Dataset) -> tuple[int, Any]:
         raise InputError(f"config field model.num_bands: found {found}, expected {bands} as in the {dataset.name} data")
     crops = {"batch_size": data.batch_size, "crop_size": data.crop_size}
     num_steps = config.train.total_steps(steps_per_epoch(dataset.train, **crops))
-    return num_steps, train_batches(dataset.train, **crops, seed=config.seed, num_workers=data.num_workers)
+    share = {"shard_index": jax.process_index(), "shard_count": jax.process_count()}
+    return num_steps, train_batches(dataset.train, **crops, **share, seed=config.seed, num_workers=data.num_workers)
 
 
 def _fingerprint(dataset: Dataset) -> str:

@@ -14,8 +14,8 @@ _SECONDS_BETWEEN_LINES = 2.0
 class TrainingProgress:
     """Shows steps with loss, learning rate, images a second and time left, on standard output."""
 
-    def __init__(self, num_steps: int, first_step: int) -> None:
-        self.console = Console(highlight=False, soft_wrap=True)
+    def __init__(self, num_steps: int, first_step: int, *, quiet: bool = False) -> None:
+        self.console = Console(highlight=False, soft_wrap=True, quiet=quiet)
         self._num_steps = num_steps
         self._first_step = first_step
         self._last_line = float("-inf")

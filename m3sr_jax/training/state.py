@@ -22,11 +22,18 @@ class TrainState:
         step: number of updates done, int32.
         params: the model's parameters.
         opt_state: the optimiser's state.
+        ema: running mean of the parameters, float32, None where the run keeps none.
     """
 
     step: Any
     params: Any
     opt_state: Any
+    ema: Any = None
+
+    @property
+    def scored(self) -> Any:
+        """The parameters that are evaluated and kept as the best: the running mean where there is one."""
+        return self.params if self.ema is None else self.ema
 
 
 def learning_rate_schedule(config: OptimConfig, num_steps: int) -> Callable[[Any], Float[Array, ""]]:
@@ -61,11 +68,29 @@ def make_optimizer(config: OptimConfig, num_steps: int) -> optax.GradientTransfo
     return optax.GradientTransformation(optimizer.init, update)
 
 
-def create_train_state(optimizer: optax.GradientTransformation, params: Any) -> TrainState:
+def create_train_state(optimizer: optax.GradientTransformation, params: Any, *, ema: bool = False) -> TrainState:
     """Returns the state before the first update.
 
     Args:
         optimizer: gives the optimiser state.
         params: where to start from, such as `models.init_params` of a model.
+        ema: also keep a running mean of the parameters.
     """
-    return TrainState(step=jnp.zeros((), jnp.int32), params=params, opt_state=optimizer.init(params))
+    mean = jax.tree.map(lambda leaf: jnp.array(leaf, jnp.float32), params) if ema else None
+    return TrainState(step=jnp.zeros((), jnp.int32), params=params, opt_state=optimizer.init(params), ema=mean)
+
+
+def running_mean(mean: Any, params: Any, step: Any, decay: float) -> Any:
+    """Returns m ← d·m + (1 − d)·θ with d = min(decay, (1 + t)/(10 + t)), which soon forgets where the run started.
+
+    Args:
+        mean: m, float32.
+        params: θ after update t.
+        step: t, from 1.
+        decay: the largest d, below 1.
+
+    Source: the ramp is that of tf.train.ExponentialMovingAverage.
+    """
+    count = jnp.asarray(step).astype(jnp.float32)
+    kept = jnp.minimum(jnp.asarray(decay, jnp.float32), (1.0 + count) / (10.0 + count))
+    return jax.tree.map(lambda m, theta: kept * m + (1.0 - kept) * theta.astype(m.dtype), mean, params)

@@ -172,5 +172,8 @@ class GMSR(nn.Module):
     def _drop_path(self, x: Float[Array, "B H W E"]) -> Float[Array, "B H W E"]:
         if not self.has_rng("dropout"):
             return x
-        kept = jax.random.bernoulli(self.make_rng("dropout"), 1 - DROP_PATH, (x.shape[0], 1, 1, 1))
+        # Where only a part of a batch is computed here, its part of the whole batch's draw.
+        count, first = self.get_variable("examples", "place", (x.shape[0], 0))
+        kept = jax.random.bernoulli(self.make_rng("dropout"), 1 - DROP_PATH, (count, 1, 1, 1))
+        kept = kept if count == x.shape[0] else jax.lax.dynamic_slice_in_dim(kept, first, x.shape[0])
         return jnp.where(kept, x / (1 - DROP_PATH), 0)

@@ -68,10 +68,24 @@ def test_worker_processes_give_the_same_batches_and_states(synthetic):
     batches.close()
 
 
-def test_hosts_see_disjoint_scenes_and_all_of_them_together(make_source):
-    source, _ = make_source([(20, 20)] * 7)
-    seen = [set(scenes_seen(first_batches(source, 12, shard_index=index, shard_count=3))) for index in range(3)]
-    assert seen == [{0, 3, 6}, {1, 4}, {2, 5}]
+@pytest.mark.parametrize("hosts", [2, 3])
+def test_hosts_parts_in_turn_are_the_batches_of_one(synthetic, hosts):
+    whole = first_batches(synthetic.train, 3, batch_size=6)
+    parts = [first_batches(synthetic.train, 3, batch_size=6, shard_index=i, shard_count=hosts) for i in range(hosts)]
+    assert all(part["rgb"].shape[0] == 6 // hosts for batches in parts for part in batches)
+    together = [
+        {key: np.concatenate([part[key] for part in row]) for key in row[0]} for row in zip(*parts, strict=True)
+    ]
+    assert_equal(whole, together)
+
+
+def test_a_hosts_part_is_resumed_and_made_by_workers_alike(synthetic):
+    options = {"batch_size": 4, "shard_index": 1, "shard_count": 2}
+    expected = first_batches(synthetic.train, 3, **options)
+    batches = train_batches(synthetic.train, crop_size=16, seed=3, num_workers=1, **options)
+    batches.set_state({"next_batch": 2})
+    assert_equal(expected[2:], [{key: np.array(value) for key, value in next(batches).items()}])
+    batches.close()
 
 
 def test_an_epoch_takes_every_scene_equally_often_in_a_new_order(make_source):
@@ -127,7 +141,7 @@ def test_a_scene_smaller_than_the_crop_is_named(make_source):
         train_batches(source, batch_size=2, crop_size=32, seed=0)
 
 
-def test_more_hosts_than_scenes_are_refused(make_source):
+def test_a_batch_that_hosts_cannot_share_equally_is_refused(make_source):
     source, _ = make_source([(64, 64)])
-    with pytest.raises(InputError, match="1 training scenes cannot be shared by 2 hosts"):
-        train_batches(source, batch_size=2, crop_size=32, seed=0, shard_count=2)
+    with pytest.raises(InputError, match=r"data\.batch_size: found 3, expected a multiple of 2"):
+        train_batches(source, batch_size=3, crop_size=32, seed=0, shard_count=2)

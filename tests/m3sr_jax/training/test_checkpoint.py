@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from m3sr_jax.checkpoint import saved_steps
+from m3sr_jax.checkpoint import ModelCard, load_model, saved_steps
 from m3sr_jax.config import OptimConfig
 from m3sr_jax.errors import InputError
 from m3sr_jax.models import init_params
@@ -93,3 +93,20 @@ def test_a_state_of_another_model_is_refused_in_one_line(made, tmp_path):
         again.restore_latest(other)
     again.close()
     assert "\n" not in str(caught.value)
+
+
+def test_a_running_mean_is_kept_and_is_what_the_best_parameters_are(toy, made, tmp_path):
+    _, state = made
+    state = state.replace(ema=jax.tree.map(lambda leaf: leaf + 1, state.params), step=jnp.array(1))
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save_best(state, {"psnr": 20.0})
+    checkpoints.save_latest(state, {})
+    checkpoints.close()
+    again = Checkpoints(tmp_path)
+    restored, _ = again.restore_latest(jax.eval_shape(lambda: state))
+    again.close()
+    assert jax.tree.all(jax.tree.map(np.array_equal, restored, state))
+    card = ModelCard(toy.model, tuple(map(float, range(400, 701, 10))))
+    (tmp_path / "model.json").write_text(card.to_json())
+    for which in ("best", "latest"):
+        assert jax.tree.all(jax.tree.map(np.array_equal, load_model(tmp_path, which)[1], state.ema))

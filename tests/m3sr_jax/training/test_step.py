@@ -1,12 +1,14 @@
 """One step: the loss and gradient it reports, and what it does to the state."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from m3sr_jax.config import OptimConfig
-from m3sr_jax.models import init_params
+from m3sr_jax.models import M3SR, init_params, parameter_shapes
 from m3sr_jax.training.state import create_train_state, make_optimizer
 from m3sr_jax.training.step import eval_step, jit_train_step, train_step
 
@@ -55,3 +57,39 @@ def test_evaluation_is_float32_whatever_computes(toy, made):
     _, _, state, batch = made
     half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), state.params)
     assert eval_step(toy.model.build(), half, batch["rgb"].astype(jnp.bfloat16)).dtype == jnp.float32
+
+
+def test_parts_in_turn_give_the_step_of_the_whole_batch(made):
+    model, optimizer, state, batch = made
+    batch = {name: jnp.concatenate([values, 0.5 * values]) for name, values in batch.items()}
+    (whole, expected), (parts, found) = (
+        jax.jit(partial(train_step, model, optimizer, accumulate_steps=count))(state, batch) for count in (1, 4)
+    )
+    for name in expected:
+        assert float(found[name]) == pytest.approx(float(expected[name]), rel=1e-6)
+    # Of the moments, since Adam's first update is the gradient's sign alone.
+    for ours, theirs in zip(jax.tree.leaves(parts.opt_state), jax.tree.leaves(whole.opt_state), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-8)
+
+
+def test_the_running_mean_follows_the_parameters(made):
+    model, optimizer, state, batch = made
+    state = create_train_state(optimizer, state.params, ema=True)
+    expected = jax.tree.leaves(state.params)
+    for step in range(1, 4):
+        state, _ = train_step(model, optimizer, state, batch, ema_decay=0.3)
+        decay = min(0.3, (1 + step) / (10 + step))
+        expected = [decay * m + (1 - decay) * p for m, p in zip(expected, jax.tree.leaves(state.params), strict=True)]
+    assert state.scored is state.ema
+    for ours, theirs in zip(jax.tree.leaves(state.ema), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-7)
+
+
+def test_in_bfloat16_state_loss_and_updates_are_float32(made):
+    _, optimizer, _, batch = made
+    model = M3SR(features=4, num_groups=2, dtype=jnp.bfloat16, implementation="reference")
+    state = jax.eval_shape(partial(create_train_state, optimizer, ema=True), parameter_shapes(model))
+    after, metrics = jax.eval_shape(partial(train_step, model, optimizer, ema_decay=0.9), state, batch)
+    assert {leaf.dtype for leaf in jax.tree.leaves((after, metrics))} == {jnp.dtype("float32"), jnp.dtype("int32")}
+    assert jax.tree.map(lambda leaf: leaf.dtype, after) == jax.tree.map(lambda leaf: leaf.dtype, state)
+    assert metrics["loss"].dtype == jnp.float32

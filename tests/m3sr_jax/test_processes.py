@@ -1,0 +1,39 @@
+"""What makes a process one of several, and what is refused before it waits for the others."""
+
+import jax
+import pytest
+
+from m3sr_jax.errors import InputError
+from m3sr_jax.processes import join, on_writer, own_share, together, writer_first
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (("localhost:1234", 2, None), "found some, expected all three or none"),
+        (("localhost:1234", 2, 2), "--process_id: found 2, expected 0 to 1"),
+        (("localhost", 2, 0), "--coordinator_address: found localhost, expected HOST:PORT"),
+    ],
+)
+def test_flags_that_contradict_each_other_cost_one_line(given, told):
+    with pytest.raises(InputError, match=told):
+        join(*given)
+
+
+@pytest.mark.parametrize(("tasks", "joined"), [(None, 0), ("1", 0), ("4", 1)])
+def test_only_a_slurm_step_of_several_tasks_needs_no_flags(monkeypatch, tasks, joined):
+    calls = []
+    monkeypatch.setenv("SLURM_NTASKS", "4")  # as in an allocation, whose shell is a single process
+    monkeypatch.delenv("SLURM_STEP_NUM_TASKS", raising=False)
+    if tasks is not None:
+        monkeypatch.setenv("SLURM_STEP_NUM_TASKS", tasks)
+    monkeypatch.setattr(jax.config, "update", lambda *_: None)
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *given, **_: calls.append(given))
+    join()
+    assert calls == [(None, None, None)] * joined
+
+
+def test_alone_a_process_does_everything_itself():
+    assert list(own_share(3)) == [0, 1, 2]
+    assert together(lambda: 5) == [5]
+    assert on_writer(lambda: 6) == writer_first(lambda: 6) == 6

@@ -1,0 +1,137 @@
+"""One run on one device, on two devices in each of two processes, and on eight devices is the same run."""
+
+import dataclasses
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from m3sr_jax.cli import main
+from m3sr_jax.errors import InputError
+from m3sr_jax.models.baselines import GMSR
+from m3sr_jax.training.devices import Devices
+from m3sr_jax.training.loop import train_and_evaluate
+from m3sr_jax.training.metric_writer import read_metrics
+
+ROOT = Path(__file__).parents[3]
+TOY = Path(__file__).with_name("toy_config.py")
+NUM_STEPS = 60
+PATIENCE_SECONDS = 120
+# Sums in another order, over 60 steps.
+LOSS_TOLERANCE, SCORE_TOLERANCE = 1e-6, 1e-5
+
+
+@pytest.fixture
+def start():
+    """Starts a Python command that sees `devices` devices, as each of several processes if there is more than one."""
+    running = []
+
+    def start(command, devices, processes=1) -> list[subprocess.Popen]:
+        env = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+        env["PYTHONPATH"] = os.pathsep.join(map(str, (ROOT, ROOT / "kernels", TOY.parent)))
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{free.getsockname()[1]}"
+        for index in range(processes):
+            flags = [f"--coordinator_address={address}", f"--num_processes={processes}", f"--process_id={index}"]
+            arguments = [sys.executable, *map(str, command), *(flags if processes > 1 else [])]
+            running.append(subprocess.Popen(arguments, cwd=ROOT, env=env, stdout=-1, stderr=-1, text=True))
+        return running[-processes:]
+
+    yield start
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+def finish(processes) -> list[tuple[int, str, str]]:
+    """Waits, and returns the exit code and the output of each."""
+    results = [(*process.communicate(timeout=PATIENCE_SECONDS), process.returncode) for process in processes]
+    return [(code, output, errors) for output, errors, code in results]
+
+
+def wait_for_step(workdir, step) -> None:
+    path, end = workdir / "metrics.jsonl", time.monotonic() + PATIENCE_SECONDS
+    while not (path.exists() and f'{{"step": {step},' in path.read_text()):
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
+def scalars(workdir, name) -> dict[int, float]:
+    return {record["step"]: record[name] for record in read_metrics(workdir / "metrics.jsonl") if name in record}
+
+
+def test_stopped_in_two_processes_and_ended_on_eight_devices_it_is_the_run_of_one(toy, start, tmp_path):
+    fields = {"data.batch_size": 8, "train.num_steps": NUM_STEPS, "train.eval_every_steps": 20}
+    fields |= {"optim.ema_decay": 0.9, "data.root": toy.data.root}
+    overrides = [f"--config.{name}={value}" for name, value in fields.items()]
+    command = ["train.py", "--config", TOY, "--workdir", tmp_path / "many", *overrides]
+
+    pair = start(command, devices=2, processes=2)
+    wait_for_step(tmp_path / "many", 12)
+    pair[1].send_signal(signal.SIGTERM)
+    (first, told, errors), (second, nothing, _) = finish(pair)
+    assert (first, second) == (130, 130), errors
+    assert "device   4 × cpu (cpu) in 2 processes" in told
+    assert f"stopped and saved at step {max(scalars(tmp_path / 'many', 'train/loss'))} of {NUM_STEPS}" in told
+    assert [line for line in nothing.splitlines() if not line.startswith("[Gloo]")] == []
+
+    ((code, told, errors),) = finish(start([*command, "--config.optim.accumulate_steps=1"], devices=8))
+    assert code == 0, errors
+    assert "8 × cpu" in told
+    assert "going on from step" in told
+
+    data, train = {"batch_size": 8}, {"num_steps": NUM_STEPS, "eval_every_steps": 20}
+    alone = dataclasses.replace(
+        toy,
+        data=dataclasses.replace(toy.data, **data),
+        train=dataclasses.replace(toy.train, **train),
+        optim=dataclasses.replace(toy.optim, ema_decay=0.9),
+    )
+    assert train_and_evaluate(alone, tmp_path / "one") == 0
+    steps = [record["step"] for record in read_metrics(tmp_path / "many" / "metrics.jsonl") if "train/loss" in record]
+    assert steps == list(range(1, NUM_STEPS + 1))
+    for name, tolerance in (("train/loss", LOSS_TOLERANCE), ("eval/psnr", SCORE_TOLERANCE)):
+        assert scalars(tmp_path / "many", name) == pytest.approx(scalars(tmp_path / "one", name), rel=tolerance)
+
+
+def test_two_processes_make_one_report_with_the_scores_of_one(finished, start, tmp_path):
+    arguments = ["evaluate", "--checkpoint", str(finished), "--output"]
+    assert main([*arguments, str(tmp_path / "one.json")]) == 0
+    code = "import sys, toy_config; from m3sr_jax.cli import main; sys.exit(main(sys.argv[1:]))"
+    results = finish(start(["-c", code, *arguments, tmp_path / "two.json"], devices=1, processes=2))
+    assert [code for code, _, _ in results] == [0, 0], results
+    assert ["least squares" in output for _, output, _ in results] == [True, False]
+    one, two = (json.loads((tmp_path / name).read_text()) for name in ("one.json", "two.json"))
+    for name in ("mean", "scenes", "band_rmse"):
+        assert one[name] == two[name]
+
+
+def test_a_batch_that_devices_cannot_share_equally_costs_one_line(monkeypatch):
+    monkeypatch.setattr(jax, "devices", lambda: [SimpleNamespace(process_index=0, id=i) for i in range(4)])
+    with pytest.raises(InputError, match=r"found 12, expected a multiple of 8 \(4 devices × .*accumulate_steps 2\)"):
+        Devices(12, accumulate_steps=2)
+
+
+def test_dropped_paths_are_those_of_the_whole_batch():
+    class Dropping(GMSR):
+        def __call__(self, x):
+            return self._drop_path(x)
+
+    def drop(count, **variables):
+        return Dropping().apply(variables, jnp.ones((count, 1, 1, 1)), rngs={"dropout": jax.random.key(1)})
+
+    whole = drop(64)
+    assert 0 < int((whole == 0).sum()) < 32
+    parts = [drop(16, examples={"place": (64, jnp.array(first))}) for first in range(0, 64, 16)]
+    np.testing.assert_array_equal(whole, jnp.concatenate(parts))
