@@ -240,8 +240,8 @@ def _checkpointer() -> Any:
 
 
 def quiet_orbax() -> Any:
-    """Imports Orbax, which is slow, and which else warns of every optional file that a checkpoint does not have."""
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    """Imports Orbax, which is slow, and which else logs what it raises and every optional file that is not there."""
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
     import orbax.checkpoint as ocp
 
     return ocp

@@ -135,6 +135,7 @@ class DataConfig(_Section):
     batch_size: int = _option(32, low=1)
     crop_size: int = _option(128, low=8)
     num_workers: int = _option(0, low=0, free=True)
+    on_bad_scene: str = _option("stop", choices=("stop", "skip"), free=True)
     num_train_scenes: int = _option(24, low=1)
     num_valid_scenes: int = _option(6, low=1)
     scene_size: int = _option(256, low=8)

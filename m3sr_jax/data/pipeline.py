@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 # A batch of 32 crops of 128×128 takes 71 MB: few are kept ahead.
 BATCHES_AHEAD = 2
+SKIPPED = "skipped"
 
 
 def crop_table(source: SceneSource, crop_size: int, crops_per_scene: int | None = None) -> list[int]:
@@ -73,6 +75,7 @@ def train_batches(
     shard_count: int = 1,
     num_workers: int = 0,
     crops_per_scene: int | None = None,
+    skip_bad_scenes: bool = False,
 ) -> Batches:
     """Endless batches {"rgb": (B, h, w, 3), "cube": (B, h, w, S)}, float32 in [0, 1], h = w = `crop_size`.
 
@@ -88,6 +91,8 @@ def train_batches(
         shard_count: hosts.
         num_workers: processes that prepare batches, each with a cache of its own; 0: threads of this process.
         crops_per_scene: see `crop_table`.
+        skip_bad_scenes: put a crop of the next readable scene in the place of one that cannot be read, and count them
+            in `Batches.skipped`; by default such a scene stops the iterator with its InputError.
 
     Raises:
         InputError: a scene smaller than the crop, or a batch that hosts cannot share equally.
@@ -99,7 +104,8 @@ def train_batches(
             f"config field data.batch_size: found {batch_size}, expected a multiple of {shard_count}, the processes"
         )
     table = crop_table(source, crop_size, crops_per_scene)
-    crops = grain.MapDataset.source(table).seed(seed).shuffle().repeat().random_map(RandomCrop(source, crop_size))
+    transform = RandomCrop(source, crop_size, skip_bad_scenes)
+    crops = grain.MapDataset.source(table).seed(seed).shuffle().repeat().random_map(transform)
     if shard_count > 1:
         crops = grain.MapDataset.source(_Share(crops, batch_size, shard_index, shard_count))
     return Batches(crops.batch(batch_size // shard_count, drop_remainder=True, batch_fn=decoded_batch), num_workers)
@@ -128,12 +134,16 @@ class Batches:
 
     `get_state()` gives a JSON-able state; after `set_state` of it, on an iterator made with the same arguments, the
     identical next batch comes. `num_workers` may differ: Grain's own states do not carry over between its modes.
+
+    Attributes:
+        skipped: of scenes that could not be read, by index: how many crops others stood in for.
     """
 
     def __init__(self, dataset: grain.MapDataset[dict[str, np.ndarray]], num_workers: int = 0):
         self._dataset = dataset
         self._num_workers = num_workers
         self._next_batch = 0
+        self.skipped: Counter[int] = Counter()
         self._iterator: grain.DatasetIterator[dict[str, np.ndarray]] | None = None
 
     def __iter__(self) -> Batches:
@@ -142,16 +152,22 @@ class Batches:
     def __next__(self) -> dict[str, np.ndarray]:
         if self._iterator is None:
             self._iterator = self._start()
-        batch = next(self._iterator)
+        try:
+            batch = next(self._iterator)
+        except InputError as error:  # Grain adds lines about itself
+            raise InputError(str(error).partition("\n")[0]) from error
         self._next_batch += 1
+        self.skipped.update(batch.pop(SKIPPED, np.empty(0, int)).tolist())
         return batch
 
-    def get_state(self) -> dict[str, int]:
-        return {"next_batch": self._next_batch}
+    def get_state(self) -> dict[str, Any]:
+        state: dict[str, Any] = {"next_batch": self._next_batch}
+        return state | ({SKIPPED: {str(index): count for index, count in self.skipped.items()}} if self.skipped else {})
 
-    def set_state(self, state: Mapping[str, int]) -> None:
+    def set_state(self, state: Mapping[str, Any]) -> None:
         self.close()
         self._next_batch = state["next_batch"]
+        self.skipped = Counter({int(index): count for index, count in state.get(SKIPPED, {}).items()})
 
     def close(self) -> None:
         """Stops threads or workers; the next `next()` starts them again."""
@@ -179,6 +195,7 @@ class Crop:
     scene: CodedScene
     turns: int
     flip: bool
+    skipped: tuple[int, ...] = ()  # scenes that could not be read in its place
 
 
 @dataclass(frozen=True)
@@ -187,12 +204,28 @@ class RandomCrop:
 
     source: SceneSource
     crop_size: int
+    skip_bad_scenes: bool = False
 
     def __call__(self, index: int, rng: np.random.Generator) -> Crop:
+        crop = self._draw(index, rng)
+        skipped: tuple[int, ...] = ()
+        while isinstance(crop, InputError):
+            skipped += (index,)
+            if not self.skip_bad_scenes or len(skipped) == len(self.source):
+                raise crop
+            index = (index + 1) % len(self.source)
+            crop = self._draw(index, rng)
+        return replace(crop, skipped=skipped)
+
+    def _draw(self, index: int, rng: np.random.Generator) -> Crop | InputError:
+        """Returns a crop of one scene, or why the scene cannot be read."""
         height, width = self.source.size(index)
         top, left = (int(rng.integers(extent - self.crop_size + 1)) for extent in (height, width))
         turns, flip = int(rng.integers(4)), bool(rng.integers(2))
-        return Crop(self.source.coded_window(index, top, left, self.crop_size, self.crop_size), turns, flip)
+        try:
+            return Crop(self.source.coded_window(index, top, left, self.crop_size, self.crop_size), turns, flip)
+        except InputError as error:
+            return error
 
 
 def decoded_batch(crops: Sequence[Crop]) -> dict[str, np.ndarray]:
@@ -204,7 +237,8 @@ def decoded_batch(crops: Sequence[Crop]) -> dict[str, np.ndarray]:
         crops: of one size.
 
     Returns:
-        "rgb" (B, h, w, 3) and "cube" (B, h, w, S), float32 in [0, 1].
+        "rgb" (B, h, w, 3) and "cube" (B, h, w, S), float32 in [0, 1]; "skipped", indices of scenes that could not be
+        read, if there are any.
     """
     shapes = {"rgb": crops[0].scene.rgb.shape, "cube": crops[0].scene.cube.shape}
     batch = {key: np.empty((len(crops), *shape), np.float32) for key, shape in shapes.items()}
@@ -212,7 +246,8 @@ def decoded_batch(crops: Sequence[Crop]) -> dict[str, np.ndarray]:
         scene = crop.scene
         decode_into(batch["rgb"][index], turned_copy(scene.rgb, crop.turns, crop.flip), *scene.rgb_range)
         decode_into(batch["cube"][index], turned_copy(scene.cube, crop.turns, crop.flip), 0, scene.unit)
-    return batch
+    skipped = [scene for crop in crops for scene in crop.skipped]
+    return batch | ({SKIPPED: np.array(skipped)} if skipped else {})
 
 
 def turned_copy(pixels: np.ndarray, turns: int, flip: bool) -> np.ndarray:

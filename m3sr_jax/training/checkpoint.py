@@ -1,20 +1,30 @@
 """Checkpoints of a run: the newest state, to resume from, and the parameters that scored best.
 
 Two Orbax managers, since one with `best_fn` and `max_to_keep` may drop the newest step. Orbax writes under a temporary
-name and renames, in the background: a checkpoint that is there is complete.
+name and renames, in the background: a checkpoint that is there was written whole. Disks fail all the same, so the state
+before the newest is kept too, and each carries a checksum of its numbers, which Orbax does not have.
 """
 
 from __future__ import annotations
 
+import errno
+import os
+import threading
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from m3sr_jax.checkpoint import CHECKPOINTS, host_copy, quiet_orbax
 from m3sr_jax.errors import InputError
 from m3sr_jax.training.state import TrainState
+
+STATES_KEPT = 2
 
 
 class Checkpoints:
@@ -23,15 +33,24 @@ class Checkpoints:
     def __init__(self, workdir: Path) -> None:
         ocp = quiet_orbax()
         root = workdir.absolute() / CHECKPOINTS
-        options = ocp.CheckpointManagerOptions(max_to_keep=1, cleanup_tmp_directories=True, **_one_writer(ocp))
-        for folder in ("latest", "best"):
-            (root / folder).mkdir(parents=True, exist_ok=True)
         self._args = ocp.args
-        self._latest = ocp.CheckpointManager(root / "latest", options=options)
-        self._best = ocp.CheckpointManager(root / "best", options=options)
-        for step in self._best.all_steps():
-            if step > (self.latest_step() or 0):  # a kill came between the two; the run will reach that step again
-                self._best.delete(step)
+        self._quiet = ExitStack()
+        self._quiet.enter_context(_without_tracebacks())
+        self._latest, self._best = (
+            self._manager(ocp, root / folder, keep) for folder, keep in (("latest", STATES_KEPT), ("best", 1))
+        )
+        self._forget_best_after(self.latest_step() or 0)
+
+    def _manager(self, ocp: Any, folder: Path, keep: int) -> Any:
+        folder.mkdir(parents=True, exist_ok=True)
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True, **_one_writer(ocp))
+        return ocp.CheckpointManager(folder, options=options)
+
+    def _forget_best_after(self, step: int) -> None:
+        """Drops parameters from steps that the run will reach again: a kill came before their state was saved."""
+        for later in self._best.all_steps():
+            if later > step:
+                self._best.delete(later)
 
     def latest_step(self) -> int | None:
         """Returns the number of updates behind the newest state, None where nothing was saved."""
@@ -47,47 +66,59 @@ class Checkpoints:
         step = int(state.step)
         if step == self.latest_step():
             return
-        items = {
-            "params": self._args.StandardSave(host_copy(state.params)),
-            "optimizer": self._args.StandardSave(host_copy(state.opt_state)),
-            "run": self._args.JsonSave(run),
-        }
+        items = {"params": host_copy(state.params), "optimizer": host_copy(state.opt_state)}
         if state.ema is not None:
-            items["ema"] = self._args.StandardSave(host_copy(state.ema))
-        self._latest.save(step, args=self._args.Composite(**items))
+            items["ema"] = host_copy(state.ema)
+        saved = {name: self._args.StandardSave(item) for name, item in items.items()}
+        saved["run"] = self._args.JsonSave(run | {"crc32": checksum(items)})
+        with _writing(self._latest):
+            self._latest.save(step, args=self._args.Composite(**saved))
 
     def save_best(self, state: TrainState, run: dict[str, Any]) -> None:
         """Writes the parameters, and waits: the metrics that made them the best must not outlive them."""
         step = int(state.step)
         items = {"params": self._args.StandardSave(host_copy(state.scored)), "run": self._args.JsonSave(run)}
-        self._best.save(step, args=self._args.Composite(**items))
-        self._best.wait_until_finished()
+        with _writing(self._best):
+            self._best.save(step, args=self._args.Composite(**items))
+            self._best.wait_until_finished()
 
-    def restore_latest(self, template: TrainState) -> tuple[TrainState, dict[str, Any]]:
-        """Returns the newest state and what was saved beside it.
+    def restore_latest(self, template: TrainState) -> tuple[TrainState, dict[str, Any], list[str]]:
+        """Returns the newest state that is undamaged, what was saved beside it, and what was wrong with newer ones.
+
+        Damaged ones are removed, so that the run writes them again when it gets there.
 
         Args:
             template: arrays, or their shapes and dtypes, in the structure of the state.
 
         Raises:
-            InputError: the checkpoint is damaged or of another model.
+            InputError: every checkpoint is damaged or of another model.
         """
-        step = self._latest.latest_step()
-        items = {
-            "params": self._args.StandardRestore(template.params),
-            "optimizer": self._args.StandardRestore(template.opt_state),
-            "run": self._args.JsonRestore(),
-        }
+        faults: dict[int, str] = {}
+        for step in sorted(self._latest.all_steps(), reverse=True):
+            try:
+                state, run = self._restore(step, template)
+            except Exception as error:  # Orbax documents no closed set
+                faults[step] = " ".join(str(error).split())[:300] or type(error).__name__
+                continue
+            for damaged in faults:
+                self._latest.delete(damaged)
+            self._forget_best_after(step)
+            return state, run, [f"{self._latest.directory}/{found}: {fault}" for found, fault in faults.items()]
+        told = "; ".join(f"step {step}: {fault}" for step, fault in faults.items())
+        raise InputError(f"{self._latest.directory}: no checkpoint can be restored ({told}); give a new --workdir")
+
+    def _restore(self, step: int, template: TrainState) -> tuple[TrainState, dict[str, Any]]:
+        wanted = {"params": template.params, "optimizer": template.opt_state}
         if template.ema is not None:
-            items["ema"] = self._args.StandardRestore(template.ema)
-        try:
-            restored = self._latest.restore(step, args=self._args.Composite(**items))
-        except (OSError, ValueError, KeyError) as error:
-            reason = " ".join(str(error).split())[:300]
-            raise InputError(f"{self._latest.directory}/{step}: cannot be restored ({reason})") from error
-        kept = restored["params"], restored["optimizer"], restored["ema"] if template.ema is not None else None
-        params, opt_state, ema = jax.tree.map(jnp.array, kept)
-        return TrainState(jnp.array(step, jnp.int32), params, opt_state, ema), restored["run"]
+            wanted["ema"] = template.ema
+        items = {name: self._args.StandardRestore(item) for name, item in wanted.items()}
+        restored = self._latest.restore(step, args=self._args.Composite(**items, run=self._args.JsonRestore()))
+        found, run = {name: restored[name] for name in wanted}, restored["run"]
+        if run.pop("crc32", None) != checksum(found):
+            raise ValueError("its numbers are not those that were saved")
+        arrays = jax.tree.map(jnp.array, found)
+        state = TrainState(jnp.array(step, jnp.int32), arrays["params"], arrays["optimizer"], arrays.get("ema"))
+        return state, run
 
     def best_psnr(self) -> float:
         """Returns the PSNR of the best checkpoint in dB, −∞ where there is none."""
@@ -98,9 +129,51 @@ class Checkpoints:
         return run["psnr"]
 
     def close(self) -> None:
-        """Waits for what is being written; nothing can be saved afterwards."""
-        self._latest.close()
-        self._best.close()
+        """Waits for what is being written; nothing can be saved afterwards.
+
+        Raises:
+            InputError: the newest state could not be written.
+        """
+        with self._quiet, _writing(self._best), closing(self._best), _writing(self._latest):
+            self._latest.close()
+
+
+def checksum(tree: Any) -> int:
+    """CRC-32 of the bytes of all leaves, in the tree's order."""
+    code = 0
+    for leaf in jax.tree.leaves(tree):
+        code = zlib.crc32(np.asarray(leaf).tobytes(), code)
+    return code
+
+
+@contextmanager
+def _without_tracebacks() -> Iterator[None]:
+    """What fails in Orbax's threads is raised by the next call; a traceback on the terminal besides tells no more."""
+    earlier = threading.excepthook
+
+    def hook(failure: threading.ExceptHookArgs) -> None:
+        if not type(failure.thread).__module__.startswith("orbax."):
+            earlier(failure)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = earlier
+
+
+@contextmanager
+def _writing(manager: Any) -> Iterator[None]:
+    """Turns a failure to write, also one of an earlier write in the background, into an InputError."""
+    try:
+        yield
+    except Exception as error:  # Orbax documents no closed set
+        full = os.strerror(errno.ENOSPC)
+        reason = full if full in str(error) else " ".join(str(error).split())[:300] or type(error).__name__
+        raise InputError(
+            f"{manager.directory}: a checkpoint cannot be written ({reason}); make room, and the same command goes on "
+            "from the one before"
+        ) from error
 
 
 def _one_writer(ocp: Any) -> dict[str, Any]:

@@ -40,7 +40,7 @@ from m3sr_jax.training.signals import StopError, StopRequest
 from m3sr_jax.training.state import TrainState, create_train_state, learning_rate_schedule, make_optimizer
 from m3sr_jax.training.step import Batch, Metrics, jit_train_step
 from m3sr_jax.training.validation import Validation
-from m3sr_jax.training.workdir import prepare_workdir
+from m3sr_jax.training.workdir import owned_workdir, prepare_workdir, telling_of_disk
 
 INTERRUPTED = 130
 
@@ -62,8 +62,8 @@ def train_and_evaluate(config: Config, workdir: str | Path) -> int:
         InputError: the workdir or the data cannot be used, or the loss is no longer finite.
     """
     workdir = Path(workdir)
-    with StopRequest() as stop:
-        on_writer(lambda: prepare_workdir(workdir, config))
+    with StopRequest() as stop, telling_of_disk(workdir), contextlib.ExitStack() as owned:
+        on_writer(lambda: _begin(workdir, config, owned))
         run = _Run(config, workdir, stop)
         try:
             if not run.train():
@@ -74,6 +74,11 @@ def train_and_evaluate(config: Config, workdir: str | Path) -> int:
             run.close()
 
 
+def _begin(workdir: Path, config: Config, owned: contextlib.ExitStack) -> None:
+    owned.enter_context(owned_workdir(workdir))
+    prepare_workdir(workdir, config)
+
+
 class _Run:
     """What one process does for a run."""
 
@@ -82,6 +87,8 @@ class _Run:
         self.scans = _scans(config)
         self.devices = Devices(config.data.batch_size, config.optim.accumulate_steps)
         self.stop_agreed = False
+        self.damaged: list[str] = []
+        self.told_of: set[int] = set()
         self.dataset = writer_first(lambda: open_dataset(config.data))
         self.model = config.model.build()
         self.num_steps, self.batches = _open_batches(config, self.dataset)
@@ -120,7 +127,7 @@ class _Run:
         init_from = self.config.train.init_from
         if self.checkpoints.latest_step() is not None:
             template = jax.eval_shape(create, parameter_shapes(self.model))
-            state, saved = self.checkpoints.restore_latest(template)
+            state, saved, self.damaged = self.checkpoints.restore_latest(template)
             return state, saved["batches"]
         if init_from:
             return create(jax.tree.map(jnp.array, load_params(init_from, self.model))), None
@@ -187,13 +194,32 @@ class _Run:
             self.stop.check()
         try:
             batch = next(self.batches)
-        except RuntimeError:  # Ctrl-C in a terminal reaches the data workers too, and ends them
-            if alone or not self.stop.requested:
+        except RuntimeError as error:  # Ctrl-C in a terminal reaches the data workers too, and ends them
+            if alone:
                 self.stop.check()
-                raise
-            self.batches.set_state(self.batches.get_state())  # the others are at this step already
-            batch = next(self.batches)
+            batch = self._from_new_workers(error)
+        self._tell_of_skipped_scenes()
         return self.devices.share(batch, stop=self.stop.requested)
+
+    def _from_new_workers(self, error: RuntimeError) -> Batch:
+        """The batch that workers died over, most often for lack of memory, made by new ones."""
+        if not self.stop.requested:
+            self.progress.say(f"WARNING  the data workers ended and are started again: {error}")
+        self.batches.set_state(self.batches.get_state())
+        try:
+            return next(self.batches)
+        except RuntimeError as again:
+            raise InputError(f"the data workers end again and again ({again}); set data.num_workers=0") from again
+
+    def _tell_of_skipped_scenes(self) -> None:
+        for index in self.batches.skipped.keys() - self.told_of:
+            self.told_of.add(index)
+            try:
+                reason = "it could be read now" if self.dataset.train[index] else ""
+            except InputError as error:
+                reason = str(error)
+            name = self.dataset.train.names[index]
+            self.progress.say(f"WARNING  scene {name} is left out, other scenes' crops take its place: {reason}")
 
     def _has(self, name: str, step: int | None = None) -> bool:
         return on_writer(lambda: self.writer.has(name, step))
@@ -227,6 +253,8 @@ class _Run:
             rate, images_per_second = float(self.rates[step - 1]), self.speed.per_second()
             if step % every == 0 or step == self.num_steps:
                 scalars = {"loss": loss, "learning_rate": rate, "images_per_second": images_per_second}
+                if self.batches.skipped:
+                    scalars["skipped_crops"] = sum(self.batches.skipped.values())
                 self._write_scalars(step, {f"train/{name}": value for name, value in scalars.items()})
                 self.speed.restart()
             elif step == self.first_step + 1:
@@ -299,6 +327,8 @@ class _Run:
         if self.config.data.name.startswith("ntire") and not is_store(self.config.data.root):
             say("hint     every crop reads a whole .mat file; `m3sr prepare` makes batches 20 times as fast")
         say(f"workdir  {self.workdir}")
+        for fault in self.damaged:
+            say(f"WARNING  a checkpoint is damaged and was removed: {fault}")
         if self.step == self.num_steps:
             say(f"finished: all {self.num_steps} steps are done")
         else:
@@ -307,10 +337,11 @@ class _Run:
 
     def close(self) -> None:
         """Waits for checkpoints being written and closes files and threads."""
-        self.batches.close()
-        if is_writer():
-            self.writer.close()
-            self.checkpoints.close()
+        with contextlib.ExitStack() as closing:  # in reverse, each whatever the others raise
+            if is_writer():
+                closing.callback(self.checkpoints.close)
+                closing.callback(self.writer.close)
+            closing.callback(self.batches.close)
 
 
 class _Speed:
@@ -347,8 +378,9 @@ def _open_batches(config: Config, dataset: Dataset) -> tuple[int, Any]:
         raise InputError(f"config field model.num_bands: found {found}, expected {bands} as in the {dataset.name} data")
     crops = {"batch_size": data.batch_size, "crop_size": data.crop_size}
     num_steps = config.train.total_steps(steps_per_epoch(dataset.train, **crops))
-    share = {"shard_index": jax.process_index(), "shard_count": jax.process_count()}
-    return num_steps, train_batches(dataset.train, **crops, **share, seed=config.seed, num_workers=data.num_workers)
+    how: dict[str, Any] = {"shard_index": jax.process_index(), "shard_count": jax.process_count()}
+    how |= {"num_workers": data.num_workers, "skip_bad_scenes": data.on_bad_scene == "skip"}
+    return num_steps, train_batches(dataset.train, **crops, **how, seed=config.seed)
 
 
 def _fingerprint(dataset: Dataset) -> str:

@@ -1,5 +1,8 @@
 """Checkpoints: bits come back, the newest is always kept, the best beside it."""
 
+import os
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,9 +43,10 @@ def test_restored_it_takes_the_identical_next_steps(made, tmp_path):
     checkpoints.close()
 
     again = Checkpoints(tmp_path)
-    restored, run = again.restore_latest(template)
+    restored, run, damaged = again.restore_latest(template)
     again.close()
     assert run == {"batches": {"next_batch": 3}}
+    assert not damaged
     assert int(restored.step) == 3
     for seed in range(3, 6):
         restored, metrics = step(restored, batch(seed))
@@ -62,7 +66,7 @@ def test_the_newest_is_kept_and_the_best_beside_it(made, tmp_path):
         checkpoints.save_latest(state, {})
     assert checkpoints.best_psnr() == 25.0
     checkpoints.close()
-    assert saved_steps(tmp_path / "checkpoints" / "latest") == [4]
+    assert saved_steps(tmp_path / "checkpoints" / "latest") == [3, 4]
     assert saved_steps(tmp_path / "checkpoints" / "best") == [2]
 
 
@@ -89,10 +93,47 @@ def test_a_state_of_another_model_is_refused_in_one_line(made, tmp_path):
     checkpoints.close()
     again = Checkpoints(tmp_path)
     other = jax.eval_shape(lambda: state.replace(params={"other": jnp.zeros(3)}))
-    with pytest.raises(InputError, match=r"latest/1: cannot be restored") as caught:
+    with pytest.raises(InputError, match=r"no checkpoint can be restored \(step 1: ") as caught:
         again.restore_latest(other)
     again.close()
     assert "\n" not in str(caught.value)
+
+
+def flip_a_bit(folder):
+    largest = max((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 1
+    largest.write_bytes(content)
+
+
+def cut_in_half(folder):
+    for path in folder.rglob("*"):
+        if path.is_file():
+            os.truncate(path, path.stat().st_size // 2)
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit, cut_in_half, shutil.rmtree])
+def test_a_damaged_state_gives_way_to_the_one_before(tmp_path, damage):
+    optimizer = make_optimizer(OptimConfig(), 10)
+    numbers = np.random.default_rng(0).uniform(size=4000).astype(np.float32)
+    state = create_train_state(optimizer, {"kernel": jnp.asarray(numbers)})
+    checkpoints = Checkpoints(tmp_path)
+    for step in (1, 2):
+        checkpoints.save_latest(state.replace(step=jnp.array(step)), {"batches": step})
+    checkpoints.save_best(state.replace(step=jnp.array(2)), {"psnr": 20.0})
+    checkpoints.close()
+    damage(tmp_path / "checkpoints" / "latest" / "2" / "params")
+
+    again = Checkpoints(tmp_path)
+    restored, run, (told,) = again.restore_latest(jax.eval_shape(lambda: state))
+    assert (int(restored.step), run["batches"], again.latest_step()) == (1, 1, 1)
+    assert told.startswith(f"{tmp_path / 'checkpoints' / 'latest' / '2'}: ")
+    assert "\n" not in told
+    assert again.best_psnr() == float("-inf")  # of a step that the run will reach again
+    np.testing.assert_array_equal(restored.params["kernel"], numbers)
+    again.save_latest(state.replace(step=jnp.array(2)), {})
+    again.close()
+    assert saved_steps(tmp_path / "checkpoints" / "latest") == [1, 2]
 
 
 def test_a_running_mean_is_kept_and_is_what_the_best_parameters_are(toy, made, tmp_path):
@@ -103,7 +144,7 @@ def test_a_running_mean_is_kept_and_is_what_the_best_parameters_are(toy, made, t
     checkpoints.save_latest(state, {})
     checkpoints.close()
     again = Checkpoints(tmp_path)
-    restored, _ = again.restore_latest(jax.eval_shape(lambda: state))
+    restored, _, _ = again.restore_latest(jax.eval_shape(lambda: state))
     again.close()
     assert jax.tree.all(jax.tree.map(np.array_equal, restored, state))
     card = ModelCard(toy.model, tuple(map(float, range(400, 701, 10))))

@@ -1,8 +1,11 @@
 """The loop's promises: it learns, resumes exactly, stops in time and refuses what would spoil a run."""
 
 import dataclasses
+import multiprocessing
+import os
 import shutil
 import signal
+import subprocess
 from functools import partial
 
 import jax
@@ -12,7 +15,7 @@ import pytest
 
 from m3sr_jax.checkpoint import load_model, load_params, saved_steps
 from m3sr_jax.config import Config
-from m3sr_jax.data.pipeline import train_batches
+from m3sr_jax.data.pipeline import Batches, train_batches
 from m3sr_jax.data.scenes import open_dataset
 from m3sr_jax.errors import InputError
 from m3sr_jax.losses import mae
@@ -59,6 +62,7 @@ def test_a_run_learns_and_leaves_what_it_promises(finished):
     fits = ("least_squares", "least_squares_quadratic")
     assert set(baselines[0]) == {"step"} | {f"baseline/{fit}/{metric}" for fit in fits for metric in METRICS}
     assert {path.name for path in finished.iterdir()} == {
+        ".lock",
         "config.json",
         "model.json",
         "checkpoints",
@@ -133,20 +137,85 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_checkpoi
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
 
 
-@pytest.mark.parametrize("interrupted", [True, False])
-def test_data_workers_that_end_are_an_interruption_only_if_one_was_asked_for(toy, tmp_path, monkeypatch, interrupted):
+def test_data_workers_that_an_interruption_ends_are_no_failure(toy, tmp_path, monkeypatch):
     def end_workers(batch):
-        if interrupted:
-            signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         raise RuntimeError("worker terminated")
 
     monkeypatch.setattr(loop, "train_batches", partial(Changed, 4, end_workers))
-    if interrupted:
-        assert train_and_evaluate(toy, tmp_path) == 130
-        assert saved_steps(tmp_path / "checkpoints" / "latest") == [3]
-    else:
-        with pytest.raises(RuntimeError, match="worker terminated"):
-            train_and_evaluate(toy, tmp_path)
+    assert train_and_evaluate(toy, tmp_path) == 130
+    assert saved_steps(tmp_path / "checkpoints" / "latest") == [3]
+
+
+def test_data_workers_that_end_twice_in_a_row_cost_one_line(toy, tmp_path, monkeypatch):
+    def end(batches):
+        raise RuntimeError("worker terminated")
+
+    monkeypatch.setattr(Batches, "__next__", end)
+    with pytest.raises(InputError, match=r"end again and again \(worker terminated\)"):
+        train_and_evaluate(toy, tmp_path)
+
+
+def test_a_killed_data_worker_is_started_again(finished, toy, tmp_path, monkeypatch, capsys):
+    def kill_a_worker(batch):
+        for worker in multiprocessing.active_children():
+            worker.kill()
+
+    monkeypatch.setattr(loop, "train_batches", partial(Changed, 4, kill_a_worker))
+    assert train_and_evaluate(changed(toy, "data", num_workers=1), tmp_path) == 0
+    assert "WARNING  the data workers ended and are started again" in capsys.readouterr().out
+    assert without_timings(tmp_path) == without_timings(finished)
+
+
+def test_scenes_that_cannot_be_read_stop_the_run_or_are_skipped_and_counted(toy, tmp_path, monkeypatch, capsys):
+    from m3sr_jax.data.scenes import CodedScenes
+
+    read = CodedScenes.coded_window
+
+    def fail_on_one(scenes, index, *window):
+        if index == 1 and len(scenes) == 3:  # of the three to train on
+            raise InputError("scene_001.mat: cannot be read")
+        return read(scenes, index, *window)
+
+    monkeypatch.setattr(CodedScenes, "coded_window", fail_on_one)
+    monkeypatch.setattr(CodedScenes, "__getitem__", lambda scenes, i: scenes.window(i, 0, 0, *scenes.size(i)))
+    monkeypatch.setattr(Validation, "score_baselines", lambda _: {"least_squares/psnr": 20.0})
+    with pytest.raises(InputError, match=r"^scene_001\.mat: cannot be read$"):
+        train_and_evaluate(toy, tmp_path / "stop")
+    config = changed(changed(toy, "data", on_bad_scene="skip"), "train", num_steps=12)
+    assert train_and_evaluate(config, tmp_path / "skip") == 0
+    printed = capsys.readouterr().out
+    assert printed.count("is left out, other scenes' crops take its place: scene_001.mat: cannot be read") == 1
+    records = read_metrics(tmp_path / "skip" / "metrics.jsonl")
+    assert [r["train/skipped_crops"] for r in records if "train/skipped_crops" in r][-1] in range(4, 13)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a file system of its own, of 2 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("mounting a small file system takes root")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_a_full_disk_costs_one_line_and_the_run_goes_on_when_there_is_room(finished, toy, small_disk):
+    filler = small_disk / "filler"
+
+    def fill(batch):
+        filler.write_bytes(bytes(os.statvfs(small_disk).f_bavail * 4096 - 4096))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "train_batches", partial(Changed, 7, fill))
+        with pytest.raises(InputError, match="make room, and the same command goes on") as caught:
+            train_and_evaluate(toy, small_disk / "run")
+    assert "\n" not in str(caught.value)
+    filler.unlink()
+    assert train_and_evaluate(toy, small_disk / "run") == 0
+    assert without_timings(small_disk / "run") == without_timings(finished)
 
 
 def test_it_can_start_from_another_model(finished, toy, tmp_path):
@@ -180,10 +249,21 @@ def test_other_data_are_refused(finished, toy, tmp_path, monkeypatch):
 
 def test_a_damaged_checkpoint_costs_one_line(finished, toy, tmp_path):
     workdir = shutil.copytree(finished, tmp_path / "run")
-    shutil.rmtree(workdir / "checkpoints" / "latest" / "24" / "optimizer")
-    with pytest.raises(InputError, match=r"latest/24: cannot be restored") as caught:
+    for step in (20, 24):
+        shutil.rmtree(workdir / "checkpoints" / "latest" / str(step) / "optimizer")
+    with pytest.raises(InputError, match=r"no checkpoint can be restored \(step 24: ") as caught:
         train_and_evaluate(toy, workdir)
     assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_checkpoint_is_made_again_from_the_one_before(finished, toy, tmp_path, capsys):
+    workdir = shutil.copytree(finished, tmp_path / "run")
+    shutil.rmtree(workdir / "checkpoints" / "latest" / "24" / "optimizer")
+    assert train_and_evaluate(toy, workdir) == 0
+    printed = capsys.readouterr().out
+    assert "WARNING  a checkpoint is damaged and was removed: " in printed
+    assert "going on from step 20" in printed
+    assert without_timings(workdir) == without_timings(finished)
 
 
 def test_bands_must_be_those_of_the_data(toy, tmp_path):

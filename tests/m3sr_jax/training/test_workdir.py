@@ -1,16 +1,18 @@
 """A run's folder: made, kept for its own configuration, refused in one line."""
 
 import dataclasses
+import os
 
 import pytest
 
 from m3sr_jax.config import Config, OptimConfig, TrainConfig
 from m3sr_jax.errors import InputError
-from m3sr_jax.training.workdir import prepare_workdir
+from m3sr_jax.training.workdir import owned_workdir, prepare_workdir
 
 
 def test_it_is_made_and_remembers_the_configuration(tmp_path):
-    prepare_workdir(tmp_path / "runs" / "one", Config(seed=2))
+    with owned_workdir(tmp_path / "runs" / "one"):
+        prepare_workdir(tmp_path / "runs" / "one", Config(seed=2))
     assert Config.from_json((tmp_path / "runs" / "one" / "config.json").read_text()) == Config(seed=2)
 
 
@@ -40,5 +42,13 @@ def test_an_unreadable_configuration_is_refused(tmp_path, text):
 def test_a_place_that_cannot_be_written_costs_one_line(tmp_path):
     (tmp_path / "file").touch()
     for place in (tmp_path / "file", tmp_path / "file" / "run"):
-        with pytest.raises(InputError, match="not usable"):
-            prepare_workdir(place, Config())
+        with pytest.raises(InputError, match="not usable"), owned_workdir(place):
+            pass
+
+
+def test_one_training_at_a_time(tmp_path):
+    told = rf"another training runs in it \(process {os.getpid()} on"
+    with owned_workdir(tmp_path), pytest.raises(InputError, match=told), owned_workdir(tmp_path):
+        pass
+    with owned_workdir(tmp_path):  # free again
+        pass
