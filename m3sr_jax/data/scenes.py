@@ -101,12 +101,14 @@ class Dataset:
         train: scenes to train on.
         valid: scenes held out.
         missing: files, or whole scenes, of the data set's own split that are not there.
+        skip_bad_scenes: do without training scenes that turn out to be unreadable; held-out ones are always needed.
     """
 
     name: str
     train: SceneSource
     valid: SceneSource
     missing: tuple[str, ...] = ()
+    skip_bad_scenes: bool = False
 
 
 Codes = UInt[np.ndarray, "H W C"] | Float[np.ndarray, "H W C"]

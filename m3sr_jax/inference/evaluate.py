@@ -149,11 +149,17 @@ def fit_baselines(dataset: Dataset) -> dict[str, Predict]:
     train = dataset.train
     pixels = sum(math.prod(train.size(i)) for i in range(len(train)))
     step = math.ceil(math.sqrt(pixels / MOST_FITTED_PIXELS))
-    fits: list[LeastSquares] = fit_degrees(_thinned(train, max(1, step)))
+    fits: list[LeastSquares] = fit_degrees(_thinned(train, max(1, step), dataset.skip_bad_scenes))
     return {fit.name: fit.predict for fit in fits}
 
 
-def _thinned(source: SceneSource, step: int) -> Iterator[Scene]:
+def _thinned(source: SceneSource, step: int, skip_bad_scenes: bool) -> Iterator[Scene]:
     every = slice(None, None, step)
     for i in range(len(source)):
-        yield source.coded_window(i, 0, 0, *source.size(i)).region(every, every).decoded(source.wavelengths)
+        try:
+            scene = source.coded_window(i, 0, 0, *source.size(i))
+        except InputError:
+            if skip_bad_scenes:
+                continue
+            raise
+        yield scene.region(every, every).decoded(source.wavelengths)

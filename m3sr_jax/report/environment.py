@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-PACKAGES = ("m3sr-jax", "jax", "jaxlib", "flax", "numpy")
+PACKAGES = ("m3sr-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
 def environment() -> dict[str, Any]:

@@ -10,6 +10,7 @@ console, and tells the others what it reads there (`m3sr_jax.processes`).
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import math
 import time
@@ -89,7 +90,8 @@ class _Run:
         self.stop_agreed = False
         self.damaged: list[str] = []
         self.told_of: set[int] = set()
-        self.dataset = writer_first(lambda: open_dataset(config.data))
+        skip = config.data.on_bad_scene == "skip"
+        self.dataset = dataclasses.replace(writer_first(lambda: open_dataset(config.data)), skip_bad_scenes=skip)
         self.model = config.model.build()
         self.num_steps, self.batches = _open_batches(config, self.dataset)
         # On the host: to ask the device in the loop would be to wait for the step it is at.
@@ -379,7 +381,7 @@ def _open_batches(config: Config, dataset: Dataset) -> tuple[int, Any]:
     crops = {"batch_size": data.batch_size, "crop_size": data.crop_size}
     num_steps = config.train.total_steps(steps_per_epoch(dataset.train, **crops))
     how: dict[str, Any] = {"shard_index": jax.process_index(), "shard_count": jax.process_count()}
-    how |= {"num_workers": data.num_workers, "skip_bad_scenes": data.on_bad_scene == "skip"}
+    how |= {"num_workers": data.num_workers, "skip_bad_scenes": dataset.skip_bad_scenes}
     return num_steps, train_batches(dataset.train, **crops, **how, seed=config.seed)
 
 

@@ -32,9 +32,12 @@ class MetricWriter:
             InputError: TensorBoard is asked for and tensorboardX is not installed.
         """
         path = workdir / METRICS_FILE
-        self._records = read_metrics(path, last_step=last_step)
+        records = read_metrics(path, last_step=last_step)
+        self._last: dict[str, int] = {}  # all lines of a long run would fill memory
+        for record in records:
+            self._remember(record)
         # Whole and at once: a kill in here must not cost the lines of the run so far.
-        write_text(path, "".join(json.dumps(record) + "\n" for record in self._records))
+        write_text(path, "".join(json.dumps(record) + "\n" for record in records))
         self._board = _tensorboard(workdir, last_step) if tensorboard else None
         self._file = path.open("a", buffering=1)  # by lines, for those who watch
 
@@ -42,7 +45,7 @@ class MetricWriter:
         """Writes one line; NaN and infinities, which JSON has not, become null."""
         values = {name: float(value) for name, value in scalars.items()}
         record = {"step": step} | {name: value if math.isfinite(value) else None for name, value in values.items()}
-        self._records.append(record)
+        self._remember(record)
         self._file.write(json.dumps(record) + "\n")
         if self._board is not None:
             for name, value in values.items():
@@ -54,14 +57,11 @@ class MetricWriter:
             self._board.add_text("config", "```\n" + json.dumps(hparams, indent=2) + "\n```")
 
     def has(self, name: str, step: int | None = None) -> bool:
-        """Tells whether a scalar was written, at `step` or at all."""
-        return any(name in record and step in (None, record["step"]) for record in self._records)
+        """Tells whether a scalar was written at all, or, with `step`, whether that was the last step that wrote it."""
+        return name in self._last and step in (None, self._last[name])
 
-    def latest(self, prefix: str) -> dict[str, float]:
-        """Returns the last values of the scalars under `prefix`, without it."""
-        start = prefix + "/"
-        values = {name: value for record in self._records for name, value in record.items() if name.startswith(start)}
-        return {name.removeprefix(start): value for name, value in values.items()}
+    def _remember(self, record: Mapping[str, Any]) -> None:
+        self._last.update(dict.fromkeys(record, record["step"]))
 
     def flush(self) -> None:
         """Hands the lines to the operating system, which keeps them when this process is killed."""

@@ -10,6 +10,9 @@ from m3sr_jax.report.environment import environment, git_revision
 def test_environment_names_what_ran():
     facts = environment()
     assert facts["versions"]["jax"] == jax.__version__
+    packages = {"python", "m3sr-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy"}
+    assert set(facts["versions"]) == packages
+    assert all(facts["versions"][name] for name in packages - {"m3sr-jax"})
     assert facts["device"] == {"platform": "cpu", "kind": jax.devices()[0].device_kind, "count": jax.device_count()}
 
 

@@ -178,8 +178,6 @@ def test_scenes_that_cannot_be_read_stop_the_run_or_are_skipped_and_counted(toy,
         return read(scenes, index, *window)
 
     monkeypatch.setattr(CodedScenes, "coded_window", fail_on_one)
-    monkeypatch.setattr(CodedScenes, "__getitem__", lambda scenes, i: scenes.window(i, 0, 0, *scenes.size(i)))
-    monkeypatch.setattr(Validation, "score_baselines", lambda _: {"least_squares/psnr": 20.0})
     with pytest.raises(InputError, match=r"^scene_001\.mat: cannot be read$"):
         train_and_evaluate(toy, tmp_path / "stop")
     config = changed(changed(toy, "data", on_bad_scene="skip"), "train", num_steps=12)
