@@ -1,6 +1,7 @@
 """The command `m3sr`: one module a subcommand, imported when asked for, so that help stays quick.
 
-Exit codes: 0 done; 1 another process of several ended; 2 bad usage or input, with one clear line on stderr; 130 interrupted.
+Exit codes: 0 done; 1 one of several processes was lost; 2 bad usage or input, with one clear line on stderr; 130
+interrupted.
 """
 
 from __future__ import annotations
