@@ -1,6 +1,7 @@
 """Trains M3SR: python train.py --config configs/demo.py --workdir runs/demo [--config.group.field=value].
 
-The same command again goes on where the run left off. Exit codes: 0 done; 2 bad usage or input; 130 interrupted.
+The same command again goes on where the run left off. Exit codes: 0 done; 1 one of several
+processes was lost; 2 bad usage or input; 130 interrupted.
 """
 
 from __future__ import annotations

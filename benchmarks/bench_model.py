@@ -4,7 +4,8 @@ Command:  python benchmarks/bench_model.py [--output benchmarks/results/cpu.json
 
 `share` is the exact operation count (m3sr inspect) over the time, as a share of the rate of a large float32 matrix
 product; the training step is given as a multiple of the forward pass at its size. --implementations compares those of
-the scans; "default" is what None means on the device. A GPU trains on a whole batch of 32 crops.
+the scans; "default" is what None means on the device. A GPU trains on a whole batch of 32 crops. --remat measures
+the training step of one crop alone, without and with model.remat; `cpu_s` is the time over all cores.
 """
 
 from __future__ import annotations
@@ -43,13 +44,25 @@ def time_training_step(model: M3SR, shape: tuple[int, int, int]) -> dict[str, fl
     start = time.perf_counter()
     step = jit_train_step(model, optimizer).lower(state, batch).compile()
     result = {"compile_s": time.perf_counter() - start, "temp_mib": step.memory_analysis().temp_size_in_bytes / 2**20}
-    seconds = []
+    seconds, cpu_seconds = [], []
     for _ in range(4):
-        start = time.perf_counter()
+        start, cpu_start = time.perf_counter(), time.process_time()
         state, metrics = step(state, batch)
         jax.block_until_ready(metrics)
         seconds.append(time.perf_counter() - start)
-    return result | {"median_s": statistics.median(seconds[1:]), "min_s": min(seconds[1:])}
+        cpu_seconds.append(time.process_time() - cpu_start)
+    times = {"median_s": statistics.median(seconds[1:]), "min_s": min(seconds[1:]), "cpu_s": min(cpu_seconds[1:])}
+    return result | times
+
+
+def measure_remat() -> list[dict[str, Any]]:
+    """Rows of the training step of one crop, keeping all activations and recomputing each block's."""
+    rows = []
+    for remat in (False, True):
+        row = {"mode": "training step", "shape": "1x128x128", "remat": remat}
+        rows.append(row | time_training_step(M3SR(remat=remat), (1, 128, 128)))
+        show(rows[-1])
+    return rows
 
 
 def measure_model(implementation: str | None, *, training: bool) -> list[dict[str, Any]]:
@@ -82,8 +95,12 @@ def main() -> None:
     plan_for_memory()  # as every command does
     options = parser(__doc__)
     options.add_argument("--skip-training", action="store_true")
+    options.add_argument("--remat", action="store_true")
     options.add_argument("--implementations", nargs="+", default=["default"])
     args = options.parse_args()
+    if args.remat:
+        save(measure_remat(), "model", args.output)
+        return
     for name in args.implementations:
         rows = measure_model(None if name == "default" else name, training=not args.skip_training)
         save(rows, "model", args.output)

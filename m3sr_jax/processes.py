@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -19,6 +21,8 @@ T = TypeVar("T")
 
 # How long a process that is done waits for the others before it ends.
 _SECONDS_TO_END = 120
+# Head start of the others where all fail: when process 0 is gone, JAX ends them before they can say why.
+_SECONDS_LAST = 2.0
 
 
 def join(
@@ -64,6 +68,26 @@ def _check_given(coordinator_address: str | None, num_processes: int | None, pro
         raise InputError(f"--process_id: found {process_id}, expected 0 to {num_processes - 1} (--num_processes - 1)")
     if not coordinator_address.rpartition(":")[2].isdigit():
         raise InputError(f"--coordinator_address: found {coordinator_address}, expected HOST:PORT")
+
+
+def leave_if_joined(code: int) -> None:
+    """Ends, at once, a process that failed while others may go on; does nothing in a process that is alone.
+
+    An orderly end would wait for the others, which wait for this one; so they lose the connection, and end too.
+    """
+    if not is_joined():
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if is_writer():
+        time.sleep(_SECONDS_LAST)
+    os._exit(code)
+
+
+def is_joined() -> bool:
+    """Whether `join` made this process one of several."""
+    jax = sys.modules.get("jax")
+    return jax is not None and jax.distributed.is_initialized()
 
 
 def is_writer() -> bool:

@@ -1,6 +1,7 @@
 """The command `m3sr`: one module a subcommand, imported when asked for, so that help stays quick.
 
-Exit codes: 0 done; 2 bad usage or input, with one clear line on stderr; 130 interrupted.
+Exit codes: 0 done; 1 one of several processes was lost; 2 bad usage or input, with one clear line on stderr; 130
+interrupted.
 """
 
 from __future__ import annotations
@@ -8,10 +9,12 @@ from __future__ import annotations
 import difflib
 import importlib
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 
 from m3sr_jax.cli.xla_flags import plan_for_memory
 from m3sr_jax.errors import InputError
+from m3sr_jax.processes import is_joined, leave_if_joined
 from m3sr_jax.training.signals import StopRequest
 
 # Subcommand NAME is the frozen dataclass Name of m3sr_jax/cli/NAME.py: tyro reads its fields, `run()` does the work.
@@ -54,10 +57,18 @@ def exit_code(work: Callable[[], int | None]) -> int:
         return work() or 0
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        code = 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        return 130
+        code = 130
+    except Exception as error:
+        if not is_joined():
+            raise
+        traceback.print_exc()
+        print(f"error: {type(error).__name__}; if another process ended, its message says why", file=sys.stderr)
+        code = 1
+    leave_if_joined(code)
+    return code
 
 
 def _run_subcommand(name: str, arguments: list[str]) -> int | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import threading
 import zlib
 from collections.abc import Iterator
@@ -148,18 +149,22 @@ def checksum(tree: Any) -> int:
 
 @contextmanager
 def _without_tracebacks() -> Iterator[None]:
-    """What fails in Orbax's threads is raised by the next call; a traceback on the terminal besides tells no more."""
-    earlier = threading.excepthook
+    """What fails in Orbax's threads is raised by the next call; tracebacks on the terminal besides tell no more."""
+    thread_hook, callback_hook = threading.excepthook, sys.unraisablehook
 
-    def hook(failure: threading.ExceptHookArgs) -> None:
+    def on_thread(failure: threading.ExceptHookArgs) -> None:
         if not type(failure.thread).__module__.startswith("orbax."):
-            earlier(failure)
+            thread_hook(failure)
 
-    threading.excepthook = hook
+    def on_callback(failure: Any) -> None:
+        if str(failure.exc_value) != "Event loop is closed":  # TensorStore's, of writes that nobody waits for any more
+            callback_hook(failure)
+
+    threading.excepthook, sys.unraisablehook = on_thread, on_callback
     try:
         yield
     finally:
-        threading.excepthook = earlier
+        threading.excepthook, sys.unraisablehook = thread_hook, callback_hook
 
 
 @contextmanager

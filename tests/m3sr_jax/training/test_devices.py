@@ -99,6 +99,8 @@ def test_stopped_in_two_processes_and_ended_on_eight_devices_it_is_the_run_of_on
         optim=dataclasses.replace(toy.optim, ema_decay=0.9),
     )
     assert train_and_evaluate(alone, tmp_path / "one") == 0
+    card = json.loads((tmp_path / "many" / "model.json").read_text())
+    assert card["provenance"]["ema_decay"] == 0.9
     steps = [record["step"] for record in read_metrics(tmp_path / "many" / "metrics.jsonl") if "train/loss" in record]
     assert steps == list(range(1, NUM_STEPS + 1))
     for name, tolerance in (("train/loss", LOSS_TOLERANCE), ("eval/psnr", SCORE_TOLERANCE)):

@@ -200,6 +200,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "--lazy", folder], check=True)
 
 
+@pytest.mark.filterwarnings("default::pytest.PytestUnraisableExceptionWarning")  # TensorStore gives up a little later
 def test_a_full_disk_costs_one_line_and_the_run_goes_on_when_there_is_room(finished, toy, small_disk):
     filler = small_disk / "filler"
 
