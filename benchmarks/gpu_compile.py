@@ -4,12 +4,17 @@ Command:  make gpu-compile            (or, in its environment: .venv-gpu/bin/pyt
 
 Each op is compiled forward and backward at the shapes of its shapes.py, by XLA for a GPU that it is only told about;
 `ptxas` then reports on the PTX that XLA left. It exits with 1 if a forward kernel spills registers to memory.
+
+What matters most comes first: the full size in float32 on every device. A run can be stopped and called again: programs
+that --output holds already, by the digest of what was lowered, are left out.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib
+import itertools
 import json
 import os
 import pkgutil
@@ -58,20 +63,36 @@ def main() -> int:
     parser.add_argument("--implementation", default="pallas_triton")
     parser.add_argument("--output", type=Path, help="JSON-lines file to append to")
     args = parser.parse_args()
-    forward_spills = 0
-    for device in args.devices:
-        for op in args.ops:
-            for case, shape in shapes_of(op).items():
-                for dtype in args.dtypes:
-                    if not re.search(args.cases, case) or (dtype == "bfloat16" and case.startswith("photo")):
-                        continue
-                    started = time.perf_counter()
-                    where: dict[str, Any] = {"device": device, "op": op, "case": case, "dtype": dtype}
-                    for found in compile_op(op, shape, jnp.dtype(dtype), device, args.implementation):
-                        row: dict[str, Any] = where | found | {"compile_s": round(time.perf_counter() - started, 1)}
-                        forward_spills += "backward" not in row["kernel"] and row["spill_stores"] > 0
-                        show_and_save(row, args.output)
+    jax.config.update("jax_hlo_source_file_canonicalization_regex", f"{Path(__file__).parents[1]}/")
+    done, forward_spills = recorded(args.output), 0
+    for device, op, case, dtype in jobs(args):
+        lowered = lower_op(op, shapes_of(op)[case], jnp.dtype(dtype), device, args.implementation)
+        program = hashlib.sha256(lowered.as_text().encode()).hexdigest()[:16]
+        key = {"device": device, "op": op, "case": case, "dtype": dtype, "program": program, "jax": jax.__version__}
+        if key in done:
+            continue
+        started = time.perf_counter()
+        for found in compile_lowered(lowered, device):
+            row: dict[str, Any] = key | found | {"compile_s": round(time.perf_counter() - started, 1)}
+            forward_spills += "backward" not in row["kernel"] and row["spill_stores"] > 0
+            show_and_save(row, args.output)
     return int(forward_spills > 0)
+
+
+def jobs(args: argparse.Namespace) -> list[tuple[str, str, str, str]]:
+    """Device, op, case and type of each program, by importance."""
+    every = itertools.product(args.devices, args.ops, args.dtypes)
+    chosen = [(device, op, case, dtype) for device, op, dtype in every for case in shapes_of(op)]
+    chosen = [job for job in chosen if re.search(args.cases, job[2])]
+    chosen = [job for job in chosen if job[3] == "float32" or job[2].startswith("training")]
+    return sorted(chosen, key=lambda job: (job[3] != "float32", not job[2].endswith("full"), job[0] != args.devices[0]))
+
+
+def recorded(output: Path | None) -> list[dict[str, Any]]:
+    """What --output holds of each kernel that says which program it is."""
+    rows = [json.loads(line) for line in output.read_text().splitlines()] if output and output.exists() else []
+    names = ("device", "op", "case", "dtype", "program", "jax")
+    return [{name: row[name] for name in names} for row in rows if "program" in row]
 
 
 def ops_with_shapes() -> Iterator[str]:
@@ -85,12 +106,9 @@ def shapes_of(op: str) -> dict[str, Any]:
     return importlib.import_module(f"m3sr_kernels.{op}.shapes").SHAPES
 
 
-def compile_op(op: str, shape: Any, dtype: Any, device: str, implementation: str) -> Iterator[dict[str, Any]]:
-    """Compiles value and gradient, and yields what ptxas says of each of our kernels in them."""
-    [topology_device] = topologies.get_topology_desc(
-        platform="cuda", target_config=target_config(device), topology="1x1x1"
-    ).devices
-    mesh = jax.sharding.Mesh(np.array([topology_device]), ("x",))
+def lower_op(op: str, shape: Any, dtype: Any, device: str, implementation: str) -> jax.stages.Lowered:
+    """Value and gradient, for a device that is not there."""
+    mesh = mesh_of(device)
     whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
 
     def array(size: tuple[int, ...]) -> jax.ShapeDtypeStruct:
@@ -102,11 +120,29 @@ def compile_op(op: str, shape: Any, dtype: Any, device: str, implementation: str
         return jnp.sum(jnp.sin(y.astype(jnp.float32)))
 
     arguments = jax.tree.map(array, shape.arguments, is_leaf=lambda size: isinstance(size, tuple))
-    earlier = set(DUMP.glob("*.ptx"))
     with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-        jax.jit(jax.value_and_grad(loss)).trace(arguments).lower(lowering_platforms=("cuda",)).compile()
+        return jax.jit(jax.value_and_grad(loss)).trace(arguments).lower(lowering_platforms=("cuda",))
+
+
+def mesh_of(device: str) -> jax.sharding.Mesh:
+    """One device of this kind, as XLA's compiler knows it."""
+    [one] = topologies.get_topology_desc(platform="cuda", target_config=target_config(device), topology="1x1x1").devices
+    return jax.sharding.Mesh(np.array([one]), ("x",))
+
+
+def compile_lowered(lowered: jax.stages.Lowered, device: str) -> Iterator[dict[str, Any]]:
+    """Compiles it, and yields what ptxas says of each kernel of ours: those that the lowered program names."""
+    ours = set(re.findall(r'\bname = "(\w+)", num_stages', lowered.as_text()))
+    earlier = set(DUMP.glob("*.ptx"))
+    with jax.sharding.use_abstract_mesh(mesh_of(device).abstract_mesh):
+        lowered.compile()
+    missing = set(ours)
     for path in sorted(set(DUMP.glob("*.ptx")) - earlier):
-        yield from resources(path, DEVICES[device][1])
+        for row in resources(path, DEVICES[device][1], ours):
+            missing.discard(row["kernel"].partition("__")[0])
+            yield row
+    if missing or not ours:
+        raise SystemExit(f"error: found no PTX of the kernels {sorted(missing)}; is {DUMP_FLAGS} still understood?")
     for path in DUMP.iterdir():
         if path.suffix != ".ptx":
             path.unlink()
@@ -132,15 +168,14 @@ def target_config(device: str) -> str:
     """
 
 
-def resources(ptx: Path, arch: str) -> Iterator[dict[str, Any]]:
-    """What ptxas reports of the kernels in a file whose names begin with an op's; XLA's own are left out."""
-    ours = ("s6_", "causal_conv", "ssd_", "ss2d_", "chunk_", "m3sr_")
-    if not re.search(rf"\.entry ({'|'.join(ours)})", ptx.read_text()):
+def resources(ptx: Path, arch: str, ours: set[str]) -> Iterator[dict[str, Any]]:
+    """What ptxas reports of the kernels of these names in a file; a second call of one ends in "__1"."""
+    if not re.search(rf"\.entry ({'|'.join(ours)})(__\d+)?\b", ptx.read_text()):
         return
     command = [str(find_ptxas()), "-v", f"-arch={arch}", str(ptx), "-o", os.devnull]
     report = subprocess.run(command, capture_output=True, text=True, check=True).stderr
     for name, stack, stores, loads, registers in REPORT.findall(report):
-        if name.startswith(ours):
+        if name.partition("__")[0] in ours:
             numbers = {"registers": registers, "spill_stores": stores, "spill_loads": loads, "stack": stack}
             yield {"kernel": name} | {key: int(value) for key, value in numbers.items()}
 
@@ -158,7 +193,7 @@ def show_and_save(row: dict[str, Any], output: Path | None) -> None:
     if output:
         output.parent.mkdir(parents=True, exist_ok=True)
         with output.open("a") as file:
-            file.write(json.dumps({"benchmark": "gpu_compile", **row, "jax": jax.__version__}) + "\n")
+            file.write(json.dumps({"benchmark": "gpu_compile", **row}) + "\n")
 
 
 if __name__ == "__main__":
