@@ -28,25 +28,16 @@ from pathlib import Path
 from typing import Any
 
 DUMP = Path(tempfile.mkdtemp(prefix="gpu_compile_"))
-os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["LLVM_DISABLE_SYMBOLIZATION"] = "1"  # else minutes go into stack traces that nobody sees
 # Without autotuning: the matrix products around the kernels are not what is looked at.
+os.environ["MOSAIC_GPU_DUMP_TO"] = str(DUMP)
 DUMP_FLAGS = f"--xla_dump_to={DUMP} --xla_dump_emitter_re=.* --xla_gpu_dump_llvmir=true"
 os.environ["XLA_FLAGS"] = f"{DUMP_FLAGS} --xla_gpu_autotune_level=0"
 
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import m3sr_kernels  # noqa: E402
-import numpy as np  # noqa: E402
-from jax.experimental import topologies  # noqa: E402
+from gpu_target import DEVICES, mesh_of  # noqa: E402
 
-# By the vendor's data sheets: capability, architecture for ptxas, multiprocessors, shared memory and fp32 lanes of one,
-# L2 and memory in bytes, memory bytes/s, GHz.
-DEVICES = {
-    "NVIDIA H200": ((9, 0), "sm_90a", 132, 233472, 128, 52428800, 151397597184, 4.8e12, 1.98),
-    "NVIDIA A100": ((8, 0), "sm_80", 108, 167936, 64, 41943040, 85100068864, 2.04e12, 1.41),
-    "NVIDIA RTX 4090": ((8, 9), "sm_89", 128, 102400, 128, 75497472, 25393692672, 1.008e12, 2.52),
-}
 REPORT = re.compile(
     r"Compiling entry function '(\w+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads"
     r".*?Used (\d+) registers",
@@ -63,7 +54,7 @@ def main() -> int:
     parser.add_argument("--implementation", default="pallas_triton")
     parser.add_argument("--output", type=Path, help="JSON-lines file to append to")
     args = parser.parse_args()
-    jax.config.update("jax_hlo_source_file_canonicalization_regex", f"{Path(__file__).parents[1]}/")
+    jax.config.update("jax_traceback_in_locations_limit", 0)  # else the digest changes with every line that moves
     done, forward_spills = recorded(args.output), 0
     for device, op, case, dtype in jobs(args):
         lowered = lower_op(op, shapes_of(op)[case], jnp.dtype(dtype), device, args.implementation)
@@ -124,22 +115,18 @@ def lower_op(op: str, shape: Any, dtype: Any, device: str, implementation: str) 
         return jax.jit(jax.value_and_grad(loss)).trace(arguments).lower(lowering_platforms=("cuda",))
 
 
-def mesh_of(device: str) -> jax.sharding.Mesh:
-    """One device of this kind, as XLA's compiler knows it."""
-    [one] = topologies.get_topology_desc(platform="cuda", target_config=target_config(device), topology="1x1x1").devices
-    return jax.sharding.Mesh(np.array([one]), ("x",))
-
-
 def compile_lowered(lowered: jax.stages.Lowered, device: str) -> Iterator[dict[str, Any]]:
     """Compiles it, and yields what ptxas says of each kernel of ours: those that the lowered program names."""
-    ours = set(re.findall(r'\bname = "(\w+)", num_stages', lowered.as_text()))
+    text = lowered.as_text()
+    triton, mosaic = r'\bname = "(\w+)", num_stages', r"\\00(\w+_mosaic_gpu)\\00"
+    ours = {*re.findall(triton, text), *re.findall(mosaic, text)} - {"stable_mosaic_gpu"}
     earlier = set(DUMP.glob("*.ptx"))
     with jax.sharding.use_abstract_mesh(mesh_of(device).abstract_mesh):
         lowered.compile()
     missing = set(ours)
     for path in sorted(set(DUMP.glob("*.ptx")) - earlier):
         for row in resources(path, DEVICES[device][1], ours):
-            missing.discard(row["kernel"].partition("__")[0])
+            missing.discard(base_name(row["kernel"]))
             yield row
     if missing or not ours:
         raise SystemExit(f"error: found no PTX of the kernels {sorted(missing)}; is {DUMP_FLAGS} still understood?")
@@ -148,36 +135,24 @@ def compile_lowered(lowered: jax.stages.Lowered, device: str) -> Iterator[dict[s
             path.unlink()
 
 
-def target_config(device: str) -> str:
-    """A GpuTargetConfigProto, XLA's description of a GPU, as text."""
-    (major, minor), arch, cores, shared, lanes, cache, memory, bandwidth, clock = DEVICES[device]
-    feature = "feature_extension: ACCELERATED_FEATURES" if arch.endswith("a") else ""
-    return f"""
-    gpu_device_info {{
-      threads_per_block_limit: 1024  threads_per_warp: 32  threads_per_core_limit: {2048 if minor == 0 else 1536}
-      shared_memory_per_block: 49152  shared_memory_per_core: {shared}  shared_memory_per_block_optin: {shared - 1024}
-      core_count: {cores}  fpus_per_core: {lanes}  clock_rate_ghz: {clock}
-      block_dim_limit_x: 2147483647  block_dim_limit_y: 65535  block_dim_limit_z: 65535
-      thread_dim_limit_x: 1024  thread_dim_limit_y: 1024  thread_dim_limit_z: 64
-      memory_bandwidth: {int(bandwidth)}  l2_cache_size: {cache}  device_memory_size: {memory}
-      cuda_compute_capability {{ major: {major} minor: {minor} {feature} }}
-      registers_per_core_limit: 65536  registers_per_block_limit: 65536
-      dnn_version: "9.10.0"  runtime_version: "13.0.0"  driver_version: "13.0.0"
-    }}
-    platform_name: "CUDA"  dnn_version_info {{ major: 9 minor: 10 }}  device_description_str: "{device}"
-    """
-
-
 def resources(ptx: Path, arch: str, ours: set[str]) -> Iterator[dict[str, Any]]:
-    """What ptxas reports of the kernels of these names in a file; a second call of one ends in "__1"."""
-    if not re.search(rf"\.entry ({'|'.join(ours)})(__\d+)?\b", ptx.read_text()):
+    """What ptxas reports of the kernels of these names in a file.
+
+    There a second call of one ends in "__1", and one of Mosaic's in "_kernel".
+    """
+    if not re.search(rf"\.entry ({'|'.join(ours)})(__\d+|_kernel)?\b", ptx.read_text()):
         return
     command = [str(find_ptxas()), "-v", f"-arch={arch}", str(ptx), "-o", os.devnull]
     report = subprocess.run(command, capture_output=True, text=True, check=True).stderr
     for name, stack, stores, loads, registers in REPORT.findall(report):
-        if name.partition("__")[0] in ours:
+        if base_name(name) in ours:
             numbers = {"registers": registers, "spill_stores": stores, "spill_loads": loads, "stack": stack}
             yield {"kernel": name} | {key: int(value) for key, value in numbers.items()}
+
+
+def base_name(entry: str) -> str:
+    """The kernel's name in the lowered program."""
+    return entry.partition("__")[0].replace("_mosaic_gpu_kernel", "_mosaic_gpu")
 
 
 def find_ptxas() -> Path:

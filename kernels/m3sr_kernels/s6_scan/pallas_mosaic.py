@@ -67,7 +67,7 @@ _scan.defvjp(_fwd, _bwd)
 def _launch(interpret: bool, x, dt, a, b, c, d, z, dt_bias) -> jax.Array:
     from jax.experimental.pallas import mosaic_gpu as plgpu  # a second to import, and nobody else's
 
-    M, L, D = x.shape
+    M, _, D = x.shape
     last = lambda array: jnp.pad(jnp.transpose(array, (1, 2, 0)), ((0, 0), (0, 0), (0, -M % LANES)))  # noqa: E731
     arrays = {"x": last(x), "dt": last(dt), "b": last(b), "c": last(c), "a": a.astype(jnp.float32)}
     arrays |= {"z": last(z)} if z is not None else {}
