@@ -59,12 +59,19 @@ def main() -> int:
     for device, op, case, dtype in jobs(args):
         lowered = lower_op(op, shapes_of(op)[case], jnp.dtype(dtype), device, args.implementation)
         program = hashlib.sha256(lowered.as_text().encode()).hexdigest()[:16]
-        key = {"device": device, "op": op, "case": case, "dtype": dtype, "program": program, "jax": jax.__version__}
+        key: dict[str, Any] = {
+            "device": device,
+            "op": op,
+            "case": case,
+            "dtype": dtype,
+            "program": program,
+            "jax": jax.__version__,
+        }
         rows = done.get(tuple(key.values()), [])
         if not rows:
             started = time.perf_counter()
             found = list(compile_lowered(lowered, device))
-            seconds = {"compile_s": round(time.perf_counter() - started, 1)}
+            seconds: dict[str, Any] = {"compile_s": round(time.perf_counter() - started, 1)}
             rows = [key | kernel | seconds for kernel in found]
             show_and_save(rows, args.output)
         forward_spills += sum("backward" not in row["kernel"] and row["spill_stores"] > 0 for row in rows)
