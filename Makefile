@@ -6,7 +6,7 @@ PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13; do \
 BIN := .venv/bin
 TESTS ?= tests
 
-.PHONY: demo test parity lint bench gpu-compile
+.PHONY: demo test parity lint bench gpu-compile gpu-memory
 .DELETE_ON_ERROR:
 
 demo: .venv/.run
@@ -30,7 +30,10 @@ bench: .venv/.dev
 # Compiles every GPU kernel without a GPU, in an environment of its own (4.4 GB). jax 0.10: from 0.11 on a machine without
 # a GPU compiles Triton kernels for one architecture only.
 gpu-compile: .venv-gpu/.run
-	PYTHONPATH=kernels .venv-gpu/bin/python benchmarks/gpu_compile.py --output benchmarks/results/gpu_compile.jsonl
+	.venv-gpu/bin/python benchmarks/gpu_compile.py --output benchmarks/results/gpu_compile.jsonl
+
+gpu-memory: .venv-gpu/.run
+	.venv-gpu/bin/python benchmarks/gpu_memory.py --output benchmarks/results/gpu_memory.jsonl
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "error: found no Python 3.11 or newer with venv; install one (Debian: apt install python3 python3-venv) or pass PYTHON=" >&2; exit 2; }
@@ -45,7 +48,7 @@ $(BIN)/python:
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@ .venv/.run
 
-.venv-gpu/.run:
+.venv-gpu/.run: pyproject.toml
 	$(PYTHON) -m venv .venv-gpu
-	.venv-gpu/bin/python -m pip install --quiet 'jax[cuda13]>=0.10,<0.11' 'jaxtyping>=0.3'
+	.venv-gpu/bin/python -m pip install --quiet --editable . 'jax[cuda13]>=0.10,<0.11'
 	@touch $@

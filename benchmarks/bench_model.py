@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -26,7 +27,7 @@ from m3sr_jax.report.cost import m3sr_costs
 from m3sr_jax.training.state import create_train_state, make_optimizer
 from m3sr_jax.training.step import jit_train_step
 
-FORWARD = [(1, 128, 128), (4, 128, 128), (1, 256, 256), (1, 482, 512)]
+FORWARD = {"gpu": [(1, 482, 512)], "cpu": [(1, 128, 128), (4, 128, 128), (1, 256, 256), (1, 482, 512)]}
 TRAINING = {"gpu": [(32, 128, 128)], "cpu": [(1, 128, 128), (4, 128, 128)]}
 
 
@@ -65,30 +66,28 @@ def measure_remat() -> list[dict[str, Any]]:
     return rows
 
 
-def measure_model(implementation: str | None, *, training: bool) -> list[dict[str, Any]]:
-    """Rows of one choice of scans: forward at each size, then the training step."""
+def measure_model(implementation: str | None, *, training: bool) -> Iterator[dict[str, Any]]:
+    """Rows of one choice of scans, each as soon as it is there: forward at each size, then the training step."""
     model = M3SR(implementation=implementation)
     scans = resolve(implementation, jax.default_backend())
     params = init_params(model, jax.random.key(0))
-    rates, rows = [matmul_gflops()], []
-    crops = TRAINING.get(jax.default_backend(), TRAINING["cpu"]) if training else []
-    for shape in dict.fromkeys([*FORWARD, *crops]):
+    rates, forward = [matmul_gflops()], {}
+    backend = jax.default_backend()
+    crops = TRAINING.get(backend, TRAINING["cpu"]) if training else []
+    for shape in dict.fromkeys([*FORWARD.get(backend, FORWARD["cpu"]), *crops]):
         rgb = jax.random.uniform(jax.random.key(1), (*shape, 3))
         times = compile_and_time(lambda params, rgb: model.apply({"params": params}, rgb), params, rgb, repeats=3)
         rates.append(matmul_gflops())
         gflop = shape[0] * sum(part.flops for part in m3sr_costs(model, *shape[1:]).values()) / 1e9
         row = {"mode": "forward", "shape": "x".join(map(str, shape)), "scans": scans, "gflop": gflop}
         row |= {"matmul_gflops": rates[-1]}
-        rows.append(row | times | {"share": gflop / times["min_s"] / max(rates[-2:])})
-        show(rows[-1])
-    forward = {row["shape"]: row["min_s"] for row in rows}
+        forward[row["shape"]] = times["min_s"]
+        yield row | times | {"share": gflop / times["min_s"] / max(rates[-2:])}
     for shape in crops:
         times = time_training_step(model, shape)
         name = "x".join(map(str, shape))
         row = {"mode": "training step", "shape": name, "scans": scans} | times
-        rows.append(row | {"over_forward": times["min_s"] / forward[name]})
-        show(rows[-1])
-    return rows
+        yield row | {"over_forward": times["min_s"] / forward[name]}
 
 
 def main() -> None:
@@ -102,8 +101,9 @@ def main() -> None:
         save(measure_remat(), "model", args.output)
         return
     for name in args.implementations:
-        rows = measure_model(None if name == "default" else name, training=not args.skip_training)
-        save(rows, "model", args.output)
+        for row in measure_model(None if name == "default" else name, training=not args.skip_training):
+            show(row)
+            save([row], "model", args.output)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
-"""Times the S6 kernels with other tile sizes on this GPU, and writes the fastest into the table under its device kind.
+"""Times the GPU kernels with other tile sizes on this GPU, and writes the fastest into the table under its device kind.
 
-Command:  python benchmarks/tune_tiles.py [--write] [--output benchmarks/results/gpu.jsonl]
+Command:  python benchmarks/tune_tiles.py [--ops s6_scan causal_conv ss2d_scan ssd_scan] [--write]
+                                          [--output benchmarks/results/gpu.jsonl]
 
-Every size is one that keeps a warp's reads contiguous; results do not depend on it. Forward and gradient are tuned
-apart, at the photo's full-size shape. Without --write nothing but the times is left.
+Every size is one that keeps a warp's reads contiguous; results do not depend on it. Each op is tuned at the photo's
+full-size shape, the gradient after the forward pass and with its choice. Without --write nothing but the times is left.
+--lower-only works without a GPU: it lowers every candidate for CUDA, and times and writes nothing.
 """
 
 from __future__ import annotations
@@ -11,51 +13,110 @@ from __future__ import annotations
 import importlib
 import itertools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import jax
 import jax.numpy as jnp
+import m3sr_kernels
 import m3sr_kernels.tiles as tile_table
-from m3sr_kernels import s6_scan
-from m3sr_kernels.s6_scan.shapes import SHAPES
+from m3sr_kernels.gpu_call import GpuCall
+from m3sr_kernels.mamba_token_mix.causal_conv import causal_conv_silu
 from measure import compile_and_time, normal_arrays, parser, save, show
 
-KERNELS = importlib.import_module("m3sr_kernels.s6_scan.pallas_triton")
 TABLE = Path(tile_table.__file__).with_name("tiles.json")
-CANDIDATES = [
-    {"rows": rows, "columns": columns, "num_warps": warps}
-    for rows, columns, warps in itertools.product((2, 4, 8, 16), (32, 64, 128), (1, 2, 4, 8))
-    if 1 <= rows * columns // (32 * warps) <= 4
-]
+CASES = {"s6_scan": "photo, full", "ss2d_scan": "photo, spatial, full", "ssd_scan": "photo, spatial, full"}
+Candidates = list[dict[str, int]]
 
 
-def time_candidate(arrays: dict[str, jax.Array], prefix: str, candidate: dict[str, int]) -> dict[str, Any]:
-    """A row with the candidate's time, or with the reason why it does not run."""
-    tuned = tile_table.tiles("s6_scan") | {prefix + name: value for name, value in candidate.items()}
+def grid(**values: tuple[int, ...]) -> Candidates:
+    return [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())]
+
+
+def tiles_of_a_block(prefix: str) -> Candidates:
+    """1 to 4 numbers a thread."""
+    sizes = grid(rows=(2, 4, 8, 16), columns=(32, 64, 128), num_warps=(1, 2, 4, 8))
+    fitting = [size for size in sizes if 1 <= size["rows"] * size["columns"] // (32 * size["num_warps"]) <= 4]
+    return [{prefix + name: value for name, value in size.items()} for size in fitting]
+
+
+# A snapshot is a multiple of unroll and rebuild; the gradient is tuned with the forward pass's chunk and unroll.
+SSD = {
+    "forward": grid(chunk=(64, 128, 256), heads=(1, 2, 4), unroll=(2, 4, 8)),
+    "gradient": grid(gradient_heads=(1, 2, 4), snapshot=(8, 16, 32), rebuild=(2, 4, 8)),
+}
+SEARCHES: dict[str, dict[str, Candidates]] = {
+    "s6_scan": {"forward": tiles_of_a_block(""), "gradient": tiles_of_a_block("gradient_")},
+    "causal_conv": {"gradient": tiles_of_a_block("")},  # one size for both
+    "ss2d_scan": SSD,
+    "ssd_scan": SSD,
+}
+
+
+def sizes_of(op: str) -> dict[str, tuple[int, ...]]:
+    """The shape of each argument of an op."""
+    if op == "causal_conv":
+        pixels, tokens, channels = sizes_of("s6_scan")["x"]
+        return {"x": (pixels, tokens, channels), "kernel": (4, channels), "bias": (channels,)}
+    return importlib.import_module(f"m3sr_kernels.{op}.shapes").SHAPES[CASES[op]].arguments
+
+
+def function_of(op: str, mode: str) -> Callable[[dict[str, Any]], Any]:
+    """The op with its kernels, forward or as a gradient."""
 
     def forward(arrays):
-        return s6_scan(**arrays, implementation="pallas_triton")
+        if op == "causal_conv":
+            return causal_conv_silu(GpuCall(op, "pallas_triton"), **arrays)
+        return getattr(m3sr_kernels, op)(**arrays, implementation="pallas_triton")
 
-    def gradient(arrays):
-        return jax.grad(lambda arrays: jnp.sum(forward(arrays)))(arrays)
+    return forward if mode == "forward" else jax.grad(lambda arrays: jnp.sum(forward(arrays)))
 
-    row: dict[str, Any] = {"op": "s6_scan", "mode": "gradient" if prefix else "forward"} | candidate
+
+def try_candidate(op: str, mode: str, arrays: dict[str, Any], tuned: dict[str, int], *, lower: bool) -> dict[str, Any]:
+    """The time with the tile sizes `tuned`, or "error", the reason why it does not run; `lower` measures nothing."""
     jax.clear_caches()  # a kernel is traced once for its arguments, whatever the table says now
-    with mock.patch.object(KERNELS, "tiles", return_value=tuned):
+    device_kind = tile_table._local_kind()
+    with mock.patch.dict(tile_table._table()[op], {device_kind: tuned}):
+        if lower:
+            jax.jit(function_of(op, mode)).trace(arrays).lower(lowering_platforms=("cuda",))
+            return {}
         try:
-            row |= compile_and_time(gradient if prefix else forward, arrays, repeats=3)
+            return compile_and_time(function_of(op, mode), arrays, repeats=3)
         except jax.errors.JaxRuntimeError as error:
-            row["error"] = str(error).partition("\n")[0][:200]
-    show(row)
-    return row
+            return {"error": str(error).partition("\n")[0][:200]}
 
 
-def write_table(kind: str, best: dict[str, int]) -> None:
+def tune(op: str, *, lower: bool, output: Path | None) -> dict[str, int]:
+    """Tries every candidate of an op, saves its times, and returns the table's entry with the fastest."""
+    shapes = sizes_of(op)
+    if lower:
+        arrays = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in shapes.items()}
+    else:
+        arrays = normal_arrays(0, **shapes)
+        arrays |= {"a": -jnp.exp(0.3 * arrays["a"])} if "a" in arrays else {}
+    best = tile_table.tiles(op)
+    for mode, candidates in SEARCHES[op].items():
+        times = []
+        for candidate in candidates:
+            tuned = best | candidate
+            if tuned.get("snapshot", 0) % tuned.get("unroll", 1):
+                continue
+            row = {"op": op, "mode": mode, **candidate, **try_candidate(op, mode, arrays, tuned, lower=lower)}
+            show(row)
+            if not lower:
+                save([row], "tiles", output)
+            if "median_s" in row:
+                times.append((row["median_s"], candidate))
+        best |= min(times, key=lambda timed: timed[0])[1] if times else {}
+    return best
+
+
+def write_table(op: str, kind: str, best: dict[str, int]) -> None:
     """Puts the values under the device's name, one line a device, and replaces the file in one step."""
     table = json.loads(TABLE.read_text())
-    table["s6_scan"][kind] = best
+    table[op][kind] = best
     ops = [
         f'  "{op}": {{\n' + ",\n".join(f'    "{name}": {json.dumps(sizes)}' for name, sizes in kinds.items()) + "\n  }"
         for op, kinds in table.items()
@@ -67,24 +128,20 @@ def write_table(kind: str, best: dict[str, int]) -> None:
 
 def main() -> None:
     options = parser(__doc__)
-    options.add_argument("--case", default="photo, full", choices=list(SHAPES))
+    options.add_argument("--ops", nargs="+", default=list(SEARCHES), choices=list(SEARCHES))
     options.add_argument("--write", action="store_true", help=f"put the fastest into {TABLE.name}")
+    options.add_argument("--lower-only", action="store_true", help="only see whether every candidate lowers for CUDA")
     args = options.parse_args()
-    if jax.default_backend() != "gpu":
+    if jax.default_backend() != "gpu" and not args.lower_only:
         raise SystemExit("error: found no GPU that JAX can use; tile sizes are tuned on the device they are for")
-    arrays = normal_arrays(0, **SHAPES[args.case].arguments)
-    arrays["a"] = -jnp.exp(0.3 * arrays["a"])
-    rows, best = [], tile_table.tiles("s6_scan")
-    for prefix in ("", "gradient_"):
-        tried = [time_candidate(arrays, prefix, candidate) for candidate in CANDIDATES]
-        rows += tried
-        fastest = min((row for row in tried if "median_s" in row), key=lambda row: row["median_s"])
-        best |= {prefix + name: fastest[name] for name in CANDIDATES[0]}
-    kind = jax.devices()[0].device_kind
-    print(f"fastest on {kind}: {best}")
-    if args.write:
-        write_table(kind, best)
-    save(rows, "tiles", args.output)
+    for op in args.ops:
+        best = tune(op, lower=args.lower_only, output=args.output)
+        if args.lower_only:
+            continue
+        kind = jax.devices()[0].device_kind
+        print(f"fastest {op} on {kind}: {best}")
+        if args.write:
+            write_table(op, kind, best)
 
 
 if __name__ == "__main__":

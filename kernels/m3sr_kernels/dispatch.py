@@ -12,7 +12,7 @@ from m3sr_kernels.gpu_call import MIN_CAPABILITY, GpuCall, local_gpus_run
 NAMES = ("pallas_triton", "pallas_mosaic", "xla", "associative", "reference")
 BEST_ON_CUDA = "pallas_triton"
 WHY_MISSING = {
-    "pallas_mosaic": ": Mosaic GPU has no masked loads and moves multiples of 128 elements, M3SR has 62 channels",
+    "pallas_mosaic": ": for Mosaic GPU there is only s6_scan's forward pass",
 }
 
 

@@ -23,7 +23,7 @@ def test_unknown_name_lists_the_known_ones():
 
 
 def test_a_missing_implementation_is_refused_with_the_reason_not_replaced():
-    with pytest.raises(NotImplementedError, match=r"ssd_scan has no 'pallas_mosaic' implementation: .* masked loads"):
+    with pytest.raises(NotImplementedError, match=r"ssd_scan has no 'pallas_mosaic' implementation: .* only s6_scan"):
         ssd_scan(*ssd_arguments(), implementation="pallas_mosaic")
 
 

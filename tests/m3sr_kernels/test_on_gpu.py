@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import m3sr_kernels
 import numpy as np
 import pytest
+from m3sr_kernels.gpu_call import local_gpus_run
 
 # Where a machine has no GPU the same kernels are tested interpreted, and lowered (test_gpu_lowering.py).
 pytestmark = [
@@ -52,18 +53,26 @@ def test_kernels_equal_xla_and_repeat_themselves(op, shape):
     arguments = draw(shape.arguments)
     function = getattr(m3sr_kernels, op)
 
-    def run(implementation):
+    def compiled(implementation):
         def objective(arguments):
             return jnp.mean(jnp.sin(function(**arguments, implementation=implementation)))
 
         with jax.default_matmul_precision("highest"):
-            return jax.jit(jax.value_and_grad(objective))(arguments)
+            return jax.jit(jax.value_and_grad(objective)).lower(arguments).compile()
 
-    got, expected = run("pallas_triton"), run("xla")
+    kernels = compiled("pallas_triton")
+    got, expected = kernels(arguments), compiled("xla")(arguments)
     for mine, reference in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
         assert jnp.max(jnp.abs(mine - reference)) < TOLERANCE * jnp.max(jnp.abs(reference))
-    for mine, again in zip(jax.tree.leaves(got), jax.tree.leaves(run("pallas_triton")), strict=True):
+    for mine, again in zip(jax.tree.leaves(got), jax.tree.leaves(kernels(arguments)), strict=True):
         np.testing.assert_array_equal(mine, again)
+
+
+@pytest.mark.skipif(not local_gpus_run("pallas_mosaic"), reason="Mosaic GPU needs compute capability 9.0")
+def test_mosaic_equals_xla():
+    arguments = draw(importlib.import_module("m3sr_kernels.s6_scan.shapes").SHAPES["training, full"].arguments)
+    got, expected = (m3sr_kernels.s6_scan(**arguments, implementation=name) for name in ("pallas_mosaic", "xla"))
+    assert jnp.max(jnp.abs(got - expected)) < TOLERANCE * jnp.max(jnp.abs(expected))
 
 
 def test_none_takes_the_kernel():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -10,6 +11,7 @@ from jaxtyping import Array, Float
 from m3sr_kernels.checks import accumulation_dtype, check_shapes
 from m3sr_kernels.dispatch import choose
 from m3sr_kernels.s6_scan.associative import s6_scan_associative
+from m3sr_kernels.s6_scan.pallas_mosaic import s6_scan_mosaic
 from m3sr_kernels.s6_scan.pallas_triton import s6_scan_triton
 from m3sr_kernels.s6_scan.reference import s6_scan_reference
 from m3sr_kernels.s6_scan.xla import s6_scan_xla
@@ -33,9 +35,11 @@ def _with_skip_and_gate(scan: Callable) -> Callable:
     return run
 
 
+_XLA = _with_skip_and_gate(s6_scan_xla)
 IMPLEMENTATIONS = {
     "pallas_triton": s6_scan_triton,
-    "xla": _with_skip_and_gate(s6_scan_xla),
+    "pallas_mosaic": functools.partial(s6_scan_mosaic, gradient_of=_XLA),
+    "xla": _XLA,
     "associative": _with_skip_and_gate(s6_scan_associative),
     "reference": _with_skip_and_gate(s6_scan_reference),
 }
@@ -70,8 +74,9 @@ def s6_scan(
       d: (D,) skip, none if None.
       z: (B, L, D) gate, none if None.
       dt_bias: (D,) added to dt, zero if None.
-      implementation: "pallas_triton" (CUDA GPUs from sm_80 on), "xla", "associative" or "reference"; None takes
-        the first on such a GPU and "xla" elsewhere, decided when the program is compiled.
+      implementation: "pallas_triton" (CUDA GPUs from sm_80 on), "pallas_mosaic" (from sm_90 on; forward only, its
+        gradient is that of "xla"), "xla", "associative" or "reference"; None takes the first on such a GPU and "xla"
+        elsewhere, decided when the program is compiled.
       interpret: runs a Pallas implementation on any platform, slowly; the others ignore it.
 
     Returns:
