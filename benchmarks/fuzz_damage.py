@@ -38,7 +38,7 @@ def damage_zip(random: Random, content: bytes) -> bytes:
     at = random.randrange(len(entries))
     name, entry = entries[at]
     if random.random() < 0.1:
-        name = random.choice(("../../x.npy", "/x", name + "/", "", name * 2))
+        name = random.choice(("../../x.npy", "/x", name + "/", "x", name * 2))
     entries[at] = (name, damage_bytes(random, entry))
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", random.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))) as archive:

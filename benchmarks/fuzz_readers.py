@@ -32,7 +32,7 @@ from benchmarks.fuzz_subjects import SUBJECTS, Subject
 from m3sr_jax.errors import InputError
 
 CASE_SECONDS = 5  # of CPU time, before the worker is stopped
-ROOM = 256 * 2**20  # bytes that a worker may take once it has read the valid files
+ROOM = 512 * 2**20  # bytes that a worker may take once it has read the valid files
 CHECKPOINT_ROOM = 2**31  # TensorStore's threads set address space aside
 
 

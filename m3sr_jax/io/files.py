@@ -16,6 +16,8 @@ from m3sr_jax.errors import InputError
 
 # Deflate shrinks by at most 1032 to 1; a header that claims more than that was not written with its data.
 MOST_COMPRESSION = 1100
+# Bytes that may be set aside on a header's word: stronger methods make some megabytes of zeros as small as they like.
+HARMLESS = 2**25
 
 
 @contextmanager
@@ -42,13 +44,19 @@ def reading(path: Path, what: str) -> Iterator[None]:
 def check_claim(path: Path, shape: tuple[int, ...], itemsize: int, compressed: bool = True) -> None:
     """Refuses a header that claims more data than the file can hold, before memory is set aside for them.
 
+    Args:
+        path: the file.
+        shape: what its header claims.
+        itemsize: bytes of one value.
+        compressed: whether the values may take less in the file; then a claim of 32 MiB passes whatever the file holds.
+
     Raises:
         InputError: with the claim and the size of the file.
     """
     claimed, held = itemsize, path.stat().st_size
     for extent in shape:
         claimed *= int(extent)
-    if claimed > held * (MOST_COMPRESSION if compressed else 1):
+    if claimed > (max(held * MOST_COMPRESSION, HARMLESS) if compressed else held):
         raise InputError(f"{path}: its header claims {shape}, {claimed} bytes, but the file has {held}; it is damaged")
 
 

@@ -5,11 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from m3sr_jax.errors import InputError
 from m3sr_jax.io.files import band_rows, check_claim, reading, written_whole
+
+if TYPE_CHECKING:
+    import tifffile
+
+
+def open_tiff(path: Path) -> tifffile.TiffFile:
+    """Opens a TIFF alone: the kinds whose text may name other files, anywhere, are taken for plain pages."""
+    import tifffile
+
+    return tifffile.TiffFile(path, is_ome=False, is_mmstack=False, is_ndtiff=False)
 
 
 def read_tiff(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
@@ -21,9 +32,7 @@ def read_tiff(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     Raises:
         InputError: a file that is no TIFF, damaged, or without pages of equal size.
     """
-    import tifffile
-
-    with reading(path, "a TIFF file"), tifffile.TiffFile(path) as file:
+    with reading(path, "a TIFF file"), open_tiff(path) as file:
         series = file.series[0]
         check_claim(path, series.shape, series.dtype.itemsize if series.dtype else 1)
         values = series.asarray()
