@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import uuid
@@ -58,6 +59,19 @@ def check_claim(path: Path, shape: tuple[int, ...], itemsize: int, compressed: b
         claimed *= int(extent)
     if claimed > (max(held * MOST_COMPRESSION, HARMLESS) if compressed else held):
         raise InputError(f"{path}: its header claims {shape}, {claimed} bytes, but the file has {held}; it is damaged")
+
+
+class BoundedFile(io.BufferedReader):
+    """A file opened to be read, which sets no memory aside for more than is left of it, whatever a library asks for."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self._length = path.stat().st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or size < 0:
+            return super().read(size)
+        return super().read(max(min(size, self._length - self.tell()), 0))
 
 
 @contextmanager

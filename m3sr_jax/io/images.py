@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from m3sr_jax.errors import InputError
-from m3sr_jax.io.files import check_claim, reading
+from m3sr_jax.io.files import BoundedFile, check_claim, reading
 from m3sr_jax.io.tiff import open_tiff
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def open_image(path: Path) -> Iterator[Image.Image]:
     """
     from PIL import Image
 
-    with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+    with BoundedFile(path) as file, Image.open(file, formats=FORMATS) as image:
         check_claim(path, image.size, max(3, len(image.getbands())))
         yield image
 

@@ -10,17 +10,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from m3sr_jax.errors import InputError
-from m3sr_jax.io.files import band_rows, check_claim, reading, written_whole
+from m3sr_jax.io.files import BoundedFile, band_rows, check_claim, reading, written_whole
 
 if TYPE_CHECKING:
     import tifffile
 
 
-def open_tiff(path: Path) -> tifffile.TiffFile:
+@contextmanager
+def open_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
     """Opens a TIFF alone: the kinds whose text may name other files, anywhere, are taken for plain pages."""
     import tifffile
 
-    return tifffile.TiffFile(path, is_ome=False, is_mmstack=False, is_ndtiff=False)
+    flags = {"is_ome": False, "is_mmstack": False, "is_ndtiff": False}
+    with BoundedFile(path) as opened, tifffile.TiffFile(opened, **flags) as file:
+        yield file
 
 
 def read_tiff(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
