@@ -15,6 +15,8 @@ import numpy as np
 
 from m3sr_jax.errors import InputError
 
+# What a file of bands without wavelengths is taken for.
+USUAL_BANDS = 31
 # Deflate shrinks by at most 1032 to 1; a header that claims more than that was not written with its data.
 MOST_COMPRESSION = 1100
 # Bytes that may be set aside on a header's word: stronger methods make some megabytes of zeros as small as they like.

@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 
 from m3sr_jax.errors import InputError
-from m3sr_jax.io.files import check_claim, reading, written_whole
+from m3sr_jax.io.files import USUAL_BANDS, check_claim, reading, written_whole
 from m3sr_jax.io.matlab5 import read_matlab5
 
 MATLAB_CLASSES = {np.dtype(np.float32): "single", np.dtype(np.float64): "double", np.dtype(np.uint16): "uint16"}
 USER_BLOCK = 512
 NUMBER_KINDS = "fiu"
-USUAL_BANDS = 31
 
 
 def read_named_arrays(
@@ -79,6 +78,8 @@ def _read_npy(path: Path, archive: zipfile.ZipFile, entry: str) -> np.ndarray | 
         version = np.lib.format.read_magic(file)
         read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = read_header(file)
+        if dtype.hasobject:
+            raise ValueError("it holds Python objects, which are never opened")
         if dtype.kind not in NUMBER_KINDS:
             return None
         check_claim(path, shape, dtype.itemsize)
