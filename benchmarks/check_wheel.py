@@ -9,6 +9,10 @@ import sys
 import zipfile
 from pathlib import Path
 
+import m3sr_kernels
+
+import m3sr_jax
+
 ROOT = Path(__file__).parents[1]
 sources = [(ROOT, ROOT / "m3sr_jax"), (ROOT / "kernels", ROOT / "kernels" / "m3sr_kernels")]
 expected = {
@@ -22,14 +26,13 @@ assert found == expected, f"left out: {expected - found}; not in the sources: {f
 
 subprocess.run([Path(sys.executable).parent / "m3sr", "--version"], check=True)
 subprocess.run([Path(sys.executable).parent / "m3sr", "view", "--help"], check=True, stdout=subprocess.DEVNULL)
-import m3sr_jax
-import m3sr_kernels
 
 for package in (m3sr_jax, m3sr_kernels):
     assert package.__file__ is not None
     assert not Path(package.__file__).is_relative_to(ROOT / "m3sr_jax"), package.__file__
     assert not Path(package.__file__).is_relative_to(ROOT / "kernels"), package.__file__
 theirs = importlib.util.find_spec("kernels")
-assert theirs is None or theirs.origin is not None, "the import name `kernels` is ours"
-assert theirs is None or not Path(theirs.origin).is_relative_to(ROOT / "kernels")
-print(f"{len(found)} files; kernels: {theirs.origin if theirs else 'not installed'}")
+origin = theirs.origin if theirs else "not installed"
+assert origin is not None, "the import name `kernels` is a bare folder"
+assert not Path(origin).is_relative_to(ROOT / "kernels"), origin
+print(f"{len(found)} files; kernels: {origin}")

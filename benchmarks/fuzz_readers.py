@@ -108,7 +108,7 @@ def fuzz(name: str, cases: int, keep: Path | None) -> dict[str, Any]:
             shutil.rmtree(folder)  # what a crash left damaged
             Path(folder).mkdir()
             command = [sys.executable, __file__, "--worker", name, folder, str(first), str(cases)]
-            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
             at: dict[str, Any] = {}
             for record in map(json.loads, done.stdout.splitlines()):
                 at |= record
@@ -125,8 +125,9 @@ def fuzz(name: str, cases: int, keep: Path | None) -> dict[str, Any]:
             cause = signal.Signals(-done.returncode).name if done.returncode < 0 else done.stderr[-300:]
             failures.append({"case": at["case"], "file": at["file"], "what": f"the worker ended: {cause}"})
             first = at["case"] + 1
-        for failure in failures if keep else ():
-            _keep(name, Path(folder), failure, keep)
+        for failure in failures:
+            if keep is not None:
+                _keep(name, Path(folder), failure, keep)
     return {"reader": name, "cases": cases, **counts, "failures": failures, "cpu_s": cpu, "memory_mib": memory}
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import functools
-import io
-import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +124,12 @@ def _cubes(*suffixes: str) -> Callable[[Path], None]:
 def _matlab5(folder: Path) -> None:
     import scipy.io
 
-    content = {"note": "text", "cube": CUBE.astype(np.float64), "bands": WAVELENGTHS, "cell": np.array([1, "x"], object)}
+    content = {
+        "note": "text",
+        "cube": CUBE.astype(np.float64),
+        "bands": WAVELENGTHS,
+        "cell": np.array([1, "x"], object),
+    }
     for compressed in (False, True):
         scipy.io.savemat(folder / f"compressed{compressed}.mat", content, do_compression=compressed)
 
@@ -242,7 +245,11 @@ def _read_checkpoint(path: Path) -> None:
     model, expected = _network()
     checkpoint._expected_params = lambda model: expected  # tracing it again for every case would take most of the time
     params = checkpoint.load_params(path.parent, model)
-    jax.tree.map(lambda leaf, wanted: np.testing.assert_equal((leaf.shape, leaf.dtype), (wanted.shape, wanted.dtype)), params, expected)
+    jax.tree.map(
+        lambda leaf, wanted: np.testing.assert_equal((leaf.shape, leaf.dtype), (wanted.shape, wanted.dtype)),
+        params,
+        expected,
+    )
 
 
 # Text

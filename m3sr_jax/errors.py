@@ -7,8 +7,8 @@ class InputError(Exception):
     """Something the user gave cannot be used.
 
     The message is one the user can act on: it names the file or field, says what was found, what was expected and what
-    to do. It is one line whatever a file made it quote: control characters are escaped, and the middle of a long message
-    is left out.
+    to do. It is one line whatever a file made it quote: control characters are escaped, and the middle of a long
+    message is left out.
     """
 
     def __init__(self, message: str) -> None:

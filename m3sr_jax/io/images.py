@@ -16,7 +16,7 @@ from m3sr_jax.io.files import BoundedFile, check_claim, reading
 from m3sr_jax.io.tiff import open_tiff
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from PIL import ImageFile
 
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
@@ -62,7 +62,7 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
 
 
 @contextmanager
-def open_image(path: Path) -> Iterator[Image.Image]:
+def open_image(path: Path) -> Iterator[ImageFile.ImageFile]:
     """Opens a photo's header, to be used within `m3sr_jax.io.files.reading`.
 
     Of the formats that are told to users alone: some of Pillow's others start programs. From a file, not by name: files
@@ -71,9 +71,10 @@ def open_image(path: Path) -> Iterator[Image.Image]:
     Raises:
         InputError: a size that the file cannot hold.
     """
-    from PIL import Image
+    from PIL import Image, ImageFile
 
     with BoundedFile(path) as file, Image.open(file, formats=FORMATS) as image:
+        assert isinstance(image, ImageFile.ImageFile)  # as whatever comes from a file
         check_claim(path, image.size, max(3, len(image.getbands())))
         yield image
 

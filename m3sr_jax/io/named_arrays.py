@@ -109,7 +109,7 @@ def _read_hdf5(path: Path, names: Sequence[str] | None, largest: int | None) -> 
 
 
 def _check_own_data(path: Path, name: str, dataset: Any) -> None:
-    """Refuses an HDF5 data set whose values are in other files, or are more, in all or in a chunk, than this one holds."""
+    """Refuses an HDF5 data set with values in other files, or more of them, in all or a chunk, than a file can hold."""
     if dataset.is_virtual or dataset.external:
         raise InputError(f"{path}: the values of `{name}` are in other files; expected a file that holds its own")
     for extents in (dataset.shape, dataset.chunks or ()):

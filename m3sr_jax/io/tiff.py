@@ -21,8 +21,10 @@ def open_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
     """Opens a TIFF alone: the kinds whose text may name other files, anywhere, are taken for plain pages."""
     import tifffile
 
-    flags = {"is_ome": False, "is_mmstack": False, "is_ndtiff": False}
-    with BoundedFile(path) as opened, tifffile.TiffFile(opened, **flags) as file:
+    with (
+        BoundedFile(path) as opened,
+        tifffile.TiffFile(opened, is_ome=False, is_mmstack=False, is_ndtiff=False) as file,
+    ):
         yield file
 
 

@@ -278,11 +278,13 @@ def test_tiff_reads_no_other_file(secret):
         described = file.ome_metadata
     unique = described.partition('UUID="')[2].partition('"')[0]
     described = described.replace(unique, "urn:uuid:other", 1)
-    described = described.replace("<TiffData ", f'<TiffData FirstC="0" FirstT="0" FirstZ="0" ').replace(
+    described = described.replace("<TiffData ", '<TiffData FirstC="0" FirstT="0" FirstZ="0" ').replace(
         'PlaneCount="31"/>', f'PlaneCount="31"><UUID FileName="../secret.ome.tif">{unique}</UUID></TiffData>'
     )
     path = secret / "cube.tif"
-    tifffile.imwrite(path, np.zeros((31, 4, 5), np.uint16), photometric="minisblack", description=described, metadata=None)
+    tifffile.imwrite(
+        path, np.zeros((31, 4, 5), np.uint16), photometric="minisblack", description=described, metadata=None
+    )
     assert read_cube(path)[0].max() == 0
 
 
@@ -311,7 +313,9 @@ def test_tiffs_of_every_mode_are_turned_upright(tmp_path, mode, orientation):
     expected = ImageOps.exif_transpose(image)
     expected = np.asarray(expected if mode == "I;16" else expected.convert("RGB"))
     found = read_rgb(tmp_path / "photo.tif")
-    np.testing.assert_array_equal(found if found.ndim == expected.ndim else found[..., 0], expected / np.float32(np.iinfo(expected.dtype).max))
+    np.testing.assert_array_equal(
+        found if found.ndim == expected.ndim else found[..., 0], expected / np.float32(np.iinfo(expected.dtype).max)
+    )
     assert image_size(tmp_path / "photo.tif") == found.shape[:2]
 
 
