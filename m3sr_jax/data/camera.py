@@ -139,7 +139,7 @@ def _checked(path: Path, wavelengths: np.ndarray, response: np.ndarray) -> Camer
             "expected (K, 3), K ≥ 2"
         )
     if not ((response >= 0) & (response < LARGEST_RESPONSE)).all():
-        raise InputError(f"camera {path}: the response holds negative, missing or endless values")
+        raise InputError(f"camera {path}: the response holds negative or missing values, or some above 1e100")
     if not (np.diff(wavelengths) > 0).all() or not 100 < wavelengths[0] <= wavelengths[-1] < 20_000:
         raise InputError(f"camera {path}: wavelengths must rise and be in nm; found {_reach(wavelengths)}")
     return Camera(path.stem, wavelengths, response)

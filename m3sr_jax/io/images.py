@@ -102,8 +102,8 @@ def _codes(path: Path) -> np.ndarray:
 def _sixteen_bit_tiff(path: Path) -> np.ndarray:
     """Reads all bits of 16-bit colour, of which Pillow would give the upper 8."""
     with open_tiff(path) as file:
-        codes = file.asarray()
-    separate = codes.ndim == 3 and codes.shape[0] <= 4 < codes.shape[-1]
+        series = file.series[0]
+        codes, separate = series.asarray(), series.axes == "SYX"
     return np.moveaxis(codes, 0, -1) if separate else codes
 
 

@@ -319,6 +319,12 @@ def test_tiffs_of_every_mode_are_turned_upright(tmp_path, mode, orientation):
     assert image_size(tmp_path / "photo.tif") == found.shape[:2]
 
 
+def test_colours_apart_in_a_narrow_tiff(tmp_path):
+    planes = np.arange(3 * 7 * 4, dtype=np.uint16).reshape(3, 7, 4)
+    tifffile.imwrite(tmp_path / "photo.tif", planes, photometric="rgb", planarconfig="separate")
+    np.testing.assert_array_equal(read_rgb(tmp_path / "photo.tif"), np.moveaxis(planes, 0, -1) / np.float32(65535))
+
+
 @pytest.mark.parametrize("orientation", [0, 9, 234])
 def test_an_orientation_that_is_none_turns_nothing(tmp_path, orientation):
     exif = Image.Exif()
