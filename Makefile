@@ -46,7 +46,7 @@ oldest: .venv-oldest/.run
 
 # Known vulnerabilities of what .venv holds, by the Python Packaging Advisory Database.
 audit: .venv/.run
-	$(BIN)/python -m pip install --quiet pip-audit && $(BIN)/pip-audit --skip-editable
+	$(BIN)/python -m pip install --quiet pip-audit && $(BIN)/pip-audit --strict --skip-editable
 
 # Compiles every GPU kernel without a GPU, in an environment of its own (4.4 GB). jax 0.10: from 0.11 on a machine without
 # a GPU compiles Triton kernels for one architecture only.

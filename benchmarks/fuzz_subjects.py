@@ -6,7 +6,9 @@ import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -180,10 +182,6 @@ def _pth(folder: Path) -> None:
     torch.save(tensors, folder / "legacy.pth", _use_new_zipfile_serialization=False)
 
 
-def _damage_pth(random: Any, content: bytes) -> bytes:
-    return (damage_zip if content[:2] == b"PK" else damage_bytes)(random, content)
-
-
 def _read_weights(path: Path) -> None:
     from m3sr_jax.convert.read import read_release
 
@@ -243,8 +241,9 @@ def _read_checkpoint(path: Path) -> None:
     import m3sr_jax.checkpoint as checkpoint
 
     model, expected = _network()
-    checkpoint._expected_params = lambda model: expected  # tracing it again for every case would take most of the time
-    params = checkpoint.load_params(path.parent, model)
+    # Tracing it again for every case would take most of the time.
+    with mock.patch.object(checkpoint, "_expected_params", lambda model: expected):
+        params = checkpoint.load_params(path.parent, model)
     jax.tree.map(
         lambda leaf, wanted: np.testing.assert_equal((leaf.shape, leaf.dtype), (wanted.shape, wanted.dtype)),
         params,
@@ -278,10 +277,6 @@ def _cameras(folder: Path) -> None:
     (folder / "camera.csv").write_text(f"# measured\nnm,R,G,B\n{rows}\n")
     np.savez(folder / "camera.npz", filters=response, bands=bands)
     scipy.io.savemat(folder / "camera.mat", {"filters": response, "bands": bands})
-
-
-def _damage_camera(random: Any, content: bytes) -> bytes:
-    return (damage_zip if content[:2] == b"PK" else damage_bytes)(random, content)
 
 
 def _read_camera(path: Path) -> None:
@@ -358,11 +353,9 @@ def _read_bands(path: Path) -> None:
     assert cube.ndim == 3
 
 
-def _damage_npz(random: Any, content: bytes) -> bytes:
-    return damage_zip(random, content)
-
-
-def _damage_any(random: Any, content: bytes) -> bytes:
+def _damage_by_kind(random: Random, content: bytes) -> bytes:
+    if content[:2] == b"PK":
+        return damage_zip(random, content)
     return (damage_json if content[:1] == b"{" else damage_bytes)(random, content)
 
 
@@ -378,12 +371,12 @@ SUBJECTS: Mapping[str, Subject] = {
     "npz": Subject(_cubes(".npz"), _read_cube, damage_zip),
     "tif_cube": Subject(_tiff_cubes, _read_cube),
     "safetensors": Subject(_safetensors, _read_weights),
-    "pth": Subject(_pth, _read_weights, _damage_pth),
-    "camera": Subject(_cameras, _read_camera, _damage_camera),
+    "pth": Subject(_pth, _read_weights, _damage_by_kind),
+    "camera": Subject(_cameras, _read_camera, _damage_by_kind),
     "split": Subject(_split, _read_split),
     "config": Subject(_config, _read_config, damage_json),
     "model_json": Subject(_write_card, _read_card, damage_json, "model.json"),
-    "checkpoint": Subject(_write_checkpoint, _read_checkpoint, _damage_any, "model.json"),
-    "store": Subject(_store, _read_store, _damage_any, "manifest.json"),
+    "checkpoint": Subject(_write_checkpoint, _read_checkpoint, _damage_by_kind, "model.json"),
+    "store": Subject(_store, _read_store, _damage_by_kind, "manifest.json"),
     "cave_band": Subject(_bands, _read_bands, damage_png),
 }
