@@ -242,7 +242,7 @@ def _read_checkpoint(path: Path) -> None:
 
     model, expected = _network()
     # Tracing it again for every case would take most of the time.
-    with mock.patch.object(checkpoint, "_expected_params", lambda model: expected):
+    with mock.patch.object(checkpoint, "_expected_params", return_value=expected):
         params = checkpoint.load_params(path.parent, model)
     jax.tree.map(
         lambda leaf, wanted: np.testing.assert_equal((leaf.shape, leaf.dtype), (wanted.shape, wanted.dtype)),
