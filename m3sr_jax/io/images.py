@@ -103,8 +103,8 @@ def _sixteen_bit_tiff(path: Path) -> np.ndarray:
     """Reads all bits of 16-bit colour, of which Pillow would give the upper 8."""
     with open_tiff(path) as file:
         series = file.series[0]
-        codes, separate = series.asarray(), series.axes == "SYX"
-    return np.moveaxis(codes, 0, -1) if separate else codes
+        codes, separate = series.asarray(), not series.axes.endswith("S")  # S: samples of a pixel
+    return np.moveaxis(codes, 0, -1) if separate and codes.ndim == 3 else codes
 
 
 def _sixteen_bit_png(path: Path) -> np.ndarray:
