@@ -5,8 +5,11 @@ PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13; do \
 	"$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2> /dev/null && echo "$$python" && break; done)
 BIN := .venv/bin
 TESTS ?= tests
+OLDEST_TESTS ?= tests/m3sr_jax/io tests/m3sr_jax/models/test_m3sr.py tests/m3sr_kernels/test_api.py tests/m3sr_kernels/test_ssd_chunked.py \
+	tests/m3sr_kernels/test_s6_scan.py tests/m3sr_jax/test_checkpoint.py tests/m3sr_jax/data tests/m3sr_jax/cli/test_main.py \
+	tests/m3sr_jax/training/test_step.py tests/m3sr_jax/training/test_checkpoint.py
 
-.PHONY: demo test parity lint bench gpu-compile gpu-memory
+.PHONY: demo test parity lint bench fuzz wheel oldest audit gpu-compile gpu-memory
 .DELETE_ON_ERROR:
 
 demo: .venv/.run
@@ -26,6 +29,24 @@ lint: .venv/.dev
 
 bench: .venv/.dev
 	for script in benchmarks/bench_*.py; do $(BIN)/python "$$script" || exit; done
+
+# Ten thousand damaged files for every reader; those that do more than be refused or read are kept in build/fuzz.
+fuzz: .venv/.dev
+	$(BIN)/python benchmarks/fuzz_readers.py --keep build/fuzz --output build/fuzz.jsonl
+
+# The package as others install it: a wheel in an environment of its own, beside Hugging Face's `kernels`.
+wheel: | $(BIN)/python
+	rm -rf build/wheel .venv-wheel && $(BIN)/python -m pip wheel --quiet . --no-deps --wheel-dir build/wheel
+	$(PYTHON) -m venv .venv-wheel && .venv-wheel/bin/python -m pip install --quiet build/wheel/*.whl kernels
+	cd build/wheel && ../../.venv-wheel/bin/python ../../benchmarks/check_wheel.py *.whl
+
+# A telling part of the tests with the lowest versions that pyproject.toml allows. Their deprecation warnings are no news.
+oldest: .venv-oldest/.run
+	.venv-oldest/bin/python -m pytest -q -o addopts=--import-mode=importlib -o filterwarnings= $(OLDEST_TESTS)
+
+# Known vulnerabilities of what .venv holds, by the Python Packaging Advisory Database.
+audit: .venv/.run
+	$(BIN)/python -m pip install --quiet pip-audit && $(BIN)/pip-audit --strict --skip-editable
 
 # Compiles every GPU kernel without a GPU, in an environment of its own (4.4 GB). jax 0.10: from 0.11 on a machine without
 # a GPU compiles Triton kernels for one architecture only.
@@ -47,6 +68,12 @@ $(BIN)/python:
 .venv/.dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@ .venv/.run
+
+.venv-oldest/.run: pyproject.toml
+	$(PYTHON) -m venv --clear .venv-oldest
+	.venv-oldest/bin/python benchmarks/oldest_versions.py > .venv-oldest/versions.txt
+	.venv-oldest/bin/python -m pip install --quiet --constraint .venv-oldest/versions.txt --editable . beartype hypothesis pytest scikit-image spectral
+	@touch $@
 
 .venv-gpu/.run: pyproject.toml
 	$(PYTHON) -m venv .venv-gpu

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import math
 import os
 import shutil
 import tempfile
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from m3sr_jax.config import Config, ModelConfig
 from m3sr_jax.errors import InputError
+from m3sr_jax.io.files import reading
 
 if TYPE_CHECKING:
     import flax.linen as nn
@@ -50,6 +52,10 @@ class ModelCard:
         if len(self.wavelengths) != self.model.num_bands:
             found, expected = len(self.wavelengths), self.model.num_bands
             raise InputError(f"model card: found {found} wavelengths, expected one for each of {expected} bands")
+        if not all(0 < centre < math.inf for centre in self.wavelengths):
+            raise InputError(f"model card: found wavelengths {self.wavelengths}, expected numbers above 0, in nm")
+        if not isinstance(self.camera, str) or not isinstance(self.provenance, dict):
+            raise InputError("model card: expected text as camera and an object as provenance")
         if self.rgb_normalization not in RGB_NORMALIZATIONS:
             found, expected = repr(self.rgb_normalization), " or ".join(RGB_NORMALIZATIONS)
             raise InputError(f"model card: found rgb_normalization {found}, expected {expected}")
@@ -72,8 +78,11 @@ class ModelCard:
         try:
             values = json.loads(text)
             model = Config.from_config_dict({"model": values.pop("model")}).model
-            return cls(model=model, wavelengths=tuple(map(float, values.pop("wavelengths"))), **values)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            wavelengths = values.pop("wavelengths")
+            if not isinstance(wavelengths, list):
+                raise TypeError(f"found wavelengths {wavelengths!r}, no list")
+            return cls(model=model, wavelengths=tuple(map(float, wavelengths)), **values)
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             raise InputError(f"model card: not readable ({error}); expected what m3sr or train.py wrote") from error
 
 
@@ -153,13 +162,16 @@ def load_params(directory: str | os.PathLike[str], model: nn.Module, which: Whic
     with _checkpointer() as checkpointer:
         try:
             found = _shapes(checkpointer.metadata(path).item_metadata.tree)
-        except (OSError, ValueError, AttributeError) as error:
-            raise InputError(f"{path}: not a readable Orbax checkpoint ({error})") from error
-        faults = _mismatches(found, _shapes(expected))
-        if faults:
-            listed = ", ".join(faults[:8]) + (f" and {len(faults) - 8} more" if len(faults) > 8 else "")
-            raise InputError(f"{path}: the parameters do not fit the model: {listed}")
-        return checkpointer.restore(path, expected)
+            faults = _mismatches(found, _shapes(expected))
+            if faults:
+                listed = ", ".join(faults[:8]) + (f" and {len(faults) - 8} more" if len(faults) > 8 else "")
+                raise InputError(f"{path}: the parameters do not fit the model: {listed}")
+            return checkpointer.restore(path, expected)
+        except InputError:
+            raise
+        except Exception as error:  # of damaged files Orbax raises whatever its parts do
+            reason = " ".join(str(error).split())
+            raise InputError(f"{path}: not a readable Orbax checkpoint ({reason})") from error
 
 
 def read_card(directory: Path) -> ModelCard:
@@ -173,8 +185,10 @@ def read_card(directory: Path) -> ModelCard:
         raise InputError(f"{directory}: no such directory, expected a training workdir or what m3sr convert wrote")
     if not path.is_file():
         raise InputError(f"{directory}: no {MODEL_FILE}, expected a training workdir or what m3sr convert wrote")
+    with reading(path, "a model card"):
+        text = path.read_text(encoding="utf-8")
     try:
-        return ModelCard.from_json(path.read_text())
+        return ModelCard.from_json(text)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from m3sr_jax.errors import InputError
+from m3sr_jax.io.files import reading
 
 if TYPE_CHECKING:
     import flax.linen as nn
@@ -26,12 +27,16 @@ if TYPE_CHECKING:
 BRANCHES = ("spatial", "frequency", "spectral")
 DATASETS = ("synthetic", "cave", "ntire2022", "ntire2020_clean", "ntire2020_real")
 BASELINES = ("mst_plus_plus", "hscnn_plus", "hrnet", "gmsr")
+# Far beyond any use: what is larger is a slip of the hand, or a file that wants to take all time and memory.
+MOST_CHANNELS, MOST_BLOCKS, MOST_PIXELS, MOST_STEPS = 4096, 64, 2**16, 2**31 - 1
 IMPLEMENTATIONS = (None, "pallas_triton", "pallas_mosaic", "xla", "associative", "reference")
 
 
-def _option(default: Any, *, low: int | None = None, choices: tuple | None = None, free: bool = False) -> Any:
-    """A field with its lowest value or its choices; a `free` one may differ when a run is resumed."""
-    return dataclasses.field(default=default, metadata={"low": low, "choices": choices, "free": free})
+def _option(
+    default: Any, *, low: int | None = None, high: int | None = None, choices: tuple | None = None, free: bool = False
+) -> Any:
+    """A field with its range or its choices; a `free` one may differ when a run is resumed."""
+    return dataclasses.field(default=default, metadata={"low": low, "high": high, "choices": choices, "free": free})
 
 
 def _bad_value(name: str, value: Any, expected: str) -> InputError:
@@ -46,7 +51,7 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
         if not isinstance(value, Iterable) or isinstance(value, str | Mapping):
             raise _bad_value(name, value, "a list of values")
         return tuple(_typed(name, item, typing.get_args(hint)[0]) for item in value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+    if hint is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**1023:
         return float(value)
     if isinstance(value, float) and not math.isfinite(value):
         raise _bad_value(name, value, "a finite number")
@@ -64,11 +69,13 @@ class _Section:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             name, value = f"{self.GROUP}.{field.name}", getattr(self, field.name)
-            low, choices = field.metadata.get("low"), field.metadata.get("choices")
+            low, high, choices = (field.metadata.get(key) for key in ("low", "high", "choices"))
             if choices is not None and value not in choices:
                 raise _bad_value(name, value, "one of " + ", ".join(map(repr, choices)))
             if low is not None and value is not None and not value >= low:
                 raise _bad_value(name, value, f"{low} or more")
+            if high is not None and value is not None and not value <= high:
+                raise _bad_value(name, value, f"{high} or less")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,13 +88,13 @@ class ModelConfig(_Section):
     GROUP: ClassVar[str] = "model"
 
     name: str = "m3sr"
-    num_groups: int = _option(4, low=1)
-    num_stages: int = _option(1, low=1)
+    num_groups: int = _option(4, low=1, high=MOST_CHANNELS)
+    num_stages: int = _option(1, low=1, high=MOST_BLOCKS)
     num_blocks: tuple[int, ...] = (1, 1, 1)
     branches: tuple[str, ...] = BRANCHES
     wavelet: str = "haar"
-    num_bands: int = _option(31, low=1)
-    features: int = _option(31, low=1)
+    num_bands: int = _option(31, low=1, high=MOST_CHANNELS)
+    features: int = _option(31, low=1, high=MOST_CHANNELS)
     dtype: str = _option("float32", choices=("float32", "bfloat16"))
     param_dtype: str = _option("float32", choices=("float32", "bfloat16"))
     remat: bool = _option(False, free=True)
@@ -95,8 +102,9 @@ class ModelConfig(_Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if len(self.num_blocks) != 3 or min(self.num_blocks) < 1:
-            raise _bad_value("model.num_blocks", self.num_blocks, "three numbers of 1 or more")
+        if len(self.num_blocks) != 3 or min(self.num_blocks) < 1 or max(self.num_blocks) > MOST_BLOCKS:
+            expected = f"three numbers of 1 or more, {MOST_BLOCKS} at most"
+            raise _bad_value("model.num_blocks", self.num_blocks, expected)
         if not self.branches or len(set(self.branches)) < len(self.branches) or set(self.branches) - set(BRANCHES):
             raise _bad_value("model.branches", self.branches, "one or more of " + ", ".join(BRANCHES) + ", each once")
 
@@ -132,13 +140,13 @@ class DataConfig(_Section):
     root: str = _option("", free=True)  # free: a resumed run compares the data themselves, by fingerprint
     split_file: str = _option("", free=True)
     camera: str = ""  # "": the photos of the data set, or cie1964 where it has none
-    batch_size: int = _option(32, low=1)
-    crop_size: int = _option(128, low=8)
-    num_workers: int = _option(0, low=0, free=True)
+    batch_size: int = _option(32, low=1, high=2**20)
+    crop_size: int = _option(128, low=8, high=MOST_PIXELS)
+    num_workers: int = _option(0, low=0, high=1024, free=True)
     on_bad_scene: str = _option("stop", choices=("stop", "skip"), free=True)
-    num_train_scenes: int = _option(24, low=1)
-    num_valid_scenes: int = _option(6, low=1)
-    scene_size: int = _option(256, low=8)
+    num_train_scenes: int = _option(24, low=1, high=10**6)
+    num_valid_scenes: int = _option(6, low=1, high=10**6)
+    scene_size: int = _option(256, low=8, high=MOST_PIXELS)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -195,8 +203,8 @@ class TrainConfig(_Section):
 
     GROUP: ClassVar[str] = "train"
 
-    num_steps: int | None = _option(None, low=1)
-    num_epochs: int | None = _option(100, low=1)
+    num_steps: int | None = _option(None, low=1, high=MOST_STEPS)
+    num_epochs: int | None = _option(100, low=1, high=MOST_STEPS)
     log_every_steps: int = _option(20, low=1, free=True)
     eval_every_steps: int = _option(500, low=1, free=True)
     checkpoint_every_steps: int = _option(500, low=1, free=True)
@@ -225,8 +233,8 @@ class Config:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise _bad_value("seed", self.seed, "0 or more")
+        if not 0 <= self.seed < 2**32:
+            raise _bad_value("seed", self.seed, "0 or more, below 2^32")
 
     @classmethod
     def from_config_dict(cls, values: Any) -> Config:
@@ -271,7 +279,7 @@ class Config:
         """
         try:
             values = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"config: found no valid JSON ({error})") from error
         return cls.from_config_dict(values)
 
@@ -375,7 +383,12 @@ def load_config(path: str | os.PathLike[str]) -> Config:
     if not path.is_file():
         raise InputError(f"{path}: no such config file")
     if path.suffix == ".json":
-        return Config.from_json(path.read_text())
+        with reading(path, "a run's config.json"):
+            text = path.read_text(encoding="utf-8")
+        try:
+            return Config.from_json(text)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
     try:
         values = runpy.run_path(str(path))["get_config"](*arguments)
     except InputError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from m3sr_jax.errors import InputError
+from m3sr_jax.io.files import BoundedFile, check_claim
 
 PREFIX = "module."
 TORCH_SUFFIXES = (".pth", ".pt", ".ckpt")
@@ -51,12 +53,11 @@ def read_release(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     try:
         return load_file(path)
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except Exception as error:  # as above: no closed set
         raise InputError(f"{path}: not a whole .safetensors file of float tensors ({_first_line(error)})") from error
 
 
@@ -68,12 +69,18 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
             f"{path}: reading it takes PyTorch; run `pip install torch`, or save the weights as .safetensors"
         ) from error
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                check_claim(path, (sum(entry.file_size for entry in archive.infolist()),), 1)
+        with BoundedFile(path) as file:
+            content = torch.load(file, map_location="cpu", weights_only=True)
+        return _tensors(path, content)
+    except InputError:
+        raise
     except Exception as error:  # a damaged or hostile file can make the unpickler raise anything
         raise InputError(
             f"{path}: not a whole PyTorch checkpoint of plain tensors; nothing in it was run ({_first_line(error)})"
         ) from error
-    return _tensors(path, content)
 
 
 def _tensors(path: Path, content: Any) -> dict[str, np.ndarray]:
@@ -95,7 +102,10 @@ def _tensors(path: Path, content: Any) -> dict[str, np.ndarray]:
 def _is_plain(value: Any) -> bool:
     import torch
 
-    return isinstance(value, torch.Tensor) and value.layout == torch.strided and not value.is_quantized
+    if not isinstance(value, torch.Tensor) or value.layout != torch.strided or value.is_quantized or value.is_meta:
+        return False
+    # A view may repeat its few numbers without end.
+    return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
 
 
 def _first_line(error: Exception) -> str:

@@ -32,7 +32,7 @@ from m3sr_jax.data.spectra import BANDS
 from m3sr_jax.data.splits import PARTS, find_files, present_scenes, read_split
 from m3sr_jax.errors import InputError
 from m3sr_jax.io.files import reading
-from m3sr_jax.io.images import image_size
+from m3sr_jax.io.images import image_size, open_image
 
 SPLIT: Mapping[str, tuple[str, ...]] = {
     "train": (
@@ -152,9 +152,7 @@ def read_bands(files: Sequence[Path]) -> UInt16[np.ndarray, "H W S"]:
 
 
 def _read_band(file: Path) -> UInt16[np.ndarray, "H W"]:
-    from PIL import Image
-
-    with reading(file, "an image"), Image.open(file) as image:
+    with reading(file, "an image"), open_image(file) as image:
         codes = np.asarray(image)
     codes = codes if codes.ndim == 2 else codes[..., 0]
     if codes.dtype == np.uint16:

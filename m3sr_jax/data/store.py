@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import uuid
@@ -24,6 +25,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from m3sr_jax.checkpoint import RGB_NORMALIZATIONS
 from m3sr_jax.data.scenes import CodedScene, CodedScenes, Dataset, SceneSource, fingerprint
 from m3sr_jax.data.splits import PARTS, present_scenes, read_split
 from m3sr_jax.errors import InputError
@@ -31,6 +33,7 @@ from m3sr_jax.io.files import reading, written_whole
 
 MANIFEST = "manifest.json"
 FORMAT = 1
+CUBE_TYPES = ("uint16", "float16", "float32")
 NPY_HEADER_BYTES = 128  # np.save's, for arrays as plain as these
 Precision = Literal["uint16", "float16"]
 Progress = Callable[[int, int, str], None]
@@ -60,9 +63,24 @@ class SceneRecord:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> SceneRecord:
-        """Reads what `dataclasses.asdict` gave."""
+        """Reads what `dataclasses.asdict` gave.
+
+        Raises:
+            ValueError: it is not what a store holds: a name that leads out of it, say.
+            Exception: it has another structure.
+        """
         pairs = {key: (int(values[key][0]), int(values[key][1])) for key in ("size", "rgb_range")}
-        return cls(**{**values, **pairs, "unit": float(values["unit"])})
+        record = cls(**{**values, **pairs, "unit": float(values["unit"])})
+        name, sums = record.name, record.sha256
+        if not isinstance(name, str) or name in ("", ".", "..") or set(name) & set("/\\\0"):
+            raise ValueError(f"scene name {name!r}")
+        if record.dtype not in CUBE_TYPES or not 0 < record.unit < math.inf or min(record.size) < 1:
+            raise ValueError(f"scene {name}: size {record.size}, dtype {record.dtype!r}, unit {record.unit}")
+        if set(sums) != {"rgb.npy", "cube.npy"} or not all(isinstance(sum, str) for sum in sums.values()):
+            raise ValueError(f"scene {name}: checksums {sums}")
+        if not 0 <= record.rgb_range[0] < record.rgb_range[1] <= 256:
+            raise ValueError(f"scene {name}: rgb_range {record.rgb_range}")
+        return record
 
 
 def prepare(
@@ -115,9 +133,11 @@ def prepare(
 
 def _kept(folder: Path, source: str) -> SceneRecord | None:
     """The record of a scene that is there already and was made from the same files in the same way."""
+    path = folder / "scene.json"
     try:
-        record = SceneRecord.from_json(json.loads((folder / "scene.json").read_text()))
-    except (OSError, ValueError, TypeError, KeyError):
+        with reading(path, "a scene's record"):
+            record = SceneRecord.from_json(json.loads(path.read_text()))
+    except InputError:
         return None
     return record if record.source == source else None
 
@@ -216,6 +236,11 @@ def open_store(
         records = {part: {record["name"]: SceneRecord.from_json(record) for record in values[part]} for part in PARTS}
         wavelengths = np.array(values["wavelengths"], np.float64)
         facts = values["dataset"], values["camera"], values["rgb_normalization"]
+        missing = tuple(map(str, list(values.get("missing", []))))
+        if wavelengths.ndim != 1 or not (np.diff(wavelengths) > 0).all() or not np.isfinite(wavelengths).all():
+            raise ValueError(f"wavelengths {values['wavelengths']}")
+        if not isinstance(facts[1], str) or facts[2] not in RGB_NORMALIZATIONS:
+            raise ValueError(f"camera {facts[1]!r} and rgb_normalization {facts[2]!r}")
     if facts[0] != name:
         raise InputError(f"{folder}: holds {facts[0]}, but data.name is {name}")
     if camera and Path(camera).stem != facts[1]:
@@ -241,7 +266,7 @@ def open_store(
                 cache_bytes=0,  # the system's page cache is the cache
             )
         )
-    return Dataset(name, opened[0], opened[1], missing=tuple(values.get("missing", ())))
+    return Dataset(name, opened[0], opened[1], missing=missing)
 
 
 @dataclass(frozen=True)

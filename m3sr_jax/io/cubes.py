@@ -166,6 +166,8 @@ def _read_named(path: Path, largest: int | None = None) -> tuple[np.ndarray, np.
         raise InputError(f"{path}: expected an array of numbers called `cube`; found {found}")
     cube = arrays["cube"]
     wavelengths = arrays.get("wavelengths", arrays.get("bands"))
+    if wavelengths is not None and wavelengths.size > HEADER_VALUES:
+        raise InputError(f"{path}: found {wavelengths.size} wavelengths; expected one a band, {HEADER_VALUES} at most")
     return cube, None if wavelengths is None else np.ravel(wavelengths)
 
 

@@ -5,6 +5,7 @@ Source: the published description of the ENVI header format (L3Harris Geospatial
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -53,9 +54,10 @@ def read_envi(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     cube = values.reshape(shape).transpose(order).astype(dtype.newbyteorder("="))
     if "reflectance scale factor" in header:
         scale = _numbers(path, header["reflectance scale factor"])[0]
-        if not scale > 0:
+        if not 0 < scale < math.inf:
             raise InputError(f"{path}: found reflectance scale factor = {scale:g}; expected a number above 0")
-        cube = cube / scale
+        with np.errstate(all="ignore"):  # what becomes infinite is refused as such
+            cube = cube / scale
     return cube, _wavelengths(path, header)
 
 
@@ -86,8 +88,21 @@ def _read_header(path: Path) -> dict[str, str]:
         text = path.read_text(encoding="latin-1")
     if not text.lstrip().startswith("ENVI"):
         raise InputError(f'{path}: not an ENVI header, which starts with "ENVI"')
-    fields = re.findall(r"^[ \t]*([^=\n{}]+?)[ \t]*=[ \t]*(\{[^}]*\}|[^\n]*)", text, flags=re.MULTILINE)
-    return {name.lower(): value.strip() for name, value in fields}
+    fields, lines = {}, iter(text.splitlines())
+    for line in lines:
+        name, equals, value = line.partition("=")
+        if not equals:
+            continue
+        if value.lstrip().startswith("{"):  # a list goes on to its closing brace, over lines
+            parts = [value]
+            while "}" not in parts[-1]:
+                following = next(lines, None)
+                if following is None:
+                    raise InputError(f"{path}: the list of {name.strip()} is not closed; expected a }}")
+                parts.append(following)
+            value = "\n".join(parts).partition("}")[0] + "}"
+        fields[name.strip().lower()] = value.strip()
+    return fields
 
 
 def _integer(path: Path, header: dict[str, str], field: str, low: int = 0, default: str | None = None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import uuid
@@ -14,8 +15,12 @@ import numpy as np
 
 from m3sr_jax.errors import InputError
 
+# What a file of bands without wavelengths is taken for.
+USUAL_BANDS = 31
 # Deflate shrinks by at most 1032 to 1; a header that claims more than that was not written with its data.
 MOST_COMPRESSION = 1100
+# Bytes that may be set aside on a header's word: stronger methods make some megabytes of zeros as small as they like.
+HARMLESS = 2**25
 
 
 @contextmanager
@@ -42,14 +47,33 @@ def reading(path: Path, what: str) -> Iterator[None]:
 def check_claim(path: Path, shape: tuple[int, ...], itemsize: int, compressed: bool = True) -> None:
     """Refuses a header that claims more data than the file can hold, before memory is set aside for them.
 
+    Args:
+        path: the file.
+        shape: what its header claims.
+        itemsize: bytes of one value.
+        compressed: whether the values may take less in the file; then a claim of 32 MiB passes whatever the file holds.
+
     Raises:
         InputError: with the claim and the size of the file.
     """
     claimed, held = itemsize, path.stat().st_size
     for extent in shape:
         claimed *= int(extent)
-    if claimed > held * (MOST_COMPRESSION if compressed else 1):
+    if claimed > (max(held * MOST_COMPRESSION, HARMLESS) if compressed else held):
         raise InputError(f"{path}: its header claims {shape}, {claimed} bytes, but the file has {held}; it is damaged")
+
+
+class BoundedFile(io.BufferedReader):
+    """A file opened to be read, which sets no memory aside for more than is left of it, whatever a library asks for."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self._length = path.stat().st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or size < 0:
+            return super().read(size)
+        return super().read(max(min(size, self._length - self.tell()), 0))
 
 
 @contextmanager

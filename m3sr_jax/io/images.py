@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32
 
 from m3sr_jax.errors import InputError
-from m3sr_jax.io.files import reading
+from m3sr_jax.io.files import BoundedFile, check_claim, reading
+from m3sr_jax.io.tiff import open_tiff
 
+if TYPE_CHECKING:
+    from PIL import ImageFile
+
+FORMATS = ("JPEG", "PNG", "TIFF", "BMP")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 ORIENTATION_TAG = 0x0112
 
@@ -45,19 +53,35 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     Raises:
         InputError: a file that is missing or no image.
     """
-    from PIL import ExifTags, Image
-
-    with reading(Path(path), "an image"), Image.open(path) as image:
+    with reading(Path(path), "an image"), open_image(Path(path)) as image:
+        if image.format == "TIFF":  # whose size Pillow gives upright
+            return image.height, image.width
         # Asked without need, a PNG would decode all its pixels to find out.
-        lying = "exif" in image.info and image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+        lying = "exif" in image.info and image.getexif().get(ORIENTATION_TAG, 1) in range(5, 9)
         return (image.width, image.height) if lying else (image.height, image.width)
+
+
+@contextmanager
+def open_image(path: Path) -> Iterator[ImageFile.ImageFile]:
+    """Opens a photo's header, to be used within `m3sr_jax.io.files.reading`.
+
+    Of the formats that are told to users alone: some of Pillow's others start programs. From a file, not by name: files
+    by name Pillow maps into memory, and then mixes up the pixels of grey TIFFs that lie on their side.
+
+    Raises:
+        InputError: a size that the file cannot hold.
+    """
+    from PIL import Image, ImageFile
+
+    with BoundedFile(path) as file, Image.open(file, formats=FORMATS) as image:
+        assert isinstance(image, ImageFile.ImageFile)  # as whatever comes from a file
+        check_claim(path, image.size, max(3, len(image.getbands())))
+        yield image
 
 
 def _codes(path: Path) -> np.ndarray:
     """Pixels as stored, turned upright."""
-    from PIL import Image
-
-    with Image.open(path) as image:
+    with open_image(path) as image:
         if image.format == "TIFF":
             pages, bits = getattr(image, "n_frames", 1), image.tag_v2.get(258, (1,))  # type: ignore[attr-defined]
             if pages > 1:
@@ -77,20 +101,17 @@ def _codes(path: Path) -> np.ndarray:
 
 def _sixteen_bit_tiff(path: Path) -> np.ndarray:
     """Reads all bits of 16-bit colour, of which Pillow would give the upper 8."""
-    import tifffile
-
-    codes = tifffile.imread(path)
-    separate = codes.ndim == 3 and codes.shape[0] <= 4 < codes.shape[-1]
-    return np.moveaxis(codes, 0, -1) if separate else codes
+    with open_tiff(path) as file:
+        series = file.series[0]
+        codes, separate = series.asarray(), not series.axes.endswith("S")  # S: samples of a pixel
+    return np.moveaxis(codes, 0, -1) if separate and codes.ndim == 3 else codes
 
 
 def _sixteen_bit_png(path: Path) -> np.ndarray:
     """Reads all bits of 16-bit colour, of which Pillow keeps the first byte, or the second if told it is the upper."""
-    from PIL import Image
-
     halves = []
     for order in "BL":
-        with Image.open(path) as image:
+        with open_image(path) as image:
             image.tile = [tile._replace(args=f"{image.mode};16{order}") for tile in image.tile]
             halves.append(np.asarray(image).astype(np.uint16))
     return halves[0] << 8 | halves[1]

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from m3sr_jax.io.files import check_claim, reading, written_whole
+from m3sr_jax.errors import InputError
+from m3sr_jax.io.files import USUAL_BANDS, check_claim, reading, written_whole
 from m3sr_jax.io.matlab5 import read_matlab5
 
 MATLAB_CLASSES = {np.dtype(np.float32): "single", np.dtype(np.float64): "double", np.dtype(np.uint16): "uint16"}
 USER_BLOCK = 512
-USUAL_BANDS = 31
+NUMBER_KINDS = "fiu"
 
 
 def read_named_arrays(
@@ -56,28 +57,48 @@ def is_hdf5(path: Path) -> bool:
 
 
 def _numbers(array: Any) -> bool:
-    return array.dtype.kind in "fiu"
+    return array.dtype.kind in NUMBER_KINDS
 
 
 def _read_npz(path: Path, names: Sequence[str] | None) -> dict[str, np.ndarray]:
     with (
         reading(path, "an .npz file of numbers"),
-        path.open("rb") as file,  # np.load would leave it open on an error
-        np.load(file, allow_pickle=False) as archive,
+        path.open("rb") as file,  # ZipFile would leave it open on an error
+        zipfile.ZipFile(file) as archive,
     ):
-        arrays = {name: archive[name] for name in archive.files if names is None or name in names}
-    return {name: array for name, array in arrays.items() if _numbers(array)}
+        members = {entry.removesuffix(".npy"): entry for entry in archive.namelist()}
+        chosen = {name: entry for name, entry in members.items() if names is None or name in names}
+        arrays = {name: _read_npy(path, archive, entry) for name, entry in chosen.items()}
+    return {name: array for name, array in arrays.items() if array is not None}
+
+
+def _read_npy(path: Path, archive: zipfile.ZipFile, entry: str) -> np.ndarray | None:
+    """Reads an array of numbers from an archive, its claim checked first; None for one of anything else."""
+    with archive.open(entry) as file:
+        version = np.lib.format.read_magic(file)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read_header(file)
+        if dtype.hasobject:
+            raise ValueError("it holds Python objects, which are never opened")
+        if dtype.kind not in NUMBER_KINDS:
+            return None
+        check_claim(path, shape, dtype.itemsize)
+    with archive.open(entry) as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def _read_hdf5(path: Path, names: Sequence[str] | None, largest: int | None) -> dict[str, np.ndarray]:
     import h5py
 
     with reading(path, "an HDF5 file"), h5py.File(path, "r") as file:
-        found = {str(name): item for name, item in file.items() if isinstance(item, h5py.Dataset) and _numbers(item)}
+        # Links of other kinds may lead to other files, so what is behind them is not looked at.
+        own = [name for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink)]
+        items = {str(name): file[name] for name in own}
+        found = {name: item for name, item in items.items() if isinstance(item, h5py.Dataset) and _numbers(item)}
         bands = next((found[name].size for name in ("bands", "wavelengths") if name in found), USUAL_BANDS)
         arrays = {}
         for name in found if names is None else found.keys() & set(names):
-            check_claim(path, found[name].shape, found[name].dtype.itemsize)
+            _check_own_data(path, name, found[name])
             placeholder = largest is not None and (found[name].size or 0) > largest
             arrays[name] = np.broadcast_to(np.float32(0), found[name].shape) if placeholder else found[name][()]
             # Tools that leave MATLAB's attribute out still put axes in reverse, unless the bands come last as they are.
@@ -85,6 +106,14 @@ def _read_hdf5(path: Path, names: Sequence[str] | None, largest: int | None) -> 
             if silent or "MATLAB_class" in found[name].attrs:
                 arrays[name] = arrays[name].T
     return arrays
+
+
+def _check_own_data(path: Path, name: str, dataset: Any) -> None:
+    """Refuses an HDF5 data set with values in other files, or more of them, in all or a chunk, than a file can hold."""
+    if dataset.is_virtual or dataset.external:
+        raise InputError(f"{path}: the values of `{name}` are in other files; expected a file that holds its own")
+    for extents in (dataset.shape, dataset.chunks or ()):
+        check_claim(path, extents, dataset.dtype.itemsize)
 
 
 @contextmanager

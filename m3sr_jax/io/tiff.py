@@ -5,33 +5,51 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from m3sr_jax.errors import InputError
-from m3sr_jax.io.files import band_rows, check_claim, reading, written_whole
+from m3sr_jax.io.files import USUAL_BANDS, BoundedFile, band_rows, check_claim, reading, written_whole
+
+if TYPE_CHECKING:
+    import tifffile
+
+
+@contextmanager
+def open_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
+    """Opens a TIFF alone: the kinds whose text may name other files, anywhere, are taken for plain pages."""
+    import tifffile
+
+    with (
+        BoundedFile(path) as opened,
+        tifffile.TiffFile(opened, is_ome=False, is_mmstack=False, is_ndtiff=False) as file,
+    ):
+        yield file
 
 
 def read_tiff(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     """Reads all pages of a TIFF.
 
     Returns:
-        values with three axes in the file's order, and wavelengths in nm if `tiff_writer` wrote them, else None.
+        values with three axes, the bands on the last if pages are bands, else in the file's order, and wavelengths in
+        nm if `tiff_writer` wrote them, else None.
 
     Raises:
         InputError: a file that is no TIFF, damaged, or without pages of equal size.
     """
-    import tifffile
-
-    with reading(path, "a TIFF file"), tifffile.TiffFile(path) as file:
+    with reading(path, "a TIFF file"), open_tiff(path) as file:
         series = file.series[0]
         check_claim(path, series.shape, series.dtype.itemsize if series.dtype else 1)
         values = series.asarray()
         described = file.shaped_metadata or ()
         centres = next((entry["wavelengths"] for entry in described if "wavelengths" in entry), None)
         wavelengths = None if centres is None else np.array(centres, np.float64)
+        pages_are_bands = not series.axes.endswith("S")  # S: samples of a pixel
     if values.ndim != 3:
         raise InputError(f"{path}: found an image of shape {values.shape}; expected one page a band, all of one size")
+    if pages_are_bands and len(values) == (USUAL_BANDS if wavelengths is None else wavelengths.size):
+        values = np.moveaxis(values, 0, -1)
     return values, wavelengths
 
 

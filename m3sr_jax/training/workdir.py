@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from m3sr_jax.checkpoint import write_text
-from m3sr_jax.config import Config
+from m3sr_jax.config import Config, load_config
 from m3sr_jax.errors import InputError
 
 CONFIG_FILE = "config.json"
@@ -87,9 +87,9 @@ def telling_of_disk(workdir: Path) -> Iterator[None]:
 
 def _check_same_run(path: Path, config: Config) -> None:
     try:
-        conflicts = "; ".join(config.conflicts(Config.from_json(path.read_text())))
+        conflicts = "; ".join(config.conflicts(load_config(path)))
     except InputError as error:
-        raise InputError(f"{path}: {error}; give a new --workdir") from error
+        raise InputError(f"{error}; give a new --workdir") from error
     if conflicts:
         raise InputError(
             f"{path}: holds another configuration's run ({conflicts}); set them back or give a new --workdir"

@@ -1,0 +1,173 @@
+"""Feeds every reader damaged files, in worker processes of limited memory and time.
+
+    python benchmarks/fuzz_readers.py --output benchmarks/results/fuzz.jsonl
+    python benchmarks/fuzz_readers.py --cases 500 --readers mat73 npz --keep failures
+
+A case must end in an InputError of one line, or in an answer that makes sense. Anything else is a failure: another
+exception, a crash, more CPU time than a case may take, memory refused or taken beyond the limit. A failure's file is
+kept, and the exit code is 1.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from pathlib import Path
+from random import Random
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # as a script, this folder alone is on it
+
+import json
+
+from benchmarks.fuzz_subjects import SUBJECTS, Subject
+from m3sr_jax.errors import InputError
+
+CASE_SECONDS = 5  # of CPU time, before the worker is stopped
+ROOM = 512 * 2**20  # bytes that a worker may take once it has read the valid files
+CHECKPOINT_ROOM = 2**31  # TensorStore's threads set address space aside
+
+
+def run_case(subject: Subject, folder: Path, path: Path, random: Random) -> str:
+    """Damages one file, reads it and puts it back: "refused", "answered", or what went wrong."""
+    valid = path.read_bytes()
+    path.write_bytes(subject.damage(random, valid))
+    try:
+        return attempt(subject, path if subject.target is None else folder / subject.target)
+    finally:
+        path.write_bytes(valid)
+
+
+def attempt(subject: Subject, path: Path) -> str:
+    """Reads a file that may be damaged."""
+    try:
+        subject.read(path)
+    except InputError as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, MemoryError):
+                return f"asked for too much memory: {error}"
+            cause = cause.__cause__
+        return "refused" if "\n" not in str(error) and len(str(error)) < 2000 else f"not one line: {str(error)[:200]!r}"
+    except (Exception, BaseException) as error:  # a library's panic is no Exception
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
+        return f"{type(error).__name__}: {str(error)[:300]} at {traceback.extract_tb(error.__traceback__)[-1][:3]}"
+    return "answered"
+
+
+def files_of(folder: Path) -> list[Path]:
+    """The files that can be damaged."""
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def worker(name: str, folder: Path, first: int, cases: int) -> None:
+    """Runs cases and prints what each came to, as JSON lines; ends with the largest memory and the CPU time."""
+    subject = SUBJECTS[name]
+    if not files_of(folder):
+        subject.make(folder)
+    paths = files_of(folder)
+    warnings.simplefilter("ignore")
+    for path in paths:
+        subject.read(path if subject.target is None else folder / subject.target)
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    room = CHECKPOINT_ROOM if name == "checkpoint" else ROOM
+    resource.setrlimit(resource.RLIMIT_AS, (taken + room, taken + room))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.process_time()
+    for case in range(first, cases):
+        random = Random(f"{name} {case}")
+        path = random.choice(paths)
+        print(json.dumps({"case": case, "file": str(path.relative_to(folder))}), flush=True)
+        signal.setitimer(signal.ITIMER_PROF, CASE_SECONDS)  # ends the process: a hanging library hears no exception
+        outcome = run_case(subject, folder, path, random)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        print(json.dumps({"outcome": outcome}), flush=True)
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    print(json.dumps({"memory_mib": grown / 1024, "cpu_s": time.process_time() - start}), flush=True)
+
+
+def fuzz(name: str, cases: int, keep: Path | None) -> dict[str, Any]:
+    """Runs all cases of a reader, with a new worker after each crash.
+
+    Returns:
+        cases, how many were refused and answered, the failures, CPU seconds and largest memory.
+    """
+    counts, failures, cpu, memory = {"refused": 0, "answered": 0}, [], 0.0, 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        first = 0
+        while first < cases:
+            shutil.rmtree(folder)  # what a crash left damaged
+            Path(folder).mkdir()
+            command = [sys.executable, __file__, "--worker", name, folder, str(first), str(cases)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            at: dict[str, Any] = {}
+            for record in map(json.loads, done.stdout.splitlines()):
+                at |= record
+                outcome = record.get("outcome")
+                if outcome in counts:
+                    counts[outcome] += 1
+                elif outcome is not None:
+                    failures.append({"case": at["case"], "file": at["file"], "what": outcome})
+            if "cpu_s" in at:
+                cpu, memory = cpu + at["cpu_s"], max(memory, at["memory_mib"])
+                break
+            if "case" not in at:
+                raise RuntimeError(f"{name}: the worker did not start: {done.stderr[-2000:]}")
+            cause = signal.Signals(-done.returncode).name if done.returncode < 0 else done.stderr[-300:]
+            failures.append({"case": at["case"], "file": at["file"], "what": f"the worker ended: {cause}"})
+            first = at["case"] + 1
+        for failure in failures:
+            if keep is not None:
+                _keep(name, Path(folder), failure, keep)
+    return {"reader": name, "cases": cases, **counts, "failures": failures, "cpu_s": cpu, "memory_mib": memory}
+
+
+def _keep(name: str, folder: Path, failure: dict[str, Any], keep: Path) -> None:
+    """Writes the damaged file of a failed case."""
+    keep.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder)
+    folder.mkdir()
+    SUBJECTS[name].make(folder)
+    random = Random(f"{name} {failure['case']}")
+    path = random.choice(files_of(folder))
+    damaged = SUBJECTS[name].damage(random, path.read_bytes())
+    (keep / f"{name}-{failure['case']}-{path.name}").write_bytes(damaged)
+
+
+def main() -> int:
+    import argparse
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", type=int, default=10_000, help="for each reader")
+    parser.add_argument("--readers", nargs="+", choices=SUBJECTS, default=list(SUBJECTS))
+    parser.add_argument("--keep", type=Path, help="folder for the files of failed cases")
+    parser.add_argument("--output", type=Path, help="JSON-lines file to append to")
+    options = parser.parse_args()
+    failed = 0
+    for name in options.readers:
+        row = fuzz(name, options.cases, options.keep)
+        print(json.dumps(row | {"failures": len(row["failures"])}), flush=True)
+        for failure in row["failures"][:20]:
+            print("   ", failure)
+        failed += len(row["failures"])
+        if options.output:
+            with options.output.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    if sys.argv[1:2] == ["--worker"]:
+        worker(sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5]))
+    else:
+        sys.exit(main())

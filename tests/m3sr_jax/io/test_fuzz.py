@@ -1,0 +1,359 @@
+"""Damaged and hostile files: a clear refusal or a right answer, from every reader.
+
+`benchmarks/fuzz_readers.py` feeds them ten thousand files each, in processes of limited memory.
+"""
+
+import io
+import os
+import pickle
+import struct
+import subprocess
+import sys
+import zipfile
+import zlib
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from benchmarks.fuzz_readers import attempt, files_of, run_case
+from benchmarks.fuzz_subjects import CUBE, SUBJECTS, WAVELENGTHS
+from m3sr_jax.data.camera import load_camera
+from m3sr_jax.errors import InputError
+from m3sr_jax.io import read_cube, read_rgb, write_cube
+from m3sr_jax.io.images import image_size
+from tests.m3sr_jax.io.test_cubes import SUFFIXES
+
+CASES = 40  # for each reader: a sample of what the benchmark runs
+
+
+@pytest.fixture(scope="module")
+def valid_files(tmp_path_factory):
+    """Gives a folder of valid files of a subject."""
+
+    def make(name):
+        if name == "pth":
+            pytest.importorskip("torch", reason="writing .pth files takes PyTorch")
+        folder = tmp_path_factory.mktemp(name)
+        SUBJECTS[name].make(folder)
+        return folder
+
+    return make
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of damaged tags
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_damaged_files_are_refused_or_read(valid_files, name):
+    folder, subject = valid_files(name), SUBJECTS[name]
+    paths = files_of(folder)
+    for path in paths:
+        assert attempt(subject, path if subject.target is None else folder / subject.target) == "answered"
+
+    @settings(max_examples=CASES, derandomize=True, deadline=None, database=None)
+    @given(st.sampled_from(paths), st.randoms(use_true_random=False))
+    def damaged(path, random):
+        assert run_case(subject, folder, path, random) in ("refused", "answered")
+
+    damaged()
+
+
+# What writers write
+
+
+@st.composite
+def cubes(draw):
+    shape = draw(st.tuples(st.integers(1, 6), st.integers(1, 6), st.integers(1, 8)))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    wavelengths = 300 + np.cumsum(rng.uniform(0.5, 100, shape[2]))
+    return rng.uniform(0, draw(st.sampled_from([1.0, 1e-30, 1e30])), shape).astype(np.float32), wavelengths
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@settings(max_examples=25, derandomize=True, deadline=None, database=None)
+@given(cubes(), st.sampled_from([np.float32, np.uint16]))
+def test_whatever_is_written_is_read_back(tmp_path_factory, suffix, written, dtype):
+    cube, wavelengths = written
+    path = tmp_path_factory.mktemp("cube") / f"cube{suffix}"
+    write_cube(path, cube, wavelengths, dtype)
+    found, centres = read_cube(path)
+    if dtype == np.uint16:
+        cube = np.rint(np.clip(cube, 0, 1) * np.float32(65535)) / np.float32(65535)
+    np.testing.assert_allclose(found, cube, rtol=0 if dtype == np.float32 else 1e-6)
+    np.testing.assert_allclose(centres, wavelengths, rtol=1e-5 if suffix == ".hdr" else 0)
+
+
+# Headers that claim 10^12 numbers
+
+
+def npy(shape, data=b""):
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    return file.getvalue() + data
+
+
+def endless_npz(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("cube.npy", npy((10**6, 10**6, 31)))
+
+
+def endless_hdf5(path):
+    with h5py.File(path, "w") as file:
+        file.create_dataset("cube", (10**6, 10**6, 31), "f4", chunks=(64, 64, 31))
+
+
+def endless_chunk(path):
+    with h5py.File(path, "w") as file:
+        file.create_dataset("cube", (4, 5, 31), "f4", maxshape=(None, None, 31), chunks=(4000, 4000, 31))
+
+
+def endless_bands(path):
+    """Wavelengths whose numbers `read_cube_header` would only have passed over."""
+    import scipy.io
+
+    scipy.io.savemat(path, {"cube": np.ones((4, 5, 31)), "bands": np.ones((31, 1))})
+    extents = np.array([31, 1], "<i4").tobytes()
+    path.write_bytes(path.read_bytes().replace(extents, np.array([2**27, 1], "<i4").tobytes()))
+
+
+def endless_header(path):
+    path.write_text("ENVI\nsamples = 1000000\nlines = 1000000\nbands = 1\ndata type = 4\ninterleave = bsq\n")
+    path.with_suffix(".img").write_bytes(bytes(16))
+
+
+def endless_png(path):
+    Image.new("RGB", (4, 4)).save(path)
+    header = struct.pack(">IIBBBBB", 13_000, 13_000, 8, 2, 0, 0, 0)
+    content = path.read_bytes()
+    path.write_bytes(content[:16] + header + struct.pack(">I", zlib.crc32(b"IHDR" + header)) + content[33:])
+
+
+def endless_chunk_length(path):
+    Image.new("RGB", (4, 4)).save(path)
+    content = path.read_bytes()
+    start = content.index(b"IDAT") - 4
+    path.write_bytes(content[:start] + b"\x7f\xff\xff\xff" + content[start + 4 :])
+
+
+def endless_view(path):
+    import torch
+
+    torch.save({"weight": torch.ones(1, dtype=torch.bfloat16).expand(10**6, 10**6)}, path)
+
+
+def endless_text(path):
+    path.write_bytes(pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2) + b"\x80\x02X\xff\xff\xff\x7f.")
+
+
+ENDLESS = {
+    "npz": (endless_npz, "cube.npz"),
+    "hdf5": (endless_hdf5, "cube.mat"),
+    "hdf5 chunk": (endless_chunk, "cube.h5"),
+    "wavelengths": (endless_bands, "cube.mat"),
+    "envi": (endless_header, "cube.hdr"),
+    "png": (endless_png, "photo.png"),
+    "png chunk": (endless_chunk_length, "photo.png"),
+    "pth view": (endless_view, "net.pth"),
+    "pth text": (endless_text, "net.pth"),
+}
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from m3sr_jax.convert.read import read_release
+from m3sr_jax.data.camera import load_camera
+from m3sr_jax.errors import InputError
+from m3sr_jax.io import read_cube, read_rgb
+from m3sr_jax.io.cubes import read_cube_header
+import h5py, tifffile, PIL.Image
+try:
+    import torch
+except ImportError:
+    pass
+taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+resource.setrlimit(resource.RLIMIT_AS, (taken + 2**28, taken + 2**28))
+for path in map(Path, sys.argv[1:]):
+    readers = {"photo": [read_rgb], "net": [read_release]}.get(path.stem, [read_cube_header, read_cube])
+    for read in readers:
+        try:
+            print(path.parent.name, read.__name__, "answered", len(read(path)))
+        except InputError as error:
+            print(path.parent.name, read.__name__, "memory" if isinstance(error.__cause__, MemoryError) else "refused")
+print("grown", (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+def test_claims_take_no_memory(tmp_path):
+    """One process of little memory reads them all."""
+    pytest.importorskip("torch", reason="writing .pth files takes PyTorch")
+    paths = []
+    for kind, (make, name) in ENDLESS.items():
+        (tmp_path / kind).mkdir()
+        make(tmp_path / kind / name)
+        paths.append(tmp_path / kind / name)
+    root = Path(__file__).parents[3]
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, *map(str, paths)],
+        env=os.environ | {"PYTHONPATH": f"{root}{os.pathsep}{root / 'kernels'}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    *lines, grown = done.stdout.splitlines()
+    assert len(lines) >= len(ENDLESS)
+    # The chunk's bytes end the file, and are all that the photo needs.
+    assert [line for line in lines if not line.endswith("refused")] in ([], ["png chunk read_rgb answered 4"])
+    assert int(grown.split()[1]) < 100, "MiB"
+
+
+def test_nothing_in_an_archive_is_run(tmp_path, monkeypatch):
+    """`allow_pickle` is off for every array, not only for the cube."""
+    monkeypatch.chdir(tmp_path)
+
+    class Hostile:
+        def __reduce__(self):
+            return (open, ("witness", "w"))
+
+    np.savez("cube.npz", cube=np.ones((4, 5, 31)), bands=np.array([Hostile()], object))
+    Path("camera.npz").write_bytes(Path("cube.npz").read_bytes())
+    with pytest.raises(InputError, match="it holds Python objects, which are never opened"):
+        read_cube("cube.npz")
+    with pytest.raises(InputError, match="it holds Python objects, which are never opened"):
+        load_camera("camera.npz")
+    assert not Path("witness").exists()
+
+
+# Files that point to other files
+
+
+@pytest.fixture
+def secret(tmp_path):
+    """A cube outside the folder of the file that is read."""
+    (tmp_path / "inside").mkdir()
+    with h5py.File(tmp_path / "secret.h5", "w") as file:
+        file["cube"] = np.ones((4, 5, 31))
+    np.ones((4, 5, 31), np.float64).tofile(tmp_path / "secret.raw")
+    return tmp_path / "inside"
+
+
+def external_link(file):
+    file["cube"] = h5py.ExternalLink("../secret.h5", "/cube")
+
+
+def link_through_a_link(file):
+    file["other"] = h5py.ExternalLink("../secret.h5", "/")
+    file["cube"] = h5py.SoftLink("/other/cube")
+
+
+def virtual(file):
+    layout = h5py.VirtualLayout((4, 5, 31), "f8")
+    layout[:] = h5py.VirtualSource("../secret.h5", "cube", (4, 5, 31))
+    file.create_virtual_dataset("cube", layout)
+
+
+def external_storage(file):
+    file.create_dataset("cube", (4, 5, 31), "f8", external=[("../secret.raw", 0, h5py.h5f.UNLIMITED)])
+
+
+@pytest.mark.parametrize("way", [external_link, link_through_a_link, virtual, external_storage])
+@pytest.mark.parametrize("suffix", [".h5", ".mat"])
+def test_hdf5_reads_no_other_file(secret, monkeypatch, way, suffix):
+    monkeypatch.chdir(secret)
+    with h5py.File(f"cube{suffix}", "w") as file:
+        way(file)
+    with pytest.raises(InputError, match=r"are in other files|expected an array of numbers called `cube`; found none"):
+        read_cube(f"cube{suffix}")
+
+
+def test_tiff_reads_no_other_file(secret):
+    """OME-TIFF may name the files of its pages."""
+    pages = np.arange(31 * 4 * 5, dtype=np.uint16).reshape(31, 4, 5)
+    tifffile.imwrite(secret.parent / "secret.ome.tif", pages, photometric="minisblack", metadata={"axes": "CYX"})
+    with tifffile.TiffFile(secret.parent / "secret.ome.tif") as file:
+        described = file.ome_metadata
+    unique = described.partition('UUID="')[2].partition('"')[0]
+    described = described.replace(unique, "urn:uuid:other", 1)
+    described = described.replace("<TiffData ", '<TiffData FirstC="0" FirstT="0" FirstZ="0" ').replace(
+        'PlaneCount="31"/>', f'PlaneCount="31"><UUID FileName="../secret.ome.tif">{unique}</UUID></TiffData>'
+    )
+    path = secret / "cube.tif"
+    tifffile.imwrite(
+        path, np.zeros((31, 4, 5), np.uint16), photometric="minisblack", description=described, metadata=None
+    )
+    assert read_cube(path)[0].max() == 0
+
+
+@pytest.mark.parametrize("name", ["../outside", "", "..", "a/b"])
+def test_a_store_stays_in_its_folder(valid_files, name):
+    manifest = valid_files("store") / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"name": "scene0"', f'"name": "{name}"'))
+    with pytest.raises(InputError, match="cannot be read as a store's manifest"):
+        SUBJECTS["store"].read(manifest)
+
+
+# What the fuzzer found
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "CMYK", "RGB", "I;16"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_tiffs_of_every_mode_are_turned_upright(tmp_path, mode, orientation):
+    """Pillow mixes up the pixels of those that lie on their side when it may map the file."""
+    codes = np.random.default_rng(0).integers(0, 256, (9, 11, 3)).astype(np.uint8)
+    wide = codes[..., 0].astype(np.uint16) * np.uint16(200)
+    image = Image.fromarray(wide) if mode == "I;16" else Image.fromarray(codes).convert(mode)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image.save(tmp_path / "photo.tif", exif=exif)
+    image.getexif()[0x0112] = orientation
+    expected = ImageOps.exif_transpose(image)
+    expected = np.asarray(expected if mode == "I;16" else expected.convert("RGB"))
+    found = read_rgb(tmp_path / "photo.tif")
+    np.testing.assert_array_equal(
+        found if found.ndim == expected.ndim else found[..., 0], expected / np.float32(np.iinfo(expected.dtype).max)
+    )
+    assert image_size(tmp_path / "photo.tif") == found.shape[:2]
+
+
+def test_colours_apart_in_a_narrow_tiff(tmp_path):
+    planes = np.arange(3 * 7 * 4, dtype=np.uint16).reshape(3, 7, 4)
+    tifffile.imwrite(tmp_path / "photo.tif", planes, photometric="rgb", planarconfig="separate")
+    np.testing.assert_array_equal(read_rgb(tmp_path / "photo.tif"), np.moveaxis(planes, 0, -1) / np.float32(65535))
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 234])
+def test_an_orientation_that_is_none_turns_nothing(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", (5, 3)).save(tmp_path / "photo.png", exif=exif)
+    assert image_size(tmp_path / "photo.png") == read_rgb(tmp_path / "photo.png").shape[:2] == (3, 5)
+
+
+def test_only_the_formats_that_are_told_are_opened(tmp_path):
+    """PostScript, say, Pillow hands to another program."""
+    Image.new("RGB", (40, 30)).save(tmp_path / "photo.eps")
+    (tmp_path / "photo.eps").rename(tmp_path / "photo.png")
+    with pytest.raises(InputError, match="cannot be read as an image"):
+        read_rgb(tmp_path / "photo.png")
+
+
+@pytest.mark.parametrize("text", ["samples" + " " * 100_000, "a={\n" * 100_000])
+def test_long_headers_take_no_time(tmp_path, text):
+    write_cube(tmp_path / "cube.hdr", CUBE, WAVELENGTHS)
+    with (tmp_path / "cube.hdr").open("a") as file:
+        file.write(text)
+    assert attempt(SUBJECTS["envi"], tmp_path / "cube.hdr") in ("refused", "answered")
+
+
+def test_messages_are_one_line_of_printable_text(tmp_path):
+    write_cube(tmp_path / "cube.hdr", CUBE, WAVELENGTHS)
+    header = tmp_path / "cube.hdr"
+    header.write_text(header.read_text().replace("interleave = bsq", "interleave = \x1b[31m" + "9" * 10**5))
+    with pytest.raises(InputError, match=r"\\x1b\[31m9999") as caught:
+        read_cube(header)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 2000
