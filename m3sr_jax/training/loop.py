@@ -307,6 +307,8 @@ class _Run:
 
         folder = self.workdir / "report"
         if not on_writer(lambda: (folder / "report.json").exists()):
+            for unfinished in folder.glob(".*") if is_writer() else ():  # by a process that was killed
+                unfinished.unlink()
             predict = self.validation.predictor(on_writer(lambda: load_params(self.workdir, self.model)))
             facts = model_facts(self.card)
             name, protocol = self.config.model.name, self.validation.protocol

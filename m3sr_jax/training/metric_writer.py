@@ -61,7 +61,7 @@ class MetricWriter:
         return name in self._last and step in (None, self._last[name])
 
     def _remember(self, record: Mapping[str, Any]) -> None:
-        self._last.update(dict.fromkeys(record, record["step"]))
+        self._last |= dict.fromkeys(record, int(record["step"]))
 
     def flush(self) -> None:
         """Hands the lines to the operating system, which keeps them when this process is killed."""

@@ -1,0 +1,141 @@
+"""The five networks side by side: cost, time and memory of a forward pass and of a training step.
+
+Command:  python benchmarks/bench_zoo.py [--models m3sr gmsr] [--sizes 256x256 482x512] [--training 1x128x128]
+          [--output benchmarks/results/zoo.jsonl]
+
+Nothing behind --sizes or --training leaves that part out.
+
+Every measurement has a process of its own, so that its peak memory is its own, and so that one that fails, for want of
+memory say, is reported and does not stop the others. `temp_mib` is what XLA plans for the program, `peak_host_mib` the
+most that the process held resident, the compiler's own memory included. `share` is the exact count over the fastest
+time, as a share of the rate of a large float32 matrix product in the same process. A GPU trains on a batch of 32 crops.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any
+
+import jax
+from bench_model import TRAINING, time_training_step
+from measure import compile_and_time, matmul_gflops, parser, save, show
+
+from m3sr_jax.cli.xla_flags import plan_for_memory
+from m3sr_jax.models import create, init_params
+from m3sr_jax.report.cost import cost_report
+from m3sr_jax.report.environment import peak_memory
+
+Shape = tuple[int, ...]
+# GFLOP by thop at 482×512 as the M3SR paper prints them.
+PUBLISHED = {"hscnn_plus": 808.0, "hrnet": 1249.0, "mst_plus_plus": 177.7, "gmsr": 8.0, "m3sr": 100.9}
+PUBLISHED_SIZE = (482, 512)
+FORWARD = [(1, 256, 256), (1, *PUBLISHED_SIZE)]
+
+
+def cost(name: str) -> dict[str, Any]:
+    """Parameters and operations at the size of the published counts."""
+    total = cost_report(create(name), *PUBLISHED_SIZE).total
+    assert total is not None
+    counts = {"parameters": total.parameters, "parameters_in_release": total.parameters + total.unused}
+    counts |= {"gflop": total.flops / 1e9, "thop_gflop": total.thop_flops / 1e9, "published_gflop": PUBLISHED[name]}
+    return counts | {"as_published": round(total.thop_flops / 1e9, 1) == PUBLISHED[name]}
+
+
+def forward(name: str, shape: Shape) -> dict[str, Any]:
+    """One pass over a batch of that shape."""
+    model, before = create(name), matmul_gflops()
+    params = init_params(model, jax.random.key(0))
+    rgb = jax.random.uniform(jax.random.key(1), (*shape, 3))
+    times = compile_and_time(lambda params, rgb: model.apply({"params": params}, rgb), params, rgb, repeats=3)
+    total = cost_report(model, *shape[1:]).total
+    assert total is not None
+    rate, gflop = max(before, matmul_gflops()), shape[0] * total.flops / 1e9
+    return {"gflop": gflop, "matmul_gflops": rate} | times | {"share": gflop / times["min_s"] / rate}
+
+
+def training_step(name: str, shape: Shape | None) -> dict[str, Any]:
+    """Loss, gradient and Adam on a batch of that shape, by default the device's."""
+    batch, height, width = shape or TRAINING.get(jax.default_backend(), TRAINING["cpu"])[0]
+    return {"shape": f"{batch}x{height}x{width}"} | time_training_step(create(name), (batch, height, width))
+
+
+PEAKS = ("peak_host_mib", "peak_device_mib")
+MODES = {"forward": forward, "training step": training_step}
+
+
+def with_peaks(mode: str, name: str, shape: Shape | None) -> dict[str, Any]:
+    """What the child process does: measures, and looks at its own memory."""
+    told = {} if shape is None else {"shape": "x".join(map(str, shape))}
+    measured = MODES[mode](name, shape)  # type: ignore[arg-type]
+    peaks = {f"peak_{where}_mib": size / 2**20 for where, size in peak_memory().items()}
+    return told | measured | peaks
+
+
+def measure_apart(mode: str, name: str, shape: Shape | None) -> dict[str, Any]:
+    """A row of one measurement in a new process; of one that failed, with the reason under "failed"."""
+    row: dict[str, Any] = {"mode": mode, "model": name}
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        try:
+            return row | pool.submit(with_peaks, mode, name, shape).result()
+        except Exception as error:  # whatever it is, the other measurements are still wanted
+            told = str(error).partition("\n")[0]
+            shown = {} if shape is None else {"shape": "x".join(map(str, shape))}
+            return row | shown | {"failed": f"{type(error).__name__}: {told}"}
+
+
+def markdown(costs: dict[str, dict[str, Any]], rows: list[dict[str, Any]]) -> str:
+    """Two tables: counts beside the published ones, and measurements."""
+    lines = ["| | parameters used | in the release's files | exact GFLOP | `thop` GFLOP | published |"]
+    lines.append("|---|" + "---:|" * 5)
+    for name, c in costs.items():
+        counts = f"{c['parameters']:,} | {c['parameters_in_release']:,} | {c['gflop']:.1f} | {c['thop_gflop']:.1f}"
+        lines.append(f"| {name} | {counts} | {c['published_gflop']:.1f} |")
+    lines += ["", "| | | time | share | working memory | peak, host | peak, device | compiling |"]
+    lines.append("|---|---|" + "---:|" * 6)
+    for row in rows:
+        what = f"| {row['model']} | {row['mode']}, {row.get('shape', '').replace('x', '×')} |"
+        lines.append(f"{what} {row['failed']} | | | | | |" if "failed" in row else f"{what} {_cells(row)} |")
+    return "\n".join(lines)
+
+
+def _cells(row: dict[str, Any]) -> str:
+    share = f"{row['share']:.0%}" if "share" in row else ""
+    memory = (f"{row[key] / 1024:.2f} GiB" if key in row else "" for key in ("temp_mib", *PEAKS))
+    return " | ".join([f"{row['median_s']:.3g} s", share, *memory, f"{row['compile_s']:.0f} s"])
+
+
+def shape_of(text: str) -> Shape:
+    """'482x512' → (482, 512)."""
+    try:
+        shape = tuple(int(side) for side in text.split("x"))
+    except ValueError:
+        shape = ()
+    if len(shape) not in (2, 3) or min(shape) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected HEIGHTxWIDTH or BATCHxHEIGHTxWIDTH")
+    return (1, *shape)[-3:]
+
+
+def main() -> None:
+    plan_for_memory()  # as every command does; the children inherit it
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # or this process would take the GPU's memory
+    options = parser(__doc__)
+    options.add_argument("--models", nargs="+", default=list(PUBLISHED), choices=list(PUBLISHED), metavar="NAME")
+    options.add_argument("--sizes", nargs="*", type=shape_of, default=FORWARD, metavar="HxW", help="of forward passes")
+    options.add_argument("--training", type=shape_of, nargs="*", default=[None], metavar="BxHxW", help="or nothing")
+    args = options.parse_args()
+    jobs = [("forward", shape) for shape in args.sizes] + [("training step", shape) for shape in args.training]
+    costs, rows = {name: cost(name) for name in args.models}, []
+    for name in args.models:
+        for mode, shape in jobs:
+            rows.append(measure_apart(mode, name, shape))
+            show(rows[-1])
+            save(rows[-1:], "zoo", args.output)
+    save([{"mode": "cost", "model": name, **counts} for name, counts in costs.items()], "zoo", args.output)
+    print(markdown(costs, rows))
+
+
+if __name__ == "__main__":
+    main()
