@@ -9,7 +9,7 @@ OLDEST_TESTS ?= tests/m3sr_jax/io tests/m3sr_jax/models/test_m3sr.py tests/m3sr_
 	tests/m3sr_kernels/test_s6_scan.py tests/m3sr_jax/test_checkpoint.py tests/m3sr_jax/data tests/m3sr_jax/cli/test_main.py \
 	tests/m3sr_jax/training/test_step.py tests/m3sr_jax/training/test_checkpoint.py
 
-.PHONY: demo test parity lint bench fuzz wheel oldest audit gpu-compile gpu-memory
+.PHONY: demo test parity matrix lint bench fuzz wheel oldest audit gpu-compile gpu-memory
 .DELETE_ON_ERROR:
 
 demo: .venv/.run
@@ -21,6 +21,10 @@ test: .venv/.dev
 # Every case of the releases' numbers that M3SR_PARITY_DIR holds; make test runs those that cover each network and type.
 parity: .venv/.dev
 	M3SR_FULL_PARITY=1 $(BIN)/python -m pytest -q -n auto tests/m3sr_jax/test_parity.py tests/m3sr_jax/test_baseline_parity.py tests/m3sr_kernels/test_release_numbers.py
+
+# Every baseline on every benchmark's files; make test runs some of the pairs.
+matrix: .venv/.dev
+	M3SR_FULL_MATRIX=1 $(BIN)/python -m pytest -q -n auto tests/m3sr_jax/test_baselines_on_benchmarks.py
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

@@ -5,10 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from m3sr_jax.data.scenes import CodedScene, CodedScenes
-from m3sr_jax.data.spectra import BANDS
 from m3sr_jax.data.synthetic import SyntheticSpec, open_synthetic
 
 
@@ -66,22 +64,3 @@ def make_source():
         return source, reader
 
     return make
-
-
-@pytest.fixture
-def write_cave_scene():
-    """Writes one scene as CAVE does: returns its 16-bit codes (H, W, 31)."""
-
-    def write(root, name, *, nested=True, rgba=False, size=(20, 24), seed=0):
-        rng = np.random.default_rng(seed)
-        codes = rng.integers(0, 256 if rgba else 65536, (*size, len(BANDS))).astype(np.uint8 if rgba else np.uint16)
-        folder = root / f"{name}_ms" / (f"{name}_ms" if nested else "")
-        folder.mkdir(parents=True)
-        for band in range(len(BANDS)):
-            pixels = codes[..., band]
-            if rgba:
-                pixels = np.stack([pixels, pixels, pixels, np.full_like(pixels, 255)], axis=-1)
-            Image.fromarray(pixels).save(folder / f"{name}_ms_{band + 1:02d}.png")
-        return codes.astype(np.uint16) * np.uint16(257 if rgba else 1)
-
-    return write
