@@ -26,7 +26,6 @@ NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Several processes: 
 PROCESS_ID = flags.DEFINE_integer("process_id", None, "Several processes: which one this is, from 0.", lower_bound=0)
 DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Several processes that the cluster tells of each other.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: config, checkpoints, metrics, report.")
-flags.FLAGS.set_default("verbosity", -1)  # what libraries log for themselves is no news to a user
 
 
 def main(_: list[str]) -> int:

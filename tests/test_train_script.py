@@ -42,6 +42,7 @@ def uninterrupted(start, tmp_path_factory):
     process = start(workdir)
     _, errors = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, errors
+    assert errors == ""  # libraries log for themselves only with --verbosity=0
     return workdir
 
 

@@ -38,6 +38,8 @@ def _parse(argv: list[str]) -> list[str]:
         raise InputError(
             f"{type(error).__name__}: {lines[-1] if lines else 'in the flags or the config file'}"
         ) from error
+    if flags.FLAGS["verbosity"].using_default_value:
+        flags.FLAGS.verbosity = -1  # what libraries log for themselves is no news to a user
     if len(rest) > 1:
         raise InputError(f"arguments {' '.join(rest[1:])}: not understood, expected flags such as --config.seed=1")
     return rest
