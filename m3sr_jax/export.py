@@ -54,7 +54,7 @@ def export_model(directory: str | os.PathLike[str], model: nn.Module, params: An
     Raises:
         InputError: the directory is there or cannot be written, or the network cannot be exported.
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     target = Path(directory).absolute()
     if target.exists():
@@ -68,7 +68,7 @@ def export_model(directory: str | os.PathLike[str], model: nn.Module, params: An
         raise InputError(f"{target}: cannot be written ({error.strerror})") from error
     try:
         (unfinished / PROGRAM).write_bytes(program.serialize())
-        save_file(flat, unfinished / PARAMS, metadata={MODEL_FILE: card.to_json()})
+        (unfinished / PARAMS).write_bytes(save(flat, metadata={MODEL_FILE: card.to_json()}))  # save_file's are private
         (unfinished / SCRIPT).write_text(RUN_PY)
         unfinished.chmod(0o755)  # mkdtemp makes it private
         os.replace(unfinished, target)

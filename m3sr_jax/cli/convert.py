@@ -91,9 +91,9 @@ def _write_release(path: Path, state_dict: dict[str, np.ndarray]) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         if path.suffix == ".safetensors":
-            from safetensors.numpy import save_file
+            from safetensors.numpy import save
 
-            save_file(state_dict, temporary)
+            temporary.write_bytes(save(state_dict))  # save_file's are private
         else:
             torch = _torch(path)
             torch.save({"state_dict": {key: torch.from_numpy(value) for key, value in state_dict.items()}}, temporary)
