@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from m3sr_jax.cli.progress import advance
 from m3sr_jax.errors import InputError
 
 
@@ -45,7 +46,7 @@ class Check:
         dataset = open_dataset(config, faults)
         with Progress(transient=True) as bar:
             task = bar.add_task("reading", total=None)
-            findings = check_scenes(dataset, faults, partial(_advance, bar, task), headers_only=self.quick)
+            findings = check_scenes(dataset, faults, partial(advance, bar, task), headers_only=self.quick)
         for file in findings.missing:
             print(f"missing: {file}")
         for what, scenes in findings.oddities.items():
@@ -60,7 +61,3 @@ class Check:
         if findings.complete:
             return 0
         raise InputError(f"{self.data_root}: not complete; the lines above name every file")
-
-
-def _advance(bar, task, done: int, total: int) -> None:
-    bar.update(task, completed=done, total=total)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from m3sr_jax.cli.processes import Processes
+from m3sr_jax.cli.progress import advance
 from m3sr_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -194,8 +195,4 @@ def _score(predict_fn: Predict, dataset: Dataset, protocol: Protocol, name: str,
         task = progress.add_task("fitting least squares", total=None)
         methods = {name: predict_fn} | fit_baselines(dataset)
         progress.update(task, description="scoring", total=len(dataset.valid))
-        return evaluate_all(methods, dataset.valid, protocol, partial(_advance, progress, task), observe=observe)
-
-
-def _advance(progress: Any, task: Any, done: int, total: int) -> None:
-    progress.update(task, completed=done, total=total)
+        return evaluate_all(methods, dataset.valid, protocol, partial(advance, progress, task), observe=observe)

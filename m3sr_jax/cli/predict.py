@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
 from m3sr_jax.cli.processes import Processes
+from m3sr_jax.cli.progress import advance
 from m3sr_jax.errors import InputError
 from m3sr_jax.inference.batch import Job, check_settings, is_one_file, plan_jobs
 
@@ -115,7 +116,7 @@ class _Batch:
             for job in todo:
                 tiles = progress.add_task(job.image.name, total=None)
                 try:
-                    line = self._one(job, partial(_advance, progress, tiles))
+                    line = self._one(job, partial(advance, progress, tiles))
                     progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
                 except UnusablePhotoError as error:
                     failures[job.image] = str(error)
@@ -162,7 +163,3 @@ def _telling(image: Path) -> Iterator[None]:
     except InputError as error:
         message = str(error)
         raise UnusablePhotoError(message if str(image) in message else f"{image}: {message}") from error
-
-
-def _advance(progress: Any, task: Any, done: int, total: int) -> None:
-    progress.update(task, completed=done, total=total)

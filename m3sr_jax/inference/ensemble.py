@@ -8,25 +8,21 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float32, Shaped
 
+from m3sr_jax.data.pipeline import turned
+
 # (quarter turns, then mirrored or not): the four rotations and the four flips.
 SYMMETRIES = tuple((turns, mirrored) for mirrored in (False, True) for turns in range(4))
 
 
-def transform(image: Shaped[np.ndarray, "H W C"], turns: int, mirrored: bool) -> Shaped[np.ndarray, "h w C"]:
-    """Turns an image counter-clockwise by quarters, then mirrors it left to right."""
-    turned = np.rot90(image, turns)
-    return turned[:, ::-1] if mirrored else turned
-
-
 def restore(image: Shaped[np.ndarray, "H W C"], turns: int, mirrored: bool) -> Shaped[np.ndarray, "h w C"]:
-    """Inverts `transform`: undoes its steps in reverse order."""
+    """Inverts `m3sr_jax.data.pipeline.turned`: undoes its steps in reverse order."""
     return np.rot90(image[:, ::-1] if mirrored else image, -turns)
 
 
 def self_ensemble(
     run: Callable[[Float32[np.ndarray, "H W 3"]], Float32[np.ndarray, "H W S"]], rgb: Float32[np.ndarray, "H W 3"]
 ) -> Float32[np.ndarray, "H W S"]:
-    """Computes the mean of restore(run(transform(rgb))) over the eight symmetries.
+    """Computes the mean of restore(run(turned(rgb))) over the eight symmetries.
 
     Args:
         run: the network, image to cube.
@@ -37,5 +33,5 @@ def self_ensemble(
 
     Source: Timofte et al., "Seven ways to improve example-based single image super resolution" (2016).
     """
-    cubes = (restore(run(np.ascontiguousarray(transform(rgb, *which))), *which) for which in SYMMETRIES)
+    cubes = (restore(run(np.ascontiguousarray(turned(rgb, *which))), *which) for which in SYMMETRIES)
     return np.multiply(functools.reduce(np.add, cubes), np.float32(1 / len(SYMMETRIES)))

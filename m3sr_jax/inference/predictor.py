@@ -22,7 +22,7 @@ from m3sr_jax.models.m3sr import MULTIPLE
 
 # Images up to this many pixels are predicted whole: the benchmarks' 482×512 is among them.
 WHOLE_PIXELS = 512 * 512
-# A tile of 448×448 takes 2.4 GB of working memory on a CPU; the overlap is from benchmarks/bench_tiles.py.
+# A CPU plans 1.9 GiB for 482×512 pixels (benchmarks/bench_model.py); the overlap is from benchmarks/bench_tiles.py.
 TILE = 448
 OVERLAP = 32
 SMALLEST_TILE = 64

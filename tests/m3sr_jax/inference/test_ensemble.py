@@ -3,19 +3,20 @@
 import numpy as np
 import pytest
 
-from m3sr_jax.inference.ensemble import SYMMETRIES, restore, self_ensemble, transform
+from m3sr_jax.data.pipeline import turned
+from m3sr_jax.inference.ensemble import SYMMETRIES, restore, self_ensemble
 
 IMAGE = np.random.default_rng(0).random((5, 7, 3), np.float32)
 
 
 @pytest.mark.parametrize("which", SYMMETRIES)
 def test_every_symmetry_is_undone_exactly(which):
-    np.testing.assert_array_equal(restore(transform(IMAGE, *which), *which), IMAGE)
+    np.testing.assert_array_equal(restore(turned(IMAGE, *which), *which), IMAGE)
 
 
 def test_the_symmetries_are_all_eight():
     square = IMAGE[:, :5]
-    images = {transform(square, *which).tobytes() for which in SYMMETRIES}
+    images = {turned(square, *which).tobytes() for which in SYMMETRIES}
     assert len(images) == 8
     known = [square, square[::-1], square[:, ::-1], square.swapaxes(0, 1), square[::-1, ::-1].swapaxes(0, 1)]
     assert all(np.ascontiguousarray(image).tobytes() in images for image in known)
