@@ -27,12 +27,18 @@ class Unit(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W O"]:
-        margin = (self.size // 2,) * 2
-        padded = jnp.pad(x, ((0, 0), margin, margin, (0, 0)), mode="edge")
         types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        return nn.relu(
-            conv(self.features, x.shape[-1], self.size, use_bias=True, padding=0, name="conv", **types)(padded)
-        )
+        layer = conv(self.features, x.shape[-1], self.size, use_bias=True, padding=0, name="conv", **types)
+        return nn.relu(layer(pad_edges(x, self.size // 2)))
+
+
+def pad_edges(x: Float[Array, "B H W C"], margin: int) -> Float[Array, "B h w C"]:
+    """Repeats the edge pixels `margin` times on every side.
+
+    Without a margin there is nothing to do, but the gradient of a pad by nothing would copy the image four times.
+    """
+    widths = ((0, 0), (margin, margin), (margin, margin), (0, 0))
+    return jnp.pad(x, widths, mode="edge") if margin else x
 
 
 class DenseBlock(nn.Module):
