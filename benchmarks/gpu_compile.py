@@ -2,8 +2,9 @@
 
 Command:  make gpu-compile            (or, in its environment: .venv-gpu/bin/python benchmarks/gpu_compile.py --help)
 
-Each op is compiled forward and backward at the shapes of its shapes.py, by XLA for a GPU that it is only told about;
-`ptxas` then reports on the PTX that XLA left. It exits with 1 if a forward kernel spills registers to memory.
+Each op is compiled at the shapes of its shapes.py, by XLA for a GPU that it is only told about: forward and backward
+with "pallas_triton", forward with "pallas_mosaic", whose gradient is XLA's and which needs sm_90. `ptxas` then reports
+on the PTX that XLA left. It exits with 1 if a forward kernel spills registers to memory.
 
 What matters most comes first: the full size in float32 on every device. A run can be stopped and called again: programs
 that --output holds already, by the digest of what was lowered, are left out.
@@ -37,6 +38,7 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import m3sr_kernels  # noqa: E402
 from gpu_target import DEVICES, mesh_of  # noqa: E402
+from m3sr_kernels.gpu_call import MIN_CAPABILITY  # noqa: E402
 
 REPORT = re.compile(
     r"Compiling entry function '(\w+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads"
@@ -51,13 +53,13 @@ def main() -> int:
     parser.add_argument("--devices", nargs="+", default=list(DEVICES), choices=list(DEVICES))
     parser.add_argument("--cases", default="", help="regular expression that a shape's name must contain")
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
-    parser.add_argument("--implementation", default="pallas_triton")
+    parser.add_argument("--implementations", nargs="+", default=list(MIN_CAPABILITY), choices=list(MIN_CAPABILITY))
     parser.add_argument("--output", type=Path, help="JSON-lines file to append to")
     args = parser.parse_args()
     jax.config.update("jax_traceback_in_locations_limit", 0)  # else the digest changes with every line that moves
     done, forward_spills = recorded(args.output), 0
-    for device, op, case, dtype in jobs(args):
-        lowered = lower_op(op, shapes_of(op)[case], jnp.dtype(dtype), device, args.implementation)
+    for device, op, case, dtype, implementation in jobs(args):
+        lowered = lower_op(op, shapes_of(op)[case], jnp.dtype(dtype), device, implementation)
         program = hashlib.sha256(lowered.as_text().encode()).hexdigest()[:16]
         key: dict[str, Any] = {
             "device": device,
@@ -78,13 +80,19 @@ def main() -> int:
     return int(forward_spills > 0)
 
 
-def jobs(args: argparse.Namespace) -> list[tuple[str, str, str, str]]:
-    """Device, op, case and type of each program, by importance."""
-    every = itertools.product(args.devices, args.ops, args.dtypes)
-    chosen = [(device, op, case, dtype) for device, op, dtype in every for case in shapes_of(op)]
+def jobs(args: argparse.Namespace) -> list[tuple[str, str, str, str, str]]:
+    """Device, op, case, type and implementation of each program, by importance."""
+    every = itertools.product(args.devices, args.ops, args.dtypes, args.implementations)
+    chosen = [(device, op, case, dtype, how) for device, op, dtype, how in every for case in shapes_of(op)]
     chosen = [job for job in chosen if re.search(args.cases, job[2])]
     chosen = [job for job in chosen if job[3] == "float32" or job[2].startswith("training")]
+    chosen = [job for job in chosen if job[4] == "pallas_triton" or has_mosaic(job[0], job[1])]
     return sorted(chosen, key=lambda job: (job[3] != "float32", not job[2].endswith("full"), job[0] != args.devices[0]))
+
+
+def has_mosaic(device: str, op: str) -> bool:
+    """The token mixer has no Mosaic kernel but `s6_scan`'s."""
+    return DEVICES[device][0] >= (9, 0) and op != "mamba_token_mix"
 
 
 def recorded(output: Path | None) -> dict[tuple[str, ...], list[dict[str, Any]]]:
@@ -110,7 +118,7 @@ def shapes_of(op: str) -> dict[str, Any]:
 
 
 def lower_op(op: str, shape: Any, dtype: Any, device: str, implementation: str) -> jax.stages.Lowered:
-    """Value and gradient, for a device that is not there."""
+    """Value and gradient, for a device that is not there; of Mosaic's, the value."""
     mesh = mesh_of(device)
     whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
 
@@ -124,7 +132,8 @@ def lower_op(op: str, shape: Any, dtype: Any, device: str, implementation: str) 
 
     arguments = jax.tree.map(array, shape.arguments, is_leaf=lambda size: isinstance(size, tuple))
     with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-        return jax.jit(jax.value_and_grad(loss)).trace(arguments).lower(lowering_platforms=("cuda",))
+        function = jax.value_and_grad(loss) if implementation == "pallas_triton" else loss
+        return jax.jit(function).trace(arguments).lower(lowering_platforms=("cuda",))
 
 
 def compile_lowered(lowered: jax.stages.Lowered, device: str) -> Iterator[dict[str, Any]]:

@@ -11,9 +11,6 @@ from m3sr_kernels.gpu_call import MIN_CAPABILITY, GpuCall, local_gpus_run
 
 NAMES = ("pallas_triton", "pallas_mosaic", "xla", "associative", "reference")
 BEST_ON_CUDA = "pallas_triton"
-WHY_MISSING = {
-    "pallas_mosaic": ": for Mosaic GPU there is only s6_scan's forward pass",
-}
 
 
 def choose(
@@ -42,8 +39,7 @@ def choose(
     if implementation not in NAMES:
         raise ValueError(f"{op}: unknown implementation {implementation!r}; expected None or one of {', '.join(NAMES)}")
     if implementation not in implementations:
-        why, known = WHY_MISSING.get(implementation, ""), ", ".join(implementations)
-        raise NotImplementedError(f"{op} has no {implementation!r} implementation{why}; it has {known}")
+        raise NotImplementedError(f"{op} has no {implementation!r} implementation; it has {', '.join(implementations)}")
     function = implementations[implementation]
     if implementation in MIN_CAPABILITY:
         function = functools.partial(function, call=GpuCall(op, implementation, interpret=interpret))

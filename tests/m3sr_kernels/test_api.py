@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import jaxtyping
 import pytest
 from m3sr_kernels import s6_scan, ss2d_scan, ssd_scan
+from m3sr_kernels.dispatch import choose
 
 
 @pytest.fixture(autouse=True)
@@ -22,9 +23,9 @@ def test_unknown_name_lists_the_known_ones():
         ssd_scan(*ssd_arguments(), implementation="cuda")
 
 
-def test_a_missing_implementation_is_refused_with_the_reason_not_replaced():
-    with pytest.raises(NotImplementedError, match=r"ssd_scan has no 'pallas_mosaic' implementation: .* only s6_scan"):
-        ssd_scan(*ssd_arguments(), implementation="pallas_mosaic")
+def test_a_missing_implementation_is_refused_not_replaced():
+    with pytest.raises(NotImplementedError, match=r"scan has no 'pallas_mosaic' implementation; it has xla"):
+        choose("scan", {"xla": print}, "pallas_mosaic")
 
 
 def test_heads_that_cannot_share_groups():

@@ -1,5 +1,6 @@
 """The compiled kernels on a GPU: against XLA at the model's shapes, forward and gradient, and the same bits twice."""
 
+import functools
 import importlib
 import zlib
 
@@ -69,9 +70,11 @@ def test_kernels_equal_xla_and_repeat_themselves(op, shape):
 
 
 @pytest.mark.skipif(not local_gpus_run("pallas_mosaic"), reason="Mosaic GPU needs compute capability 9.0")
-def test_mosaic_equals_xla():
-    arguments = draw(importlib.import_module("m3sr_kernels.s6_scan.shapes").SHAPES["training, full"].arguments)
-    got, expected = (m3sr_kernels.s6_scan(**arguments, implementation=name) for name in ("pallas_mosaic", "xla"))
+@pytest.mark.parametrize(("op", "case"), [("s6_scan", "training, full"), ("ss2d_scan", "training, spatial, full")])
+def test_mosaic_equals_xla(op, case):
+    arguments = draw(importlib.import_module(f"m3sr_kernels.{op}.shapes").SHAPES[case].arguments)
+    scan = functools.partial(getattr(m3sr_kernels, op), **arguments)
+    got, expected = (scan(implementation=name) for name in ("pallas_mosaic", "xla"))
     assert jnp.max(jnp.abs(got - expected)) < TOLERANCE * jnp.max(jnp.abs(expected))
 
 

@@ -9,13 +9,20 @@ from jaxtyping import Array, Float
 
 from m3sr_kernels.checks import check_shapes
 from m3sr_kernels.dispatch import choose
+from m3sr_kernels.gpu_call import GpuCall
 from m3sr_kernels.mamba_token_mix.composed import mamba_token_mix_composed
 from m3sr_kernels.mamba_token_mix.pallas_triton import mamba_token_mix_triton
 from m3sr_kernels.mamba_token_mix.xla import mamba_token_mix_xla
 from m3sr_kernels.s6_scan.api import IMPLEMENTATIONS as S6
 
+
+def _composed_mosaic(tokens: Array, params: dict[str, Array], *, call: GpuCall) -> Array:
+    return mamba_token_mix_composed(tokens, params, scan=functools.partial(S6["pallas_mosaic"], call=call))
+
+
 IMPLEMENTATIONS = {
     "pallas_triton": mamba_token_mix_triton,
+    "pallas_mosaic": _composed_mosaic,
     "xla": mamba_token_mix_xla,
     "associative": functools.partial(mamba_token_mix_composed, scan=S6["associative"]),
     "reference": functools.partial(mamba_token_mix_composed, scan=S6["reference"]),
@@ -38,8 +45,9 @@ def mamba_token_mix(
       tokens: (M, L, C); in M3SR one sequence of L spectral groups a pixel.
       params: in_proj (C, 2D), conv_kernel (J, D), conv_bias (D,), x_proj (D, R+2N), dt_proj (R, D), dt_bias (D,), a_log
         (D, N), d (D,), out_proj (D, C).
-      implementation: "pallas_triton" (CUDA GPUs from sm_80 on), "xla", "associative" or "reference"; None takes
-        the first on such a GPU and "xla" elsewhere, decided when the program is compiled.
+      implementation: "pallas_triton" (CUDA GPUs from sm_80 on), "pallas_mosaic" (from sm_90 on, the scan alone),
+        "xla", "associative" or "reference"; None takes the first on such a GPU and "xla" elsewhere, decided when the
+        program is compiled.
       interpret: runs a Pallas implementation on any platform, slowly; the others ignore it.
 
     Returns:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -10,6 +11,7 @@ from jaxtyping import Array, Float
 from m3sr_kernels.checks import accumulation_dtype, check_shapes
 from m3sr_kernels.dispatch import choose
 from m3sr_kernels.ss2d_scan.by_direction import ss2d_scan_associative, ss2d_scan_reference
+from m3sr_kernels.ss2d_scan.pallas_mosaic import ss2d_scan_mosaic
 from m3sr_kernels.ss2d_scan.pallas_triton import ss2d_scan_pallas_triton
 from m3sr_kernels.ss2d_scan.xla import ss2d_scan_xla
 
@@ -29,9 +31,11 @@ def _around(run: Callable) -> Callable:
     return ss2d
 
 
+_XLA = _around(ss2d_scan_xla)
 IMPLEMENTATIONS = {
     "pallas_triton": ss2d_scan_pallas_triton,
-    "xla": _around(ss2d_scan_xla),
+    "pallas_mosaic": functools.partial(ss2d_scan_mosaic, gradient_of=_XLA),
+    "xla": _XLA,
     "associative": _around(ss2d_scan_associative),
     "reference": _around(ss2d_scan_reference),
 }
@@ -67,8 +71,10 @@ def ss2d_scan(
       c: (B, H, W, 4, N) output maps.
       d: (4, R, P) skips.
       dt_bias: (4, R) added to dt.
-      implementation: "pallas_triton", "xla", "associative", "reference", or None for the best that works here.
-      interpret: runs a Pallas implementation on the CPU; the others ignore it.
+      implementation: "pallas_triton" (CUDA GPUs from sm_80 on), "pallas_mosaic" (from sm_90 on; forward only, its
+        gradient is that of "xla"), "xla", "associative" or "reference"; None takes the first on such a GPU and "xla"
+        elsewhere, decided when the program is compiled.
+      interpret: runs a Pallas implementation on any platform, slowly; the others ignore it.
 
     Returns:
       y: (B, H, W, R·P) in x's dtype. Sums and states are float32, or float64 if any input is.

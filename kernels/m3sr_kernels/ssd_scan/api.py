@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -10,6 +11,7 @@ from jaxtyping import Array, Float
 from m3sr_kernels.checks import accumulation_dtype, check_shapes
 from m3sr_kernels.dispatch import choose
 from m3sr_kernels.ssd_scan.associative import ssd_scan_associative
+from m3sr_kernels.ssd_scan.pallas_mosaic import ssd_scan_mosaic
 from m3sr_kernels.ssd_scan.pallas_triton import ssd_scan_pallas_triton
 from m3sr_kernels.ssd_scan.reference import ssd_scan_reference
 from m3sr_kernels.ssd_scan.xla import ssd_scan_xla
@@ -31,9 +33,11 @@ def _around(run: Callable) -> Callable:
     return ssd
 
 
+_XLA = _around(ssd_scan_xla)
 IMPLEMENTATIONS = {
     "pallas_triton": ssd_scan_pallas_triton,
-    "xla": _around(ssd_scan_xla),
+    "pallas_mosaic": functools.partial(ssd_scan_mosaic, gradient_of=_XLA),
+    "xla": _XLA,
     "associative": _around(ssd_scan_associative),
     "reference": _around(ssd_scan_reference),
 }
@@ -67,8 +71,10 @@ def ssd_scan(
       c: (B, L, G, N) output maps.
       d: (H, P) skip, none if None.
       dt_bias: (H,) added to dt, zero if None.
-      implementation: "pallas_triton", "xla", "associative", "reference", or None for the best that works here.
-      interpret: runs a Pallas implementation on the CPU; the others ignore it.
+      implementation: "pallas_triton" (CUDA GPUs from sm_80 on), "pallas_mosaic" (from sm_90 on; forward only, its
+        gradient is that of "xla"), "xla", "associative" or "reference"; None takes the first on such a GPU and "xla"
+        elsewhere, decided when the program is compiled.
+      interpret: runs a Pallas implementation on any platform, slowly; the others ignore it.
       return_final_state: also return the last state, (B, H, P, N), in the accumulation dtype.
 
     Returns:

@@ -1,0 +1,213 @@
+"""SSD by Mosaic GPU, forward only: 128 chunks side by side, one a thread, for sequences and for images.
+
+The three phases of `pallas_triton`, with the chunks of all sequences on the last axis of every array, (Q, …, chunks):
+each thread walks through its chunk, for a few channels of one head, with their states in registers. Phase 2 is
+`states_on_entry`, as there. XLA lays x, Δ, b and c out so, for an image once by rows and once by columns, and lays y
+back. That moves a multiple of what the scan itself must: why this is nobody's default.
+
+Interpreted, lowered, and compiled for an H200 without one; never run on a GPU.
+
+Letters here: B batch, L sequence, Q pixel of a chunk, C chunk, M chunk of any sequence, K direction, H head, G group of
+heads that share b and c, P channel of a head, N state.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import pallas as pl
+
+from m3sr_kernels.gpu_call import GpuCall
+from m3sr_kernels.mosaic_call import LANES, check_float32, divide, forward_kernel, launch, pad_lanes
+from m3sr_kernels.ssd_scan.chunk_states import states_on_entry
+from m3sr_kernels.tiles import tiles
+
+State = list[list[jax.Array]]  # by channel of the program and by n, each of one chunk a lane
+
+
+def ssd_scan_mosaic(x, dt, a, b, c, d, dt_bias, *, call: GpuCall, gradient_of: Callable) -> tuple[jax.Array, jax.Array]:
+    """Arguments of `ssd_scan`; returns y and the last state (B, H, P, N).
+
+    Args:
+      x, dt, a, b, c, d, dt_bias: as there.
+      call: how the kernels are called.
+      gradient_of: the implementation whose gradient is taken, a function of the same seven arguments.
+
+    Raises:
+      NotImplementedError: float64.
+    """
+    arrays = (x, dt, a, b, c, d, dt_bias)
+    check_float32(call, *arrays)
+    return forward_kernel(call, _forward, gradient_of, *arrays)
+
+
+def _forward(interpret: bool, x, dt, a, b, c, d, dt_bias) -> tuple[jax.Array, jax.Array]:
+    bias = jnp.float32(0) if dt_bias is None else dt_bias.astype(jnp.float32)[None, None]
+    steps = jax.nn.softplus(dt.astype(jnp.float32) + bias)
+    y, last = scan(x, steps[:, :, None], a[None], b[:, :, None], c[:, :, None], interpret=interpret)
+    if d is not None:
+        y = y + d.astype(jnp.float32)[None, None] * x.astype(jnp.float32)
+    return y.astype(x.dtype), jnp.moveaxis(last[:, 0], 1, -1)
+
+
+def scan(
+    x: jax.Array,
+    steps: jax.Array,
+    a: jax.Array,
+    b: jax.Array,
+    c: jax.Array,
+    *,
+    interpret: bool,
+) -> tuple[jax.Array, jax.Array]:
+    """Scans sequences from the first pixel to the last, and if K = 2 also back; adds the two up, without the skip.
+
+    Args:
+      x: (B, L, H, P).
+      steps: (B, L, K, H) Δ, after bias and softplus, float32.
+      a: (K, H) decay rates.
+      b: (B, L, K, G, N) input maps.
+      c: (B, L, K, G, N) output maps.
+      interpret: runs on a CPU, slowly.
+
+    Returns:
+      y (B, L, H, P) and the last states (B, K, N, H, P), float32.
+    """
+    B, L, H, P = x.shape
+    plan = Plan(**tiles("ssd_mosaic"), interpret=interpret)
+    chunks = (B, pl.cdiv(L, plan.chunk))
+    arrays = {name: plan.by_chunk(array) for name, array in {"x": x, "steps": steps, "b": b}.items()}
+    arrays["a"] = a.astype(jnp.float32)
+    added = jnp.moveaxis(_chunk_states(plan, arrays), -1, 0)[: B * chunks[1]]
+    passed = jnp.moveaxis(arrays["steps"].sum(0), -1, 0)[: B * chunks[1]] * arrays["a"][None]
+    entering, last = states_on_entry(
+        added.reshape(*chunks, *added.shape[1:]), passed.reshape(*chunks, *passed.shape[1:]), [False, True][: len(a)]
+    )
+    arrays |= {"c": plan.by_chunk(c), "entering": pad_lanes(jnp.moveaxis(entering.reshape(added.shape), 0, -1))}
+    y = jnp.moveaxis(_outputs(plan, arrays), -1, 0)[: B * chunks[1]]
+    return y.reshape(B, -1, H, P)[:, :L], last
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is static about a scan."""
+
+    chunk: int  # pixels a thread
+    channels: int  # a thread, of one head
+    unroll: int  # pixels loaded at once; divides `chunk`
+    interpret: bool
+
+    def by_chunk(self, array: jax.Array) -> jax.Array:
+        """(B, L, …) to (Q, …, M); zeros at the end: where Δ is 0 the state passes unchanged."""
+        padded = jnp.pad(array, [(0, 0), (0, -array.shape[1] % self.chunk)] + [(0, 0)] * (array.ndim - 2))
+        return pad_lanes(jnp.moveaxis(padded.reshape(-1, self.chunk, *array.shape[2:]), 0, -1))
+
+    def programs(self, x: jax.Array) -> int:
+        """Of one direction: (chunks, head, channels of the head), the last fastest."""
+        _, H, P, M = x.shape
+        return M // LANES * H * pl.cdiv(P, self.channels)
+
+
+def _chunk_states(plan: Plan, arrays: dict[str, jax.Array]) -> jax.Array:
+    """What each chunk adds to the state, (K, N, H, P, M)."""
+    _, K, _, N, M = arrays["b"].shape
+    shape = (K, N, *arrays["x"].shape[1:3], M)
+
+    def kernel(number: jax.Array, refs: dict[str, Any]) -> None:
+        number, direction = divide(number, K)
+        program = _Program(plan, number, refs, direction)
+
+        def visit(pixels: list[Any], state: State) -> State:
+            for loaded in [program.load(q) for q in pixels]:
+                state = program.advance(state, *loaded)
+            return state
+
+        # Zeros, since no Δ is negative; those of jnp.zeros are laid out in another way than what the loop hands on.
+        start = jnp.minimum(refs["steps"][0, direction, program.head, program.lanes], 0.0)
+        state = program.walk(visit, [[start] * N for _ in program.channels])
+        for p, values in zip(program.channels, state, strict=True):
+            for n, value in enumerate(values):
+                refs["states"][direction, n, program.head, p, program.lanes] = value
+
+    outputs, programs = {"states": (shape, jnp.float32)}, K * plan.programs(arrays["x"])
+    return launch("ssd_chunk_states", kernel, arrays, outputs, programs, interpret=plan.interpret)["states"]
+
+
+def _outputs(plan: Plan, arrays: dict[str, jax.Array]) -> jax.Array:
+    """Y (Q, H, P, M), float32: one direction after the other, each added to what those before it have written."""
+
+    def kernel(number: jax.Array, refs: dict[str, Any]) -> None:
+        for direction in range(refs["b"].shape[1]):
+            _outputs_of(_Program(plan, number, refs, direction), adds=direction > 0)
+
+    outputs, programs = {"y": (arrays["x"].shape, jnp.float32)}, plan.programs(arrays["x"])
+    return launch("ssd_outputs", kernel, arrays, outputs, programs, interpret=plan.interpret)["y"]
+
+
+def _outputs_of(program: _Program, *, adds: bool) -> None:
+    states = range(program.refs["b"].shape[3])
+
+    def visit(pixels: list[Any], state: State) -> State:
+        loaded = [(program.load(q), program.maps("c", q), program.read("y", q) if adds else None) for q in pixels]
+        for q, (inputs, c, before) in zip(pixels, loaded, strict=True):
+            state = program.advance(state, *inputs)
+            for i, p in enumerate(program.channels):
+                products = [m * h for m, h in zip(c, state[i], strict=True)]
+                program.refs["y"][q, program.head, p, program.lanes] = sum(products, before[i] if before else 0.0)
+        return state
+
+    entering = [
+        [program.refs["entering"][program.direction, n, program.head, p, program.lanes] for n in states]
+        for p in program.channels
+    ]
+    program.walk(visit, entering)
+
+
+class _Program:
+    """A program's place: some channels of one head, in `LANES` chunks.
+
+    Where the channels of a head are no multiple, its last program does the last channel again, to the same end.
+    """
+
+    def __init__(self, plan: Plan, number: jax.Array, refs: dict[str, Any], direction: Any) -> None:
+        _, heads, width, _ = refs["x"].shape
+        number, block = divide(number, pl.cdiv(width, plan.channels))
+        number, self.head = divide(number, heads)
+        self.group, _ = divide(self.head, heads // refs["b"].shape[2])
+        self.channels = [jnp.minimum(block * plan.channels + i, width - 1) for i in range(plan.channels)]
+        self.lanes = pl.ds(number * LANES, LANES)
+        self.plan, self.refs, self.direction = plan, refs, direction
+
+    def walk(self, visit: Callable[[list[Any], State], State], state: State) -> State:
+        """`visit(pixels, state)` for every `unroll` pixels of the chunk, direction 1 from its end."""
+        plan = self.plan
+
+        def body(i: jax.Array, state: State) -> State:
+            times = [i * plan.unroll + j for j in range(plan.unroll)]
+            return visit([jnp.where(self.direction == 1, plan.chunk - 1 - t, t) for t in times], state)
+
+        return jax.lax.fori_loop(0, plan.chunk // plan.unroll, body, state)
+
+    def read(self, name: str, q: Any) -> list[jax.Array]:
+        """This program's channels of x or y at a pixel."""
+        return [self.refs[name][q, self.head, p, self.lanes].astype(jnp.float32) for p in self.channels]
+
+    def maps(self, name: str, q: Any) -> list[jax.Array]:
+        """The N numbers of b or c at a pixel."""
+        ref = self.refs[name]
+        return [ref[q, self.direction, self.group, n, self.lanes].astype(jnp.float32) for n in range(ref.shape[3])]
+
+    def load(self, q: Any) -> tuple[list[jax.Array], list[jax.Array], jax.Array]:
+        """X, b and Δ at a pixel."""
+        return self.read("x", q), self.maps("b", q), self.refs["steps"][q, self.direction, self.head, self.lanes]
+
+    def advance(self, state: State, x: list[jax.Array], b: list[jax.Array], step: jax.Array) -> State:
+        """exp(Δ·a)·h + Δ·b·x."""
+        decay = jnp.exp(step * self.refs["a"][self.direction, self.head])
+        terms = [step * value for value in x]
+        return [
+            [decay * h + m * term for h, m in zip(hs, b, strict=True)] for hs, term in zip(state, terms, strict=True)
+        ]
