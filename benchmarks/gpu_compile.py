@@ -141,19 +141,17 @@ def compile_lowered(lowered: jax.stages.Lowered, device: str) -> Iterator[dict[s
     text = lowered.as_text()
     triton, mosaic = r'\bname = "(\w+)", num_stages', r"\\00(\w+_mosaic_gpu)\\00"
     ours = {*re.findall(triton, text), *re.findall(mosaic, text)} - {"stable_mosaic_gpu"}
-    earlier = set(DUMP.glob("*.ptx"))
     with jax.sharding.use_abstract_mesh(mesh_of(device).abstract_mesh):
         lowered.compile()
     missing = set(ours)
-    for path in sorted(set(DUMP.glob("*.ptx")) - earlier):
+    for path in sorted(DUMP.glob("*.ptx")):
         for row in resources(path, DEVICES[device][1], ours):
             missing.discard(base_name(row["kernel"]))
             yield row
     if missing or not ours:
         raise SystemExit(f"error: found no PTX of the kernels {sorted(missing)}; is {DUMP_FLAGS} still understood?")
     for path in DUMP.iterdir():
-        if path.suffix != ".ptx":
-            path.unlink()
+        path.unlink()
 
 
 def resources(ptx: Path, arch: str, ours: set[str]) -> Iterator[dict[str, Any]]:
