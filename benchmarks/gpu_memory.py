@@ -36,22 +36,23 @@ def main() -> None:
     parser.add_argument("--modes", nargs="+", default=list(MODES), choices=list(MODES))
     parser.add_argument("--implementations", nargs="+", default=["pallas_triton", "xla"])
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
+    parser.add_argument("--remat", action="store_true", help="recompute each block's activations in the gradient")
     parser.add_argument("--output", type=Path, help="JSON-lines file to append to")
     args = parser.parse_args()
     os.environ["XLA_FLAGS"] = "--xla_gpu_autotune_level=0"  # there is nothing to try algorithms on
     for dtype, mode, implementation in itertools.product(args.dtypes, args.modes, args.implementations):
         where = {"device": DEVICE, "mode": mode, "shape": "x".join(map(str, MODES[mode]))}
-        where |= {"scans": implementation, "dtype": dtype}
-        row = {"benchmark": "gpu_memory", **where, **planned(mode, implementation, dtype), "jax": jax.__version__}
+        where |= {"scans": implementation, "dtype": dtype, "remat": args.remat}
+        model = M3SR(implementation=implementation, dtype=jnp.dtype(dtype), remat=args.remat)
+        row = {"benchmark": "gpu_memory", **where, **planned(model, mode), "jax": jax.__version__}
         print(row, flush=True)
         if args.output:
             with args.output.open("a") as file:
                 file.write(json.dumps(row) + "\n")
 
 
-def planned(mode: str, implementation: str, dtype: str) -> dict[str, Any]:
+def planned(model: M3SR, mode: str) -> dict[str, Any]:
     """XLA's own account of the compiled program, in MiB."""
-    model = M3SR(implementation=implementation, dtype=jnp.dtype(dtype))
     mesh = mesh_of(DEVICE)
     whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
     optimizer = make_optimizer(OptimConfig(), num_steps=1000)

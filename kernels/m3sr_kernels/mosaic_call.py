@@ -20,32 +20,31 @@ from m3sr_kernels.gpu_call import GpuCall
 LANES = 128  # of a program: a warpgroup
 
 
-def check_float32(call: GpuCall, *arrays: jax.Array | None) -> None:
-    """Refuses what the kernels would have to compute in float64.
+def implementation_of(forward: Callable, gradient_of: Callable) -> Callable:
+    """An op's implementation: `forward(interpret, *arrays)` on the GPU, with the gradient of `gradient_of(*arrays)`.
 
-    Raises:
-      NotImplementedError: an array is float64.
+    It takes the op's arguments by position and `call`, and raises `NotImplementedError` where one is float64.
     """
-    if accumulation_dtype(*arrays) != jnp.float32:
-        raise NotImplementedError(
-            f"{call.op}: 'pallas_mosaic' computes in float32, got an argument in float64; use 'pallas_triton' or 'xla'"
-        )
 
+    def run(*arrays: jax.Array | None, call: GpuCall) -> Any:
+        if accumulation_dtype(*arrays) != jnp.float32:
+            raise NotImplementedError(
+                f"{call.op}: 'pallas_mosaic' computes in float32, got an argument in float64; use 'pallas_triton' or "
+                "'xla'"
+            )
+        return _run(call, forward, gradient_of, *arrays)
 
-def pad_lanes(array: jax.Array) -> jax.Array:
-    """Zeros behind the last axis, up to whole programs."""
-    return jnp.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, -array.shape[-1] % LANES)])
+    return run
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
-def forward_kernel(call: GpuCall, forward: Callable, gradient_of: Callable, *arrays: jax.Array | None) -> Any:
-    """`forward(call.interpret, *arrays)` on the GPU, with the gradient of the function `gradient_of(*arrays)`."""
+def _run(call: GpuCall, forward: Callable, gradient_of: Callable, *arrays: jax.Array | None) -> Any:
     del gradient_of
     return call(functools.partial(forward, call.interpret), *arrays)
 
 
 def _fwd(call: GpuCall, forward: Callable, gradient_of: Callable, *arrays):
-    return forward_kernel(call, forward, gradient_of, *arrays), arrays
+    return _run(call, forward, gradient_of, *arrays), arrays
 
 
 def _bwd(call: GpuCall, forward: Callable, gradient_of: Callable, arrays, cotangents):
@@ -53,7 +52,7 @@ def _bwd(call: GpuCall, forward: Callable, gradient_of: Callable, arrays, cotang
     return jax.vjp(gradient_of, *arrays)[1](cotangents)
 
 
-forward_kernel.defvjp(_fwd, _bwd)
+_run.defvjp(_fwd, _bwd)
 
 
 def launch(
@@ -99,6 +98,11 @@ def _interpreter() -> Any:
     from jax._src.pallas.mosaic_gpu.interpret.params import InterpretGPUParams
 
     return InterpretGPUParams()
+
+
+def pad_lanes(array: jax.Array) -> jax.Array:
+    """Zeros behind the last axis, up to whole programs."""
+    return jnp.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, -array.shape[-1] % LANES)])
 
 
 def divide(dividend: jax.Array, divisor: int) -> tuple[jax.Array, jax.Array]:

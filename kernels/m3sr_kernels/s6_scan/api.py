@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 
 import jax
@@ -10,8 +9,9 @@ from jaxtyping import Array, Float
 
 from m3sr_kernels.checks import accumulation_dtype, check_shapes
 from m3sr_kernels.dispatch import choose
+from m3sr_kernels.mosaic_call import implementation_of
 from m3sr_kernels.s6_scan.associative import s6_scan_associative
-from m3sr_kernels.s6_scan.pallas_mosaic import s6_scan_mosaic
+from m3sr_kernels.s6_scan.pallas_mosaic import s6_scan_forward
 from m3sr_kernels.s6_scan.pallas_triton import s6_scan_triton
 from m3sr_kernels.s6_scan.reference import s6_scan_reference
 from m3sr_kernels.s6_scan.xla import s6_scan_xla
@@ -38,7 +38,7 @@ def _with_skip_and_gate(scan: Callable) -> Callable:
 _XLA = _with_skip_and_gate(s6_scan_xla)
 IMPLEMENTATIONS = {
     "pallas_triton": s6_scan_triton,
-    "pallas_mosaic": functools.partial(s6_scan_mosaic, gradient_of=_XLA),
+    "pallas_mosaic": implementation_of(s6_scan_forward, _XLA),
     "xla": _XLA,
     "associative": _with_skip_and_gate(s6_scan_associative),
     "reference": _with_skip_and_gate(s6_scan_reference),

@@ -9,43 +9,30 @@ Interpreted, lowered, and compiled for an H200 without one; never run on a GPU.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 
-from m3sr_kernels.gpu_call import GpuCall
-from m3sr_kernels.mosaic_call import LANES, check_float32, divide, forward_kernel, launch, pad_lanes
+from m3sr_kernels.mosaic_call import LANES, divide, launch, pad_lanes
 from m3sr_kernels.tile_access import sigmoid
 
 MAX_TOKENS = 16  # unrolled
 CHANNELS = 2  # of a program, which share what it reads of b and c
 
 
-def s6_scan_mosaic(x, dt, a, b, c, d, z, dt_bias, *, call: GpuCall, gradient_of: Callable) -> jax.Array:
+def s6_scan_forward(interpret: bool, x, dt, a, b, c, d, z, dt_bias) -> jax.Array:
     """Arguments and result as `s6_scan`.
 
-    Args:
-      x, dt, a, b, c, d, z, dt_bias: as there.
-      call: how the kernel is called.
-      gradient_of: the implementation whose gradient is taken, a function of the same eight arguments.
-
     Raises:
-      NotImplementedError: more than 16 tokens, or float64.
+      NotImplementedError: more than 16 tokens.
     """
-    arrays = (x, dt, a, b, c, d, z, dt_bias)
-    check_float32(call, *arrays)
     if x.shape[1] > MAX_TOKENS:
         raise NotImplementedError(
-            f"{call.op}: 'pallas_mosaic' takes at most {MAX_TOKENS} tokens, got {x.shape[1]}; use 'pallas_triton' or "
-            "'xla'"
+            f"s6_scan: 'pallas_mosaic' takes at most {MAX_TOKENS} tokens, got {x.shape[1]}; use 'pallas_triton' "
+            "or 'xla'"
         )
-    return forward_kernel(call, _forward, gradient_of, *arrays)
-
-
-def _forward(interpret: bool, x, dt, a, b, c, d, z, dt_bias) -> jax.Array:
     M, _, D = x.shape
     arrays = {"x": x, "dt": dt, "b": b, "c": c} | ({"z": z} if z is not None else {})
     arrays = {name: pad_lanes(jnp.transpose(array, (1, 2, 0))) for name, array in arrays.items()}

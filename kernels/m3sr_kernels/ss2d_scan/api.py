@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 
 import jax
@@ -10,8 +9,9 @@ from jaxtyping import Array, Float
 
 from m3sr_kernels.checks import accumulation_dtype, check_shapes
 from m3sr_kernels.dispatch import choose
+from m3sr_kernels.mosaic_call import implementation_of
 from m3sr_kernels.ss2d_scan.by_direction import ss2d_scan_associative, ss2d_scan_reference
-from m3sr_kernels.ss2d_scan.pallas_mosaic import ss2d_scan_mosaic
+from m3sr_kernels.ss2d_scan.pallas_mosaic import ss2d_scan_forward
 from m3sr_kernels.ss2d_scan.pallas_triton import ss2d_scan_pallas_triton
 from m3sr_kernels.ss2d_scan.xla import ss2d_scan_xla
 
@@ -34,7 +34,7 @@ def _around(run: Callable) -> Callable:
 _XLA = _around(ss2d_scan_xla)
 IMPLEMENTATIONS = {
     "pallas_triton": ss2d_scan_pallas_triton,
-    "pallas_mosaic": functools.partial(ss2d_scan_mosaic, gradient_of=_XLA),
+    "pallas_mosaic": implementation_of(ss2d_scan_forward, _XLA),
     "xla": _XLA,
     "associative": _around(ss2d_scan_associative),
     "reference": _around(ss2d_scan_reference),

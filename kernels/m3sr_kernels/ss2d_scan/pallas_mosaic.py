@@ -2,34 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 
-from m3sr_kernels.gpu_call import GpuCall
-from m3sr_kernels.mosaic_call import check_float32, forward_kernel
 from m3sr_kernels.ss2d_scan.by_direction import to_image, to_sequence
 from m3sr_kernels.ssd_scan.pallas_mosaic import scan
 
 
-def ss2d_scan_mosaic(x, dt, a, b, c, d, dt_bias, *, call: GpuCall, gradient_of: Callable) -> jax.Array:
-    """Arguments and result as `ss2d_scan`.
-
-    Args:
-      x, dt, a, b, c, d, dt_bias: as there.
-      call: how the kernels are called.
-      gradient_of: the implementation whose gradient is taken, a function of the same seven arguments.
-
-    Raises:
-      NotImplementedError: float64.
-    """
-    arrays = (x, dt, a, b, c, d, dt_bias)
-    check_float32(call, *arrays)
-    return forward_kernel(call, _forward, gradient_of, *arrays)
-
-
-def _forward(interpret: bool, x, dt, a, b, c, d, dt_bias) -> jax.Array:
+def ss2d_scan_forward(interpret: bool, x, dt, a, b, c, d, dt_bias) -> jax.Array:
+    """Arguments and result as `ss2d_scan`."""
     B, H, W, channels = x.shape
     _, R, P = d.shape
     steps = jax.nn.softplus(dt.astype(jnp.float32) + dt_bias.astype(jnp.float32)[None, None, None])

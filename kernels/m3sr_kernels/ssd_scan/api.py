@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 
 import jax
@@ -10,8 +9,9 @@ from jaxtyping import Array, Float
 
 from m3sr_kernels.checks import accumulation_dtype, check_shapes
 from m3sr_kernels.dispatch import choose
+from m3sr_kernels.mosaic_call import implementation_of
 from m3sr_kernels.ssd_scan.associative import ssd_scan_associative
-from m3sr_kernels.ssd_scan.pallas_mosaic import ssd_scan_mosaic
+from m3sr_kernels.ssd_scan.pallas_mosaic import ssd_scan_forward
 from m3sr_kernels.ssd_scan.pallas_triton import ssd_scan_pallas_triton
 from m3sr_kernels.ssd_scan.reference import ssd_scan_reference
 from m3sr_kernels.ssd_scan.xla import ssd_scan_xla
@@ -36,7 +36,7 @@ def _around(run: Callable) -> Callable:
 _XLA = _around(ssd_scan_xla)
 IMPLEMENTATIONS = {
     "pallas_triton": ssd_scan_pallas_triton,
-    "pallas_mosaic": functools.partial(ssd_scan_mosaic, gradient_of=_XLA),
+    "pallas_mosaic": implementation_of(ssd_scan_forward, _XLA),
     "xla": _XLA,
     "associative": _around(ssd_scan_associative),
     "reference": _around(ssd_scan_reference),

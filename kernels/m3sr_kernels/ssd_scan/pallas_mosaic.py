@@ -21,31 +21,15 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 
-from m3sr_kernels.gpu_call import GpuCall
-from m3sr_kernels.mosaic_call import LANES, check_float32, divide, forward_kernel, launch, pad_lanes
+from m3sr_kernels.mosaic_call import LANES, divide, launch, pad_lanes
 from m3sr_kernels.ssd_scan.chunk_states import states_on_entry
 from m3sr_kernels.tiles import tiles
 
 State = list[list[jax.Array]]  # by channel of the program and by n, each of one chunk a lane
 
 
-def ssd_scan_mosaic(x, dt, a, b, c, d, dt_bias, *, call: GpuCall, gradient_of: Callable) -> tuple[jax.Array, jax.Array]:
-    """Arguments of `ssd_scan`; returns y and the last state (B, H, P, N).
-
-    Args:
-      x, dt, a, b, c, d, dt_bias: as there.
-      call: how the kernels are called.
-      gradient_of: the implementation whose gradient is taken, a function of the same seven arguments.
-
-    Raises:
-      NotImplementedError: float64.
-    """
-    arrays = (x, dt, a, b, c, d, dt_bias)
-    check_float32(call, *arrays)
-    return forward_kernel(call, _forward, gradient_of, *arrays)
-
-
-def _forward(interpret: bool, x, dt, a, b, c, d, dt_bias) -> tuple[jax.Array, jax.Array]:
+def ssd_scan_forward(interpret: bool, x, dt, a, b, c, d, dt_bias) -> tuple[jax.Array, jax.Array]:
+    """Arguments of `ssd_scan`; returns y and the last state (B, H, P, N)."""
     bias = jnp.float32(0) if dt_bias is None else dt_bias.astype(jnp.float32)[None, None]
     steps = jax.nn.softplus(dt.astype(jnp.float32) + bias)
     y, last = scan(x, steps[:, :, None], a[None], b[:, :, None], c[:, :, None], interpret=interpret)
