@@ -1,5 +1,9 @@
 """What makes a process one of several, and what is refused before it waits for the others."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import pytest
 
@@ -31,6 +35,24 @@ def test_only_a_slurm_step_of_several_tasks_needs_no_flags(monkeypatch, tasks, j
     monkeypatch.setattr(jax.distributed, "initialize", lambda *given, **_: calls.append(given))
     join()
     assert calls == [(None, None, None)] * joined
+
+
+def test_the_tasks_of_a_slurm_step_find_each_other():
+    """As srun starts them, told by the environment alone; what SLURM itself would do is left out."""
+    work = "jax.process_index(), [*own_share(5)]"
+    program = f"import jax; from m3sr_jax.processes import *; join(); print(together(lambda: ({work})))"
+    # JAX derives the port from the job's number.
+    step = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_NODELIST": "localhost", "SLURM_STEP_NUM_NODES": "1"}
+    step |= {"SLURM_NTASKS": "2", "SLURM_STEP_NUM_TASKS": "2", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", program]
+    tasks = [
+        subprocess.Popen(
+            command, env=os.environ | step | {"SLURM_PROCID": rank, "SLURM_LOCALID": rank}, stdout=-1, text=True
+        )
+        for rank in ("0", "1")
+    ]
+    told = [task.communicate(timeout=120)[0].strip().splitlines()[-1] for task in tasks]
+    assert told == ["[(0, [0, 2, 4]), (1, [1, 3])]"] * 2
 
 
 def test_alone_a_process_does_everything_itself():
