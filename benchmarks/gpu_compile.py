@@ -27,6 +27,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 DUMP = Path(tempfile.mkdtemp(prefix="gpu_compile_"))
 os.environ["MOSAIC_GPU_DUMP_TO"] = str(DUMP)
@@ -36,7 +37,7 @@ os.environ["XLA_FLAGS"] = f"{DUMP_FLAGS} --xla_gpu_autotune_level=0"
 
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
-import m3sr_kernels  # noqa: E402
+import m3sr_kernels.tiles  # noqa: E402
 from gpu_target import DEVICES, mesh_of  # noqa: E402
 from m3sr_kernels.gpu_call import MIN_CAPABILITY  # noqa: E402
 
@@ -131,7 +132,9 @@ def lower_op(op: str, shape: Any, dtype: Any, device: str, implementation: str) 
         return jnp.sum(jnp.sin(y.astype(jnp.float32)))
 
     arguments = jax.tree.map(array, shape.arguments, is_leaf=lambda size: isinstance(size, tuple))
-    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+    jax.clear_caches()  # a kernel is traced once for its arguments, with the tiles of whatever device
+    its_tiles = mock.patch.object(m3sr_kernels.tiles, "_local_kind", return_value=device)
+    with its_tiles, jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
         function = jax.value_and_grad(loss) if implementation == "pallas_triton" else loss
         return jax.jit(function).trace(arguments).lower(lowering_platforms=("cuda",))
 

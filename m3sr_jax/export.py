@@ -106,6 +106,6 @@ def export_program(model: nn.Module, params: dict[str, np.ndarray], rgb_normaliz
     allowed = [export.DisabledSafetyCheck.custom_call("LayoutConstraint")]
     try:
         return export.export(jax.jit(run), platforms=PLATFORMS, disabled_checks=allowed)(shapes, image)
-    except (TypeError, ValueError, NotImplementedError) as error:
+    except (TypeError, ValueError, NotImplementedError, jax.errors.InconclusiveDimensionOperation) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(f"the network cannot be exported for images of any size: {reason}") from error

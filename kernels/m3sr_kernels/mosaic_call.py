@@ -8,6 +8,7 @@ whatever stands before it is indexed by numbers. XLA lays the arrays out so befo
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -82,9 +83,11 @@ def launch(
     def body(*refs: Any) -> None:
         kernel(jax.lax.axis_index("programs"), dict(zip([*inputs, *outputs], refs, strict=True)))
 
+    # Its name until jax 0.10.1 and since.
+    returned = "out_type" if "out_type" in inspect.signature(plgpu.kernel).parameters else "out_shape"
     run = plgpu.kernel(
         body,
-        out_type=[jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in outputs.values()],
+        **{returned: [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in outputs.values()]},
         grid=(programs,),
         grid_names=("programs",),
         kernel_name=name,

@@ -8,15 +8,17 @@ import sys
 import jax
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import safe_open
 
 from m3sr_jax.checkpoint import ModelCard, save_model
 from m3sr_jax.cli import main
 from m3sr_jax.config import ModelConfig
 from m3sr_jax.errors import InputError
-from m3sr_jax.export import export_model
+from m3sr_jax.export import export_model, export_program
 from m3sr_jax.inference.predict import normalise_rgb
 from m3sr_jax.inference.predictor import load
+from m3sr_jax.models import create, init_params
 from m3sr_jax.report.cost import abstract_params
 
 FIELDS = ModelConfig(num_groups=2, features=4, num_bands=3)
@@ -91,3 +93,22 @@ def test_nothing_is_overwritten_and_nothing_half_written(folders, tmp_path, monk
     with pytest.raises(InputError, match="no"):
         export_model(tmp_path / "new", model.model, model.params, model.card)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("mst_plus_plus", {"transformers": 1}),
+        ("hscnn_plus", {"dense_blocks": 2}),
+        ("hrnet", {"width": 8}),
+        ("gmsr", {}),
+    ],
+)
+def test_a_baseline_is_exported_for_every_size(name, fields):
+    model = create(name, **fields)
+    params = jax.tree.map(np.asarray, flatten_dict(init_params(model, jax.random.key(0)), sep="/"))
+    program = export_program(model, params, "divide")
+    for size in SIZES[:2]:
+        rgb = np.random.default_rng(0).uniform(size=(*size, 3)).astype(np.float32)
+        expected = jax.jit(model.apply, compiler_options=QUICK)({"params": unflatten_dict(params, sep="/")}, rgb)
+        assert np.abs(program.call(params, rgb) - expected).max() <= BAR * np.abs(expected).max()

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
 from m3sr_kernels.lanes import lane_einsum, materialise, unstack
+from m3sr_kernels.s6_scan.reference import s6_scan_reference
 
 MAX_PAIRWISE = 16
 MAX_UNROLLED = 62  # channels in one loop body: 248 make code nine times slower a channel
@@ -33,6 +34,8 @@ def s6_scan_xla(x: jax.Array, dt: jax.Array, a: jax.Array, b: jax.Array, c: jax.
 
     The gradient keeps the inputs and K, no state, and recomputes the rest.
     """
+    if not isinstance(x.shape[1], int):  # a symbolic length (`jax.export`) has no square root to cut it by
+        return s6_scan_reference(x, dt, a, b, c)
     if x.shape[1] > MAX_PAIRWISE:
         return _over_time(x, dt, a, b, c)
     x, dt, b, c = (materialise(jnp.transpose(array)) for array in (x, dt, b, c))

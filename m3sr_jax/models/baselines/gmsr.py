@@ -81,8 +81,8 @@ def _in_order(image: Float[Array, "B H W I"], direction: int) -> Float[Array, "B
     return jnp.flip(sequence, 1) if direction >= 2 else sequence
 
 
-def _to_image(sequence: Float[Array, "B L I"], direction: int, height: int, width: int) -> Float[Array, "B H W I"]:
-    """Undoes `_in_order`."""
+def _to_image(sequence: Float[Array, "B L I"], direction: int, height: Any, width: Any) -> Float[Array, "B H W I"]:
+    """Undoes `_in_order`; sizes may be symbolic."""
     sequence = jnp.flip(sequence, 1) if direction >= 2 else sequence
     rows, columns = (width, height) if direction % 2 else (height, width)
     image = sequence.reshape(sequence.shape[0], rows, columns, -1)

@@ -24,7 +24,7 @@ def check_image(
     """
     if rgb.ndim != 4 or rgb.shape[-1] != 3:
         raise ValueError(f"{name} takes images of shape (B, H, W, 3), got {rgb.shape}")
-    if min(rgb.shape[1:3]) < least:
+    if any(side < least for side in rgb.shape[1:3]):  # min() would compare the sides, which may be symbolic
         size = f"{rgb.shape[1]}×{rgb.shape[2]}"
         raise ValueError(f"{name} takes images of at least {least}×{least} pixels, got H×W = {size}")
     if not jnp.issubdtype(rgb.dtype, jnp.floating):
