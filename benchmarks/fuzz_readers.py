@@ -152,6 +152,8 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="folder for the files of failed cases")
     parser.add_argument("--output", type=Path, help="JSON-lines file to append to")
     options = parser.parse_args()
+    if options.output:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
     failed = 0
     for name in options.readers:
         row = fuzz(name, options.cases, options.keep)
