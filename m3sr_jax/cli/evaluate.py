@@ -59,15 +59,10 @@ class Evaluate(Processes):
         Raises:
             InputError: The checkpoint, the data, the protocol or a place to write to cannot be used.
         """
-        from rich.console import Console
-
         from m3sr_jax.checkpoint import load_model
         from m3sr_jax.data.scenes import open_dataset
         from m3sr_jax.processes import is_writer, on_writer, writer_first
         from m3sr_jax.protocols import get_protocol
-        from m3sr_jax.report.published import published_rows
-        from m3sr_jax.report.scores import score_table
-        from m3sr_jax.report.write import model_facts, write_tables
 
         pixels, output = parse_pixels(self.pixels), self.output
         self.join()
@@ -82,13 +77,21 @@ class Evaluate(Processes):
             print(f"WARNING: {len(dataset.missing)} files or scenes of the official split are missing")
         observe = self._observer(card, pixels)
         reports = _score(_predictor(model, params, card), dataset, protocol, card.model.name, observe)
-        if not is_writer():
-            return
+        on_writer(lambda: self._tell(reports, dataset, card))
+
+    def _tell(self, reports: list[Report], dataset: Dataset, card: ModelCard) -> None:
+        """Prints the table, and writes it where that is asked for."""
+        from rich.console import Console
+
+        from m3sr_jax.report.published import published_rows
+        from m3sr_jax.report.scores import score_table
+        from m3sr_jax.report.write import model_facts, write_tables
+
         facts = model_facts(card)
         Console().print(score_table(reports, published_rows(dataset.name, facts)))
-        if output is not None:
-            write_tables(output, reports, dataset=dataset, model=facts)
-            print(f"wrote {output}, and beside it .md, .csv and .tex")
+        if self.output is not None:
+            write_tables(self.output, reports, dataset=dataset, model=facts)
+            print(f"wrote {self.output}, and beside it .md, .csv and .tex")
 
     def _observer(self, card: ModelCard, pixels: Sequence[tuple[int, int]]) -> Observe:
         """Saves and draws the scenes as they go by, as far as asked for."""

@@ -65,7 +65,7 @@ class Predict(Processes):
             InputError: the arguments, the checkpoint or the output cannot be used, or a photo could not.
         """
         from m3sr_jax.inference.predictor import check_tiles, load
-        from m3sr_jax.processes import is_writer, on_writer, own_share, together
+        from m3sr_jax.processes import on_writer, own_share, together
 
         check_tiles(self.tile, self.overlap)
         self.join()
@@ -74,8 +74,7 @@ class Predict(Processes):
         todo = on_writer(lambda: self._todo(jobs, predictor))
         mine = [todo[i] for i in own_share(len(todo))]
         parts = together(lambda: _Batch(self, predictor).run(mine))
-        if is_writer():
-            self._report({image: told for part in parts for image, told in part.items()}, len(todo))
+        on_writer(lambda: self._report({image: told for part in parts for image, told in part.items()}, len(todo)))
 
     def _todo(self, jobs: list[Job], predictor: Predictor) -> list[Job]:
         """Checks the output and returns the photos that have no cube in it yet."""

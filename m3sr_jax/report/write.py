@@ -15,7 +15,7 @@ from m3sr_jax.data.scenes import Dataset, Scene, SceneSource
 from m3sr_jax.errors import InputError
 from m3sr_jax.inference.evaluate import Predict, Report, evaluate_all, fit_baselines
 from m3sr_jax.metrics import psnr, sam
-from m3sr_jax.processes import is_writer, on_writer
+from m3sr_jax.processes import on_writer
 from m3sr_jax.protocols import Protocol
 from m3sr_jax.report.figures import Estimate, reconstruction_figure
 from m3sr_jax.report.published import published_rows
@@ -77,9 +77,9 @@ def write_report(
     try:
         on_writer(lambda: directory.mkdir(parents=True, exist_ok=True))
         reports = evaluate_all(methods, dataset.valid, protocol)
-        if is_writer():
-            _write_median_figure(directory / FIGURE, methods, dataset.valid, reports[0])
-            write_tables(directory / "report.json", reports, dataset=dataset, model=model or {}, figure=FIGURE)
+        on_writer(lambda: _write_median_figure(directory / FIGURE, methods, dataset.valid, reports[0]))
+        tables: dict[str, Any] = {"dataset": dataset, "model": model or {}, "figure": FIGURE}
+        on_writer(lambda: write_tables(directory / "report.json", reports, **tables))
     except OSError as error:
         raise InputError(f"{directory}: the report cannot be written there ({error})") from error
     return reports

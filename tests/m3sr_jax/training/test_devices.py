@@ -15,9 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
+from small_m3sr import STEPS, losses
 
 from m3sr_jax.cli import main
 from m3sr_jax.errors import InputError
+from m3sr_jax.io import read_cube
 from m3sr_jax.models.baselines import GMSR
 from m3sr_jax.training.devices import Devices
 from m3sr_jax.training.loop import train_and_evaluate
@@ -26,9 +29,11 @@ from m3sr_jax.training.metric_writer import read_metrics
 ROOT = Path(__file__).parents[3]
 TOY = Path(__file__).with_name("toy_config.py")
 NUM_STEPS = 60
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 300
 # Sums in another order, over 60 steps.
 LOSS_TOLERANCE, SCORE_TOLERANCE = 1e-6, 1e-5
+# `m3sr` as it is typed, in a process that knows the toy.
+M3SR = ["-c", "import sys, toy_config; from m3sr_jax.cli import main; sys.exit(main(sys.argv[1:]))"]
 
 
 @pytest.fixture
@@ -110,13 +115,42 @@ def test_stopped_in_two_processes_and_ended_on_eight_devices_it_is_the_run_of_on
 def test_two_processes_make_one_report_with_the_scores_of_one(finished, start, tmp_path):
     arguments = ["evaluate", "--checkpoint", str(finished), "--output"]
     assert main([*arguments, str(tmp_path / "one.json")]) == 0
-    code = "import sys, toy_config; from m3sr_jax.cli import main; sys.exit(main(sys.argv[1:]))"
-    results = finish(start(["-c", code, *arguments, tmp_path / "two.json"], devices=1, processes=2))
+    results = finish(start([*M3SR, *arguments, tmp_path / "two.json"], devices=1, processes=2))
     assert [code for code, _, _ in results] == [0, 0], results
     assert ["least squares" in output for _, output, _ in results] == [True, False]
     one, two = (json.loads((tmp_path / name).read_text()) for name in ("one.json", "two.json"))
     for name in ("mean", "scenes", "band_rmse"):
         assert one[name] == two[name]
+
+
+def test_two_processes_predict_a_folder_and_both_tell_of_a_bad_photo(finished, start, tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for i in range(3):
+        codes = np.random.default_rng(i).integers(0, 256, (16, 24, 3)).astype(np.uint8)
+        Image.fromarray(codes).save(photos / f"{i}.png")
+    arguments = ["predict", str(photos), "--checkpoint", str(finished), "--format", "npz", "--output"]
+    assert main([*arguments, str(tmp_path / "one")]) == 0
+    (photos / "bad.jpg").write_bytes(b"not a photo")
+    results = finish(start([*M3SR, *arguments, tmp_path / "two"], devices=1, processes=2))
+    for code, output, errors in results:
+        assert code == 2, errors
+        assert output.count(" pixels in ") in (1, 2)
+        assert errors.startswith("error: 1 of 4 photos could not be used, the others are done: ")
+    for i in range(3):
+        one, two = (read_cube(tmp_path / folder / f"{i}.npz")[0] for folder in ("one", "two"))
+        np.testing.assert_array_equal(one, two)
+
+
+def test_m3sr_in_two_processes_has_the_losses_of_one(start):
+    pair = start(["tests/small_m3sr.py"], devices=1, processes=2)
+    alone = losses()
+    results = finish(pair)
+    for code, output, errors in results:
+        assert code == 0, errors
+        assert json.loads(output.splitlines()[-1]) == pytest.approx(alone, rel=LOSS_TOLERANCE)
+    assert len(alone) == STEPS
+    assert alone[-1] < 0.9 * alone[0]
 
 
 def test_a_batch_that_devices_cannot_share_equally_costs_one_line(monkeypatch):
