@@ -1,7 +1,7 @@
 """Trained models on disk: an Orbax checkpoint beside `model.json`, which says what the parameters are.
 
-Layout of what `save_model` (and `m3sr convert`) writes: DIR/model.json, DIR/params/.
-Layout of a training workdir: DIR/model.json, DIR/checkpoints/{latest,best}/STEP/params/.
+Layout of what `save_model` (and `m3sr convert`) writes: DIR/model.json, DIR/params/, DIR/params.crc32.
+Layout of a training workdir: DIR/model.json, DIR/checkpoints/{latest,best}/STEP/params/; STEP/run/ has the checksum.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import math
 import os
 import shutil
 import tempfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 MODEL_FILE = "model.json"
 CHECKPOINTS = "checkpoints"
+CHECKSUM_FILE = "params.crc32"
+PARAMS_CHECKSUM = "params_crc32"  # beside a run's checkpoint
 RGB_NORMALIZATIONS = ("unit", "minmax")
 Which = Literal["best", "latest"]
 
@@ -121,6 +124,7 @@ def save_model(directory: str | os.PathLike[str], card: ModelCard, params: Any, 
     try:
         with _checkpointer() as checkpointer:
             checkpointer.save(temporary / "params", host_copy(params))
+        (temporary / CHECKSUM_FILE).write_text(f"{params_checksum(params)}\n")
         (temporary / MODEL_FILE).write_text(card.to_json())
         temporary.chmod(0o755)  # mkdtemp makes it private
         if target.is_dir():
@@ -153,7 +157,7 @@ def load_params(directory: str | os.PathLike[str], model: nn.Module, which: Whic
     """Reads the parameters alone, for a model made otherwise; see `load_model`.
 
     Raises:
-        InputError: as `load_model`; the parameters that do not fit are listed.
+        InputError: as `load_model`; the parameters that do not fit are listed, and changed numbers are noticed.
     """
     root = Path(directory).absolute()
     read_card(root)
@@ -166,12 +170,18 @@ def load_params(directory: str | os.PathLike[str], model: nn.Module, which: Whic
             if faults:
                 listed = ", ".join(faults[:8]) + (f" and {len(faults) - 8} more" if len(faults) > 8 else "")
                 raise InputError(f"{path}: the parameters do not fit the model: {listed}")
-            return checkpointer.restore(path, expected)
+            wanted, params = _saved_checksum(path), checkpointer.restore(path, expected)
         except InputError:
             raise
         except Exception as error:  # of damaged files Orbax raises whatever its parts do
             reason = " ".join(str(error).split())
             raise InputError(f"{path}: not a readable Orbax checkpoint ({reason})") from error
+    if wanted not in (None, params_checksum(params)):
+        raise InputError(
+            f"{path}: its numbers are not those that were saved; make it anew, or, of a training run, take "
+            "--which latest or remove this checkpoint"
+        )
+    return params
 
 
 def read_card(directory: Path) -> ModelCard:
@@ -206,6 +216,33 @@ def host_copy(tree: Any) -> Any:
     import numpy as np
 
     return jax.tree.map(np.array, jax.device_get(tree))
+
+
+def checksum(tree: Any) -> int:
+    """CRC-32 of the bytes of all leaves, in the tree's order."""
+    import jax
+    import numpy as np
+
+    code = 0
+    for leaf in jax.tree.leaves(tree):
+        code = zlib.crc32(np.asarray(leaf).tobytes(), code)
+    return code
+
+
+def params_checksum(params: Any) -> int:
+    """CRC-32 of parameters as `load_params` gives them, in float32."""
+    import jax
+    import numpy as np
+
+    return checksum(jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), params))
+
+
+def _saved_checksum(params: Path) -> int | None:
+    """Returns what was written beside the parameters, None where an earlier version wrote nothing."""
+    alone, run = params.parent / CHECKSUM_FILE, params.parent / "run" / "metadata"
+    if alone.is_file():
+        return int(alone.read_text())
+    return json.loads(run.read_text()).get(PARAMS_CHECKSUM) if run.is_file() else None
 
 
 def _params_directory(root: Path, which: Which) -> Path:

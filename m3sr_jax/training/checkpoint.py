@@ -2,7 +2,7 @@
 
 Two Orbax managers, since one with `best_fn` and `max_to_keep` may drop the newest step. Orbax writes under a temporary
 name and renames, in the background: a checkpoint that is there was written whole. Disks fail all the same, so the state
-before the newest is kept too, and each carries a checksum of its numbers, which Orbax does not have.
+before the newest is kept too, and all carry a checksum of their numbers, which Orbax does not have.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import errno
 import os
 import sys
 import threading
-import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -19,9 +18,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from m3sr_jax.checkpoint import CHECKPOINTS, host_copy, quiet_orbax
+from m3sr_jax.checkpoint import CHECKPOINTS, PARAMS_CHECKSUM, checksum, host_copy, params_checksum, quiet_orbax
 from m3sr_jax.errors import InputError
 from m3sr_jax.training.state import TrainState
 
@@ -71,14 +69,18 @@ class Checkpoints:
         if state.ema is not None:
             items["ema"] = host_copy(state.ema)
         saved = {name: self._args.StandardSave(item) for name, item in items.items()}
-        saved["run"] = self._args.JsonSave(run | {"crc32": checksum(items)})
+        saved["run"] = self._args.JsonSave(
+            run | {"crc32": checksum(items), PARAMS_CHECKSUM: params_checksum(items.get("ema", items["params"]))}
+        )
         with _writing(self._latest):
             self._latest.save(step, args=self._args.Composite(**saved))
 
     def save_best(self, state: TrainState, run: dict[str, Any]) -> None:
         """Writes the parameters, and waits: the metrics that made them the best must not outlive them."""
         step = int(state.step)
-        items = {"params": self._args.StandardSave(host_copy(state.scored)), "run": self._args.JsonSave(run)}
+        params = host_copy(state.scored)
+        run = run | {PARAMS_CHECKSUM: params_checksum(params)}
+        items = {"params": self._args.StandardSave(params), "run": self._args.JsonSave(run)}
         with _writing(self._best):
             self._best.save(step, args=self._args.Composite(**items))
             self._best.wait_until_finished()
@@ -115,6 +117,7 @@ class Checkpoints:
         items = {name: self._args.StandardRestore(item) for name, item in wanted.items()}
         restored = self._latest.restore(step, args=self._args.Composite(**items, run=self._args.JsonRestore()))
         found, run = {name: restored[name] for name in wanted}, restored["run"]
+        run.pop(PARAMS_CHECKSUM, None)
         if run.pop("crc32", None) != checksum(found):
             raise ValueError("its numbers are not those that were saved")
         arrays = jax.tree.map(jnp.array, found)
@@ -122,12 +125,14 @@ class Checkpoints:
         return state, run
 
     def best_psnr(self) -> float:
-        """Returns the PSNR of the best checkpoint in dB, −∞ where there is none."""
+        """Returns the PSNR of the best checkpoint in dB, −∞ where there is none that can be read."""
         step = self._best.latest_step()
         if step is None:
             return float("-inf")
-        run = self._best.restore(step, args=self._args.Composite(run=self._args.JsonRestore()))["run"]
-        return run["psnr"]
+        try:
+            return self._best.restore(step, args=self._args.Composite(run=self._args.JsonRestore()))["run"]["psnr"]
+        except Exception:  # Orbax documents no closed set; a kill may also have come while it was being removed
+            return float("-inf")
 
     def close(self) -> None:
         """Waits for what is being written; nothing can be saved afterwards.
@@ -137,14 +142,6 @@ class Checkpoints:
         """
         with self._quiet, _writing(self._best), closing(self._best), _writing(self._latest):
             self._latest.close()
-
-
-def checksum(tree: Any) -> int:
-    """CRC-32 of the bytes of all leaves, in the tree's order."""
-    code = 0
-    for leaf in jax.tree.leaves(tree):
-        code = zlib.crc32(np.asarray(leaf).tobytes(), code)
-    return code
 
 
 @contextmanager

@@ -80,6 +80,18 @@ def test_directories_that_hold_no_model_cost_one_line(saved, tmp_path):
         load_model(saved)
 
 
+def test_changed_numbers_are_noticed_and_models_without_a_checksum_still_load(saved, params):
+    largest = max((saved / "params").rglob("*"), key=lambda path: path.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 1
+    largest.write_bytes(content)
+    with pytest.raises(InputError, match="its numbers are not those that were saved"):
+        load_model(saved)
+    save_model(saved, CARD, params, overwrite=True)
+    (saved / "params.crc32").unlink()
+    assert jax.tree.all(jax.tree.map(np.array_equal, load_model(saved)[1], params))
+
+
 def test_parameters_of_another_model_are_listed(saved):
     with pytest.raises(InputError, match=r"do not fit the model: .*conv_in/kernel is .*, not "):
         load_params(saved, dataclasses.replace(FIELDS, num_bands=4).build())

@@ -11,7 +11,7 @@ import pytest
 from m3sr_jax.checkpoint import ModelCard, load_model, saved_steps
 from m3sr_jax.config import OptimConfig
 from m3sr_jax.errors import InputError
-from m3sr_jax.models import init_params
+from m3sr_jax.models import init_params, parameter_shapes
 from m3sr_jax.training.checkpoint import Checkpoints
 from m3sr_jax.training.state import create_train_state, make_optimizer
 from m3sr_jax.training.step import jit_train_step
@@ -134,6 +134,36 @@ def test_a_damaged_state_gives_way_to_the_one_before(tmp_path, damage):
     again.save_latest(state.replace(step=jnp.array(2)), {})
     again.close()
     assert saved_steps(tmp_path / "checkpoints" / "latest") == [1, 2]
+
+
+def test_a_best_checkpoint_that_cannot_be_read_gives_way_to_the_next(made, tmp_path):
+    _, state = made
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save_latest(state.replace(step=jnp.array(1)), {})
+    checkpoints.save_best(state.replace(step=jnp.array(1)), {"psnr": 20.0})
+    checkpoints.close()
+    shutil.rmtree(tmp_path / "checkpoints" / "best" / "1" / "run")
+    again = Checkpoints(tmp_path)
+    assert again.best_psnr() == float("-inf")
+    again.save_best(state.replace(step=jnp.array(2)), {"psnr": 10.0})
+    assert again.best_psnr() == 10.0
+    again.close()
+
+
+@pytest.mark.parametrize(("ema", "which"), [(False, "best"), (False, "latest"), (True, "best"), (True, "latest")])
+def test_a_flipped_bit_is_noticed_by_whoever_loads_the_parameters(toy, tmp_path, ema, which):
+    shapes, rng = parameter_shapes(toy.model.build()), np.random.default_rng(0)
+    params = jax.tree.map(lambda leaf: jnp.asarray(rng.random(leaf.shape, np.float32)), shapes)
+    state = create_train_state(make_optimizer(OptimConfig(), 10), params, ema=ema)
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save_best(state.replace(step=jnp.array(1)), {"psnr": 20.0})
+    checkpoints.save_latest(state.replace(step=jnp.array(1)), {})
+    checkpoints.close()
+    (tmp_path / "model.json").write_text(ModelCard(toy.model, tuple(map(float, range(400, 701, 10)))).to_json())
+    load_model(tmp_path, which)
+    flip_a_bit(tmp_path / "checkpoints" / which / "1" / ("ema" if ema and which == "latest" else "params"))
+    with pytest.raises(InputError, match=r"its numbers are not those that were saved; .* --which latest"):
+        load_model(tmp_path, which)
 
 
 def test_a_running_mean_is_kept_and_is_what_the_best_parameters_are(toy, made, tmp_path):
