@@ -1,19 +1,27 @@
 """Trains a tiny network for 2,000 steps and watches memory, open files and compilations.
 
-    python benchmarks/stress_long_run.py [--steps 2000] [--output FILE]
+    python benchmarks/stress_long_run.py [--steps 2000] [--save-every 50] [--output FILE]
+    python benchmarks/stress_long_run.py --orbax-alone 1200 [--output FILE]
 
 The second half counts: the first fills caches. Exits with 1 where resident memory grows by 1 MB or more in 1,000
 steps (slope of a line through one sample every 20 steps), where open files become more, or where anything is compiled.
+The slopes of the four quarters tell a ramp from a plateau, and `--save-every` what steps grow by from what saves do.
+
+`--orbax-alone` trains nothing: Orbax saves arrays as large as the tiny run's by itself, as often as told, and the row
+has by how much memory grew a save, and what leaked strings of TensorStore's `Spec.to_json` are of it.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import gc
 import os
 import sys
 import tempfile
+import tracemalloc
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import jax.monitoring
 import numpy as np
@@ -32,19 +40,34 @@ def main() -> None:
     """Runs once, and judges."""
     options = parser(__doc__)
     options.add_argument("--steps", type=int, default=2000)
+    options.add_argument("--save-every", type=int, default=50, help="steps; evaluations come half as often")
+    options.add_argument("--orbax-alone", type=int, default=0, metavar="SAVES")
     arguments = options.parse_args()
-    samples = watch_run(arguments.steps)
-    steps, memory, files, compiled = samples[len(samples) // 2 :].T
-    slope = 1000 * float(np.polyfit(steps, memory, 1)[0])
-    row = {"steps": arguments.steps, "resident_mb": float(memory[-1]), "slope_mb_per_1000_steps": round(slope, 3)}
-    row |= {"open_files": sorted(set(files.astype(int).tolist())), "compilations": int(compiled[-1] - compiled[0])}
-    row["failed"] = bool(slope >= 1 or files[-1] > files[0] or row["compilations"])
+    row = orbax_alone(arguments.orbax_alone) if arguments.orbax_alone else judge(arguments.steps, arguments.save_every)
     show(row)
     save([row], "stress_long_run", arguments.output)
-    sys.exit(1 if row["failed"] else 0)
+    sys.exit(1 if row.get("failed") else 0)
 
 
-def watch_run(num_steps: int) -> np.ndarray:
+def judge(num_steps: int, save_every: int) -> dict[str, Any]:
+    """Returns the row of a run."""
+    samples = watch_run(num_steps, save_every)
+    steps, memory, files, compiled = samples[len(samples) // 2 :].T
+    slope = growth(steps, memory)
+    row: dict[str, Any] = {"steps": num_steps, "save_every": save_every, "resident_mb": float(memory[-1])}
+    row["slope_mb_per_1000_steps"] = slope
+    row["slopes_of_quarters"] = [growth(*quarter[:, :2].T) for quarter in np.array_split(samples, 4)]
+    row |= {"open_files": sorted(set(files.astype(int).tolist())), "compilations": int(compiled[-1] - compiled[0])}
+    row["failed"] = bool(slope >= 1 or files[-1] > files[0] or row["compilations"])
+    return row
+
+
+def growth(steps: np.ndarray, memory: np.ndarray) -> float:
+    """Slope, a 1,000 steps."""
+    return round(1000 * float(np.polyfit(steps, memory, 1)[0]), 3)
+
+
+def watch_run(num_steps: int, save_every: int) -> np.ndarray:
     """Returns rows of step, resident memory in MB, open files, programs compiled so far."""
     compiled: Counter[str] = Counter()
     jax.monitoring.register_event_duration_secs_listener(lambda event, *_, **__: compiled.update([event]))
@@ -58,10 +81,43 @@ def watch_run(num_steps: int) -> np.ndarray:
     TrainingProgress.update = watch  # type: ignore[method-assign]
     config = load_config(TOY)
     with tempfile.TemporaryDirectory() as folder:
-        train = dataclasses.replace(config.train, num_steps=num_steps, eval_every_steps=100, checkpoint_every_steps=50)
+        often = {"checkpoint_every_steps": save_every, "eval_every_steps": 2 * save_every}
+        train = dataclasses.replace(config.train, num_steps=num_steps, **often)
         data = dataclasses.replace(config.data, root=str(Path(folder) / "scenes"))
         loop.train_and_evaluate(dataclasses.replace(config, train=train, data=data), Path(folder) / "run")
     return np.array(samples)
+
+
+def orbax_alone(saves: int) -> dict[str, Any]:
+    """Saves parameters and two moments of them; counts, over the last tenth, what `Spec.to_json` has allocated."""
+    import orbax.checkpoint as ocp
+
+    shapes = {"kernel_0": (3, 3, 3, 31), "bias_0": (31,), "kernel_1": (3, 3, 31, 31), "bias_1": (31,)}
+    params = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    items = {"params": params, "optimizer": {"mu": params, "nu": params}}
+    samples, last = [], saves - saves // 10
+    with tempfile.TemporaryDirectory() as folder:
+        manager = ocp.CheckpointManager(folder, options=ocp.CheckpointManagerOptions(max_to_keep=2))
+        for number in range(saves):
+            if number == last:
+                tracemalloc.start()
+            composite = {name: ocp.args.StandardSave(item) for name, item in items.items()}
+            manager.save(number, args=ocp.args.Composite(**composite))
+            manager.wait_until_finished()
+            samples.append((number, resident_mb()))
+        gc.collect()
+        kept = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, "*/tensorstore_utils.py")])
+        tracemalloc.stop()
+        manager.close()
+    strings = max(kept.statistics("lineno"), key=lambda line: line.count)
+    numbers, memory = np.array(samples[saves // 2 : last]).T
+    return {
+        "orbax_alone_saves": saves,
+        "kb_a_save": growth(numbers, memory),
+        "leaked_strings_a_save": round(strings.count / (saves - last), 1),
+        "leaked_kb_a_save": round(strings.size / 1000 / (saves - last), 2),
+        "leaked_at": f"{Path(strings.traceback[0].filename).name}:{strings.traceback[0].lineno}",
+    }
 
 
 def resident_mb() -> float:
