@@ -83,11 +83,14 @@ def launch(
     def body(*refs: Any) -> None:
         kernel(jax.lax.axis_index("programs"), dict(zip([*inputs, *outputs], refs, strict=True)))
 
-    # Its name until jax 0.10.1 and since.
-    returned = "out_type" if "out_type" in inspect.signature(plgpu.kernel).parameters else "out_shape"
+    # Under the name that this version of jax has for it.
+    name_of_outputs = "out_type" if "out_type" in inspect.signature(plgpu.kernel).parameters else "out_shape"
+    returned: dict[str, Any] = {
+        name_of_outputs: [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in outputs.values()]
+    }
     run = plgpu.kernel(
         body,
-        **{returned: [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in outputs.values()]},
+        **returned,
         grid=(programs,),
         grid_names=("programs",),
         kernel_name=name,
