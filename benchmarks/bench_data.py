@@ -55,8 +55,8 @@ def main() -> None:
 def measure(folder: Path, batches: int) -> dict[str, float | int | str]:
     """Times training batches after two that are not counted."""
     from m3sr_jax.config import DataConfig
+    from m3sr_jax.data.open import open_dataset
     from m3sr_jax.data.pipeline import train_batches
-    from m3sr_jax.data.scenes import open_dataset
 
     start = time.perf_counter()
     source = open_dataset(DataConfig(name="ntire2022", root=str(folder))).train

@@ -23,8 +23,8 @@ from measure import compile_and_time, matmul_gflops, parser, save, show
 from m3sr_jax import M3SR
 from m3sr_jax.cli.xla_flags import plan_for_memory
 from m3sr_jax.config import OptimConfig
+from m3sr_jax.cost.count import m3sr_costs
 from m3sr_jax.models import init_params
-from m3sr_jax.report.cost import m3sr_costs
 from m3sr_jax.training.state import create_train_state, make_optimizer
 from m3sr_jax.training.step import jit_train_step
 

@@ -21,9 +21,9 @@ import numpy as np
 from measure import parser, save, show
 
 from m3sr_jax.data.synthetic import SyntheticSpec, open_synthetic
+from m3sr_jax.evaluation.least_squares import LeastSquares
 from m3sr_jax.io import read_cube
-from m3sr_jax.least_squares import LeastSquares
-from m3sr_jax.report.viewer import write_page
+from m3sr_jax.viewer.page import write_page
 
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 OPENINGS = 5

@@ -24,9 +24,9 @@ from bench_model import TRAINING, time_training_step
 from measure import compile_and_time, matmul_gflops, parser, save, show
 
 from m3sr_jax.cli.xla_flags import plan_for_memory
+from m3sr_jax.cost.count import cost_report
+from m3sr_jax.environment import peak_memory
 from m3sr_jax.models import create, init_params
-from m3sr_jax.report.cost import cost_report
-from m3sr_jax.report.environment import peak_memory
 
 Shape = tuple[int, ...]
 # GFLOP by thop at 482×512 as the M3SR paper prints them.

@@ -194,8 +194,8 @@ def _read_weights(path: Path) -> None:
 
 
 def _card() -> Any:
-    from m3sr_jax.checkpoint import ModelCard
     from m3sr_jax.config import ModelConfig
+    from m3sr_jax.model_card import ModelCard
 
     fields = ModelConfig(features=4, num_groups=2, num_bands=5)
     return ModelCard(fields, tuple(WAVELENGTHS), "minmax", "cie1964", {"from": "a test"})
@@ -206,7 +206,7 @@ def _write_card(folder: Path) -> None:
 
 
 def _read_card(path: Path) -> None:
-    from m3sr_jax.checkpoint import read_card
+    from m3sr_jax.model_card import read_card
 
     card = read_card(path.parent)
     assert len(card.wavelengths) == card.model.num_bands
@@ -219,10 +219,10 @@ def _read_card(path: Path) -> None:
 def _network() -> tuple[Any, Any]:
     from flax import linen
 
-    import m3sr_jax.checkpoint as checkpoint
+    from m3sr_jax.models import parameter_shapes
 
     model = linen.Dense(4)  # a real network's many arrays would only take time
-    return model, checkpoint._expected_params(model)
+    return model, parameter_shapes(model)
 
 
 def _write_checkpoint(folder: Path) -> None:
@@ -238,11 +238,11 @@ def _write_checkpoint(folder: Path) -> None:
 def _read_checkpoint(path: Path) -> None:
     import jax
 
-    import m3sr_jax.checkpoint as checkpoint
+    from m3sr_jax import checkpoint, models
 
     model, expected = _network()
     # Tracing it again for every case would take most of the time.
-    with mock.patch.object(checkpoint, "_expected_params", return_value=expected):
+    with mock.patch.object(models, "parameter_shapes", return_value=expected):
         params = checkpoint.load_params(path.parent, model)
     jax.tree.map(
         lambda leaf, wanted: np.testing.assert_equal((leaf.shape, leaf.dtype), (wanted.shape, wanted.dtype)),
@@ -305,15 +305,15 @@ def _read_split(path: Path) -> None:
 
 
 def _store(folder: Path) -> None:
-    from m3sr_jax.data.scenes import CodedScene, CodedScenes, Dataset
+    from m3sr_jax.data.scenes import CodedScene, Dataset, SceneSource
     from m3sr_jax.data.store import prepare
 
     def read(index: int) -> CodedScene:
         rgb = np.random.default_rng(index).integers(0, 256, (3, 4, 3)).astype(np.uint8)
         return CodedScene(f"scene{index}", rgb, (CUBE * 60000).astype(np.uint16))
 
-    def source(part: str) -> CodedScenes:
-        return CodedScenes(
+    def source(part: str) -> SceneSource:
+        return SceneSource(
             *(["scene0"], [(3, 4)], read), wavelengths=WAVELENGTHS, camera_name="cie1964", fingerprint=part
         )
 

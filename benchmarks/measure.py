@@ -19,7 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from m3sr_jax.report.environment import environment
+from m3sr_jax.environment import environment
 
 GPU_BATCH_S = 0.05  # device work that is queued at once and timed as one
 

@@ -14,22 +14,8 @@ Score:     the paper's 35.61 dB PSNR, .0184 RMSE on its own split; not trained b
            where linear least squares has 35.05 dB, 16.79 degrees.
 """
 
-from m3sr_jax.config import apply_variant, default_config
+from m3sr_jax.config import paper_recipe
 
 
 def get_config(variant=""):
-    config = default_config()
-
-    config.data.name = "cave"
-    config.data.batch_size = 32
-    config.data.crop_size = 128
-
-    config.optim.learning_rate = 4e-4
-
-    config.train.num_epochs = 100
-    config.train.log_every_steps = 10
-    config.train.eval_every_steps = 100
-    config.train.checkpoint_every_steps = 100
-
-    apply_variant(config, variant)
-    return config
+    return paper_recipe("cave", variant, log_every_steps=10, eval_every_steps=100)

@@ -11,22 +11,8 @@ Duration:  estimated, not measured: 17k steps of 1.9 TFLOP, 4 hours on one RTX 4
 Score:     the paper's 36.35 dB PSNR, .0171 RMSE; not trained by us to the end.
 """
 
-from m3sr_jax.config import apply_variant, default_config
+from m3sr_jax.config import paper_recipe
 
 
 def get_config(variant=""):
-    config = default_config()
-
-    config.data.name = "ntire2020_real"
-    config.data.batch_size = 32
-    config.data.crop_size = 128
-
-    config.optim.learning_rate = 4e-4
-
-    config.train.num_epochs = 100
-    config.train.log_every_steps = 20
-    config.train.eval_every_steps = 168
-    config.train.checkpoint_every_steps = 168
-
-    apply_variant(config, variant)
-    return config
+    return paper_recipe("ntire2020_real", variant, log_every_steps=20, eval_every_steps=168)

@@ -6,13 +6,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from m3sr_jax.checkpoint import ModelCard as ModelCard
     from m3sr_jax.checkpoint import load_model as load_model
     from m3sr_jax.checkpoint import save_model as save_model
     from m3sr_jax.config import Config as Config
     from m3sr_jax.errors import InputError as InputError
     from m3sr_jax.inference.predictor import Predictor as Predictor
     from m3sr_jax.inference.predictor import load as load
+    from m3sr_jax.model_card import ModelCard as ModelCard
     from m3sr_jax.models import M3SR as M3SR
     from m3sr_jax.models import create as create
 
@@ -21,7 +21,7 @@ _HOMES = {
     "Config": "config",
     "InputError": "errors",
     "M3SR": "models",
-    "ModelCard": "checkpoint",
+    "ModelCard": "model_card",
     "Predictor": "inference.predictor",
     "create": "models",
     "load": "inference.predictor",

@@ -6,94 +6,24 @@ Layout of a training workdir: DIR/model.json, DIR/checkpoints/{latest,best}/STEP
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
-import math
 import os
-import shutil
-import tempfile
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from m3sr_jax.config import Config, ModelConfig
 from m3sr_jax.errors import InputError
-from m3sr_jax.io.files import reading
+from m3sr_jax.io.files import written_folder
+from m3sr_jax.model_card import MODEL_FILE, ModelCard, read_card
 
 if TYPE_CHECKING:
     import flax.linen as nn
 
-MODEL_FILE = "model.json"
 CHECKPOINTS = "checkpoints"
 CHECKSUM_FILE = "params.crc32"
 PARAMS_CHECKSUM = "params_crc32"  # beside a run's checkpoint
-RGB_NORMALIZATIONS = ("unit", "minmax")
 Which = Literal["best", "latest"]
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelCard:
-    """What a user of the parameters has to know.
-
-    Attributes:
-        model: fields of the network.
-        wavelengths: band centres in nm, one a band, in the order of the output's last axis.
-        rgb_normalization: "unit", values divided by the format's largest, or "minmax", (x − min)/(max − min)
-            over the image.
-        camera: the response that made the RGB of the training data; "" where unknown.
-        provenance: where the parameters come from, free of form.
-    """
-
-    model: ModelConfig
-    wavelengths: tuple[float, ...]
-    rgb_normalization: str = "unit"
-    camera: str = ""
-    provenance: dict[str, Any] = dataclasses.field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if len(self.wavelengths) != self.model.num_bands:
-            found, expected = len(self.wavelengths), self.model.num_bands
-            raise InputError(f"model card: found {found} wavelengths, expected one for each of {expected} bands")
-        if not all(0 < centre < math.inf for centre in self.wavelengths):
-            raise InputError(f"model card: found wavelengths {self.wavelengths}, expected numbers above 0, in nm")
-        if not isinstance(self.camera, str) or not isinstance(self.provenance, dict):
-            raise InputError("model card: expected text as camera and an object as provenance")
-        if self.rgb_normalization not in RGB_NORMALIZATIONS:
-            found, expected = repr(self.rgb_normalization), " or ".join(RGB_NORMALIZATIONS)
-            raise InputError(f"model card: found rgb_normalization {found}, expected {expected}")
-        # How a run computes (scans, memory) is not what the model is: the next machine chooses anew.
-        object.__setattr__(self, "model", dataclasses.replace(self.model, implementation=None, remat=False))
-
-    def to_json(self) -> str:
-        """Returns the card as indented JSON; `from_json` reads it back."""
-        values = dataclasses.asdict(self)
-        del values["model"]["implementation"], values["model"]["remat"]
-        return json.dumps(values, indent=2) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str) -> ModelCard:
-        """Reads what `to_json` wrote.
-
-        Raises:
-            InputError: the text is no such card.
-        """
-        try:
-            values = json.loads(text)
-            model = Config.from_config_dict({"model": values.pop("model")}).model
-            wavelengths = values.pop("wavelengths")
-            if not isinstance(wavelengths, list):
-                raise TypeError(f"found wavelengths {wavelengths!r}, no list")
-            return cls(model=model, wavelengths=tuple(map(float, wavelengths)), **values)
-        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
-            raise InputError(f"model card: not readable ({error}); expected what m3sr or train.py wrote") from error
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all: first under a temporary name in the same folder."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
 
 
 def save_model(directory: str | os.PathLike[str], card: ModelCard, params: Any, *, overwrite: bool = False) -> None:
@@ -116,22 +46,11 @@ def save_model(directory: str | os.PathLike[str], card: ModelCard, params: Any, 
             raise InputError(f"{target}: not empty; give another directory or --overwrite")
         if not (target / MODEL_FILE).is_file():
             raise InputError(f"{target}: holds something other than a model (no {MODEL_FILE}); remove it yourself")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    except OSError as error:
-        raise InputError(f"{target}: cannot be written ({error.strerror})") from error
-    try:
+    with written_folder(target) as folder:
         with _checkpointer() as checkpointer:
-            checkpointer.save(temporary / "params", host_copy(params))
-        (temporary / CHECKSUM_FILE).write_text(f"{params_checksum(params)}\n")
-        (temporary / MODEL_FILE).write_text(card.to_json())
-        temporary.chmod(0o755)  # mkdtemp makes it private
-        if target.is_dir():
-            shutil.rmtree(target)
-        os.replace(temporary, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            checkpointer.save(folder / "params", host_copy(params))
+        (folder / CHECKSUM_FILE).write_text(f"{params_checksum(params)}\n")
+        (folder / MODEL_FILE).write_text(card.to_json())
 
 
 def load_model(directory: str | os.PathLike[str], which: Which = "best") -> tuple[nn.Module, Any, ModelCard]:
@@ -148,8 +67,10 @@ def load_model(directory: str | os.PathLike[str], which: Which = "best") -> tupl
     Raises:
         InputError: no such directory, no model.json, no checkpoint, or parameters that are not the model's.
     """
+    from m3sr_jax.models import build_model
+
     card = read_card(Path(directory))
-    model = card.model.build()
+    model = build_model(card.model)
     return model, load_params(directory, model, which), card
 
 
@@ -159,10 +80,12 @@ def load_params(directory: str | os.PathLike[str], model: nn.Module, which: Whic
     Raises:
         InputError: as `load_model`; the parameters that do not fit are listed, and changed numbers are noticed.
     """
+    from m3sr_jax.models import parameter_shapes
+
     root = Path(directory).absolute()
     read_card(root)
     path = _params_directory(root, which)
-    expected = _expected_params(model)
+    expected = parameter_shapes(model)
     with _checkpointer() as checkpointer:
         try:
             found = _shapes(checkpointer.metadata(path).item_metadata.tree)
@@ -182,25 +105,6 @@ def load_params(directory: str | os.PathLike[str], model: nn.Module, which: Whic
             "--which latest or remove this checkpoint"
         )
     return params
-
-
-def read_card(directory: Path) -> ModelCard:
-    """Reads DIR/model.json.
-
-    Raises:
-        InputError: no such directory, or no readable model.json in it.
-    """
-    path = directory / MODEL_FILE
-    if not directory.is_dir():
-        raise InputError(f"{directory}: no such directory, expected a training workdir or what m3sr convert wrote")
-    if not path.is_file():
-        raise InputError(f"{directory}: no {MODEL_FILE}, expected a training workdir or what m3sr convert wrote")
-    with reading(path, "a model card"):
-        text = path.read_text(encoding="utf-8")
-    try:
-        return ModelCard.from_json(text)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
 
 
 def saved_steps(directory: Path) -> list[int]:
@@ -254,14 +158,6 @@ def _params_directory(root: Path, which: Which) -> Path:
             step = root / CHECKPOINTS / kind / str(steps[-1])
             return step / ("ema" if (step / "ema").is_dir() else "params")  # what the run itself evaluates
     raise InputError(f"{root}: holds no checkpoint yet; let the training run reach its first one")
-
-
-def _expected_params(model: nn.Module) -> Any:
-    import jax
-    import jax.numpy as jnp
-
-    image = jax.ShapeDtypeStruct((1, 16, 16, 3), jnp.float32)
-    return jax.eval_shape(model.init, jax.random.key(0), image)["params"]
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:

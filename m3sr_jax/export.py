@@ -21,8 +21,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import export
 from jaxtyping import Array, Float
 
-from m3sr_jax.checkpoint import MODEL_FILE, ModelCard
 from m3sr_jax.errors import InputError
+from m3sr_jax.model_card import MODEL_FILE, ModelCard
 
 PROGRAM, PARAMS, SCRIPT = "model.jaxexport", "params.safetensors", "run.py"
 PLATFORMS = ("cpu", "cuda")

@@ -15,6 +15,7 @@ import pytest
 
 from m3sr_jax.checkpoint import load_params
 from m3sr_jax.config import load_config
+from m3sr_jax.models import build_model
 
 ROOT = Path(__file__).parents[1]
 TOY = Path(__file__).parent / "m3sr_jax" / "training" / "toy_config.py"
@@ -64,7 +65,7 @@ def signal_at(process, workdir, step, number) -> None:
 
 def same_run(workdir, other) -> None:
     assert lines(workdir) == lines(other)
-    model = load_config(TOY).model.build()
+    model = build_model(load_config(TOY).model)
     for which in ("best", "latest"):
         ours, theirs = (load_params(folder, model, which) for folder in (workdir, other))
         assert jax.tree.all(jax.tree.map(np.array_equal, ours, theirs))

@@ -39,7 +39,7 @@ class Check:
 
         from m3sr_jax.config import DataConfig
         from m3sr_jax.data.check import check_scenes
-        from m3sr_jax.data.scenes import open_dataset
+        from m3sr_jax.data.open import open_dataset
 
         config = DataConfig(name=self.dataset, root=self.data_root, split_file=self.split_file, camera=self.camera)
         faults: list[str] = []

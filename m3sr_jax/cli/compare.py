@@ -29,7 +29,7 @@ class Compare:
         """
         from rich.console import Console
 
-        from m3sr_jax.report.paired import comparison_tables, read_evaluation
+        from m3sr_jax.evaluation.compare import comparison_tables, read_evaluation
 
         if len(self.reports) < 2:
             raise InputError(f"m3sr compare: found {len(self.reports)} report, expected two or more")

@@ -55,13 +55,15 @@ class Convert:
         import jax
         import numpy as np
 
-        from m3sr_jax.checkpoint import ModelCard, save_model
+        from m3sr_jax.checkpoint import save_model
         from m3sr_jax.convert import infer_model, params_from_release, read_release
+        from m3sr_jax.model_card import ModelCard
+        from m3sr_jax.models import build_model
 
         state_dict = read_release(self.source)
         try:
             fields = infer_model(state_dict)
-            params = params_from_release(state_dict, fields.build())
+            params = params_from_release(state_dict, build_model(fields))
         except InputError as error:
             raise InputError(f"{self.source}: {error}") from error
         params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), params)

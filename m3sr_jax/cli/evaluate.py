@@ -16,11 +16,11 @@ from m3sr_jax.errors import InputError
 if TYPE_CHECKING:
     import numpy as np
 
-    from m3sr_jax.checkpoint import ModelCard
     from m3sr_jax.config import DataConfig
     from m3sr_jax.data.scenes import Dataset, Scene
-    from m3sr_jax.inference.evaluate import Observe, Predict, Report
-    from m3sr_jax.protocols import Protocol
+    from m3sr_jax.evaluation.evaluate import Observe, Predict, Report
+    from m3sr_jax.evaluation.protocols import Protocol
+    from m3sr_jax.model_card import ModelCard
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,9 +60,9 @@ class Evaluate(Processes):
             InputError: The checkpoint, the data, the protocol or a place to write to cannot be used.
         """
         from m3sr_jax.checkpoint import load_model
-        from m3sr_jax.data.scenes import open_dataset
+        from m3sr_jax.data.open import open_dataset
+        from m3sr_jax.evaluation.protocols import get_protocol
         from m3sr_jax.processes import is_writer, on_writer, writer_first
-        from m3sr_jax.protocols import get_protocol
 
         pixels, output = parse_pixels(self.pixels), self.output
         self.join()
@@ -83,9 +83,9 @@ class Evaluate(Processes):
         """Prints the table, and writes it where that is asked for."""
         from rich.console import Console
 
-        from m3sr_jax.report.published import published_rows
-        from m3sr_jax.report.scores import score_table
-        from m3sr_jax.report.write import model_facts, write_tables
+        from m3sr_jax.evaluation.published import published_rows
+        from m3sr_jax.evaluation.report import model_facts, write_tables
+        from m3sr_jax.evaluation.tables import score_table
 
         facts = model_facts(card)
         Console().print(score_table(reports, published_rows(dataset.name, facts)))
@@ -105,7 +105,7 @@ class Evaluate(Processes):
 
                 write_cube(self.save_cubes / f"{scene.name}.mat", cubes[card.model.name], scene.wavelengths)
             if self.figures is not None:
-                from m3sr_jax.report.write import write_figure
+                from m3sr_jax.evaluation.report import write_figure
 
                 write_figure(self.figures / f"{scene.name}.png", scene, cubes, card.model.name, pixels)
 
@@ -191,7 +191,7 @@ def _predictor(model: Any, params: Any, card: ModelCard) -> Predict:
 def _score(predict_fn: Predict, dataset: Dataset, protocol: Protocol, name: str, observe: Observe) -> list[Report]:
     from rich.progress import Progress
 
-    from m3sr_jax.inference.evaluate import evaluate_all, fit_baselines
+    from m3sr_jax.evaluation.evaluate import evaluate_all, fit_baselines
     from m3sr_jax.processes import is_writer
 
     with Progress(transient=True, disable=not is_writer()) as progress:

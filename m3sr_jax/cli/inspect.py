@@ -41,9 +41,10 @@ class Inspect:
         from clu.parameter_overview import get_parameter_overview
         from rich.console import Console
 
-        from m3sr_jax.report.cost import abstract_params, cost_report, cost_table
+        from m3sr_jax.cost.count import abstract_params, cost_report, cost_table
+        from m3sr_jax.models import build_model
 
-        model = self._model_config().build()
+        model = build_model(self._model_config())
         try:
             report = cost_report(model, self.height, self.width)
         except ValueError as error:
@@ -52,13 +53,13 @@ class Inspect:
             print(get_parameter_overview(abstract_params(model), include_stats=False))
         Console().print(cost_table(report))
         if self.measure:
-            from m3sr_jax.report.speed import measure_forward
+            from m3sr_jax.cost.measure import measure_forward
 
             print(measure_forward(model, self.height, self.width).describe())
 
     def _model_config(self) -> ModelConfig:
-        from m3sr_jax.checkpoint import read_card
         from m3sr_jax.config import ModelConfig, load_config
+        from m3sr_jax.model_card import read_card
 
         if self.checkpoint is not None and self.config is not None:
             raise InputError("--checkpoint and --config: found both, expected one of them")

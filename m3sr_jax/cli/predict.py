@@ -17,7 +17,7 @@ from tyro.conf import Positional, arg
 from m3sr_jax.cli.processes import Processes
 from m3sr_jax.cli.progress import advance
 from m3sr_jax.errors import InputError
-from m3sr_jax.inference.batch import Job, check_settings, is_one_file, plan_jobs
+from m3sr_jax.inference.jobs import Job, check_settings, is_one_file, plan_jobs
 
 if TYPE_CHECKING:
     from m3sr_jax.inference.predictor import Predictor

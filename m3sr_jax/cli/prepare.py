@@ -38,7 +38,7 @@ class Prepare:
         from rich.progress import Progress
 
         from m3sr_jax.config import DataConfig
-        from m3sr_jax.data.scenes import open_dataset
+        from m3sr_jax.data.open import open_dataset
         from m3sr_jax.data.store import is_store, prepare
         from m3sr_jax.errors import InputError
 

@@ -45,7 +45,7 @@ class View:
         """
         from rich.console import Console
 
-        from m3sr_jax.report.viewer import require_bokeh, write_page
+        from m3sr_jax.viewer.page import require_bokeh, write_page
 
         require_bokeh()
         page = self.output or self.cube.with_suffix(".html")
@@ -77,7 +77,7 @@ class View:
 
     def _read_photo(self, shape: tuple[int, ...]) -> np.ndarray:
         from m3sr_jax.io import read_rgb
-        from m3sr_jax.report.viewer import same_proportions
+        from m3sr_jax.viewer.page import same_proportions
 
         assert self.rgb is not None
         photo = read_rgb(self.rgb)

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from m3sr_jax.config import BRANCHES, ModelConfig
+from m3sr_jax.config import ModelConfig
+from m3sr_jax.config.names import BRANCHES
 from m3sr_jax.errors import InputError
 
 # A baseline's name: a tensor that only its release has, and the one whose first axis is the bands.

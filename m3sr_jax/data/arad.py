@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
 from m3sr_jax.data.camera import Camera, camera_identity, load_camera, quantise
-from m3sr_jax.data.scenes import DEFAULT_CACHE_BYTES, CodedScene, CodedScenes, Dataset, fingerprint, report_faults
+from m3sr_jax.data.scenes import DEFAULT_CACHE_BYTES, CodedScene, Dataset, SceneSource, fingerprint, report_faults
 from m3sr_jax.data.splits import PARTS, Split, find_files, present_scenes, read_split
 from m3sr_jax.errors import InputError
 from m3sr_jax.io.cubes import read_cube, read_cube_header
@@ -175,12 +175,12 @@ def _drop_odd_bands(scenes: dict[str, SceneFiles]) -> list[InputError]:
 
 def _open_part(
     layout: Layout, scenes: list[SceneFiles], camera: Camera | None, identity: str, cache_bytes: int
-) -> CodedScenes:
+) -> SceneSource:
     keys = []
     for files in scenes:
         paths = [path for path in (files.cube, files.photo) if path is not None]
         keys.append(" ".join([identity, *(f"{path.name} {path.stat().st_size}" for path in paths)]))
-    return CodedScenes(
+    return SceneSource(
         [files.name for files in scenes],
         [files.size for files in scenes],
         AradReader(tuple(scenes), layout.rgb_normalization, camera),

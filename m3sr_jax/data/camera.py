@@ -15,6 +15,7 @@ from m3sr_jax.io.files import reading
 from m3sr_jax.io.named_arrays import read_named_arrays
 
 BUILT_IN = ("cie1964",)
+DEFAULT_CAMERA = "cie1964"
 EXPECTED = f"expected {', '.join(BUILT_IN)} or a .csv, .mat or .npz file"
 WHITE = 255 / 256
 LARGEST_RESPONSE = 1e100  # sums of larger ones would overflow

@@ -17,13 +17,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt16
 
-from m3sr_jax.data.camera import Camera, camera_identity, load_camera, quantise
+from m3sr_jax.data.camera import DEFAULT_CAMERA, Camera, camera_identity, load_camera, quantise
 from m3sr_jax.data.scenes import (
     DEFAULT_CACHE_BYTES,
-    DEFAULT_CAMERA,
     CodedScene,
-    CodedScenes,
     Dataset,
+    SceneSource,
     decode,
     fingerprint,
     report_faults,
@@ -98,7 +97,7 @@ def open_cave(
 
 def _open_part(
     scenes: Mapping[str, tuple[Path, ...]], camera: str, cache_bytes: int, faults: list[str] | None
-) -> CodedScenes:
+) -> SceneSource:
     sizes: dict[str, tuple[int, int]] = {}
     errors: list[InputError] = []
     for name, files in scenes.items():
@@ -111,7 +110,7 @@ def _open_part(
     identity = camera_identity(camera)
     keys = [" ".join([identity, *(f"{file.name} {file.stat().st_size}" for file in scenes[name])]) for name in sizes]
     response = load_camera(camera)
-    return CodedScenes(
+    return SceneSource(
         list(sizes),
         list(sizes.values()),
         CaveReader(tuple(sizes), tuple(scenes[name] for name in sizes), response),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from m3sr_jax.data.scenes import CodedScene, CodedScenes, Dataset
+from m3sr_jax.data.scenes import CodedScene, Dataset, SceneSource
 from m3sr_jax.errors import InputError
 
 Progress = Callable[[int, int], None]
@@ -48,7 +48,7 @@ def check_scenes(
     sources = [dataset.train, dataset.valid]
     total, done = sum(map(len, sources)), 0
     for source in [] if headers_only else sources:
-        assert isinstance(source, CodedScenes)  # every source there is
+        assert isinstance(source, SceneSource)  # every source there is
         for index in range(len(source)):
             try:
                 _check_scene(source, index, findings)
@@ -59,7 +59,7 @@ def check_scenes(
     return findings
 
 
-def _check_scene(source: CodedScenes, index: int, findings: Findings) -> None:
+def _check_scene(source: SceneSource, index: int, findings: Findings) -> None:
     verify = getattr(source.read, "verify", None)
     if verify is not None:
         verify(index)

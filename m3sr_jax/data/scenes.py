@@ -12,18 +12,13 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Float16, Float32, Float64, UInt, UInt8, UInt16
 
 from m3sr_jax.errors import InputError
 
-if TYPE_CHECKING:
-    from m3sr_jax.config import DataConfig
-
 DEFAULT_CACHE_BYTES = 2**30
-DEFAULT_CAMERA = "cie1964"
 
 
 @dataclass(frozen=True)
@@ -41,55 +36,6 @@ class Scene:
     rgb: Float32[np.ndarray, "H W 3"]
     cube: Float32[np.ndarray, "H W S"]
     wavelengths: Float64[np.ndarray, " S"]
-
-
-@runtime_checkable
-class SceneSource(Protocol):
-    """What training and evaluation ask of a set of scenes. Instances can be pickled, for worker processes."""
-
-    @property
-    def names(self) -> Sequence[str]:
-        """Scene names, in index order."""
-        ...
-
-    @property
-    def wavelengths(self) -> Float64[np.ndarray, " S"]:
-        """Band centres in nm, shared by all scenes."""
-        ...
-
-    @property
-    def rgb_normalization(self) -> str:
-        """How stored pixels became [0, 1]: "unit" (by the type's largest value) or "minmax" (stretched per image)."""
-        ...
-
-    @property
-    def camera_name(self) -> str:
-        """Which camera the photos were taken with."""
-        ...
-
-    def fingerprint(self) -> str:
-        """Hash that changes when the data change: a resumed run compares it."""
-        ...
-
-    def scene_key(self, index: int) -> str:
-        """The same for one scene."""
-        ...
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> Scene: ...
-
-    def size(self, index: int) -> tuple[int, int]:
-        """Height and width of a scene, without reading its pixels."""
-        ...
-
-    def window(self, index: int, top: int, left: int, height: int, width: int) -> Scene:
-        """A part of a scene; cheap once the scene is in memory."""
-        ...
-
-    def coded_window(self, index: int, top: int, left: int, height: int, width: int) -> CodedScene:
-        """The same part as it is stored."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -167,8 +113,8 @@ class CodedScene:
         return Scene(self.name, decode(self.rgb, *self.rgb_range), decode(self.cube, 0, self.unit), wavelengths)
 
 
-class CodedScenes:
-    """A `SceneSource` that reads scenes when they are first asked for and keeps the last used ones in memory.
+class SceneSource:
+    """A set of scenes that reads scenes when they are first asked for and keeps the last used ones in memory.
 
     Args:
         names: scene names.
@@ -264,46 +210,6 @@ class CodedScenes:
             self._cache[index] = scene
             while len(self._cache) > 1 and sum(kept.nbytes for kept in self._cache.values()) > self._cache_bytes:
                 self._cache.popitem(last=False)
-
-
-def open_dataset(
-    config: DataConfig, faults: list[str] | None = None, *, cache_bytes: int = DEFAULT_CACHE_BYTES
-) -> Dataset:
-    """Opens the data a configuration names: made, as downloaded, or prepared by `m3sr prepare`.
-
-    Every file is looked for and its header read; pixels are read when they are asked for.
-
-    Args:
-        config: `name` "synthetic", "cave", "ntire2022", "ntire2020_clean" or "ntire2020_real"; for the other fields see
-            `m3sr_jax.data.synthetic.open_synthetic`, `m3sr_jax.data.cave.open_cave` and
-            `m3sr_jax.data.arad.open_arad`. A `root` that holds a manifest is a prepared store.
-        faults: gets a message for each scene that cannot be used, which is then left out; None: such a scene raises.
-        cache_bytes: memory for the last used scenes of each part, where they are read from a download.
-
-    Raises:
-        InputError: an unknown name, or data that are missing or unusable.
-    """
-    from m3sr_jax.data.arad import LAYOUTS, open_arad
-    from m3sr_jax.data.cave import open_cave
-    from m3sr_jax.data.store import is_store, open_store
-    from m3sr_jax.data.synthetic import SyntheticSpec, open_synthetic
-
-    camera = config.camera or DEFAULT_CAMERA
-    if config.name == "synthetic":
-        side = config.scene_size
-        spec = SyntheticSpec(config.num_train_scenes, config.num_valid_scenes, side, side, camera)
-        return open_synthetic(spec, config.root)
-    if is_store(config.root):
-        return open_store(config.root, config.name, split_file=config.split_file, camera=config.camera)
-    if config.name == "cave":
-        return open_cave(
-            config.root, split_file=config.split_file, camera=camera, cache_bytes=cache_bytes, faults=faults
-        )
-    if config.name in LAYOUTS:
-        layout, fields = LAYOUTS[config.name], {"cache_bytes": cache_bytes, "faults": faults}
-        return open_arad(layout, config.root, split_file=config.split_file, camera=config.camera, **fields)
-    expected = ", ".join(["synthetic", "cave", *LAYOUTS])
-    raise InputError(f'data.name is "{config.name}"; expected one of {expected}')
 
 
 def fingerprint(facts: Sequence[str]) -> str:

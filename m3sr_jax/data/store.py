@@ -25,11 +25,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from m3sr_jax.checkpoint import RGB_NORMALIZATIONS
-from m3sr_jax.data.scenes import CodedScene, CodedScenes, Dataset, SceneSource, fingerprint
+from m3sr_jax.data.scenes import CodedScene, Dataset, SceneSource, fingerprint
 from m3sr_jax.data.splits import PARTS, present_scenes, read_split
 from m3sr_jax.errors import InputError
 from m3sr_jax.io.files import reading, written_whole
+from m3sr_jax.model_card import RGB_NORMALIZATIONS
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -143,7 +143,7 @@ def _kept(folder: Path, source: str) -> SceneRecord | None:
 
 
 def _write_scene(root: Path, source: SceneSource, index: int, part: str, precision: Precision, key: str) -> SceneRecord:
-    assert isinstance(source, CodedScenes)  # every source there is
+    assert isinstance(source, SceneSource)  # every source there is
     scene = source.read(index)  # past the cache: it is wanted once
     if part == "train":
         scene = compact(scene, precision)
@@ -255,7 +255,7 @@ def open_store(
         scenes = tuple(every[name] for name in present[part])
         sums = [sum for record in scenes for sum in record.sha256.values()]
         opened.append(
-            CodedScenes(
+            SceneSource(
                 [record.name for record in scenes],
                 [record.size for record in scenes],
                 StoreReader(folder / "scenes", scenes, len(wavelengths)),

@@ -20,7 +20,7 @@ from jaxtyping import Float32, UInt8
 
 from m3sr_jax.data.camera import Camera, camera_identity, load_camera, quantise
 from m3sr_jax.data.rendering import radiance
-from m3sr_jax.data.scenes import CodedScene, CodedScenes, Dataset
+from m3sr_jax.data.scenes import CodedScene, Dataset, SceneSource
 from m3sr_jax.data.spectra import BANDS, FAMILIES, illuminant, split_reflectances
 from m3sr_jax.errors import InputError
 
@@ -79,14 +79,14 @@ def open_synthetic(spec: SyntheticSpec, root: str | os.PathLike[str] = "") -> Da
     return Dataset("synthetic", train, valid)
 
 
-def _open_split(spec: SyntheticSpec, folder: Path, split: str) -> CodedScenes:
+def _open_split(spec: SyntheticSpec, folder: Path, split: str) -> SceneSource:
     try:
         names = json.loads((folder / f"{split}_names.json").read_text())
         reader = ArrayReader(folder, split, tuple(names))
         reader(0)
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}: damaged scenes ({error}); delete the folder and they are made again") from error
-    return CodedScenes(
+    return SceneSource(
         names,
         [(spec.height, spec.width)] * len(names),
         reader,

@@ -13,11 +13,12 @@ import jax
 import numpy as np
 from jaxtyping import Float32, Float64, Num
 
-from m3sr_jax.checkpoint import ModelCard, Which, load_model
+from m3sr_jax.checkpoint import Which, load_model
 from m3sr_jax.errors import InputError
 from m3sr_jax.inference.ensemble import self_ensemble
 from m3sr_jax.inference.predict import normalise_rgb, predict
 from m3sr_jax.inference.tiling import tiled_rows
+from m3sr_jax.model_card import ModelCard
 from m3sr_jax.models.m3sr import MULTIPLE
 
 # Images up to this many pixels are predicted whole: the benchmarks' 482×512 is among them.

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from m3sr_jax.config import ModelConfig
+from m3sr_jax.errors import InputError
 from m3sr_jax.models.baselines import GMSR, HRNet, HSCNNPlus, MSTPlusPlus
 from m3sr_jax.models.m3sr import M3SR
 
-__all__ = ["M3SR", "create", "init_params", "model_fields", "parameter_shapes"]
+__all__ = ["M3SR", "build_model", "create", "init_params", "model_fields", "parameter_shapes"]
 
 _MODELS: dict[str, type[nn.Module]] = {
     "m3sr": M3SR,
@@ -40,6 +43,27 @@ def create(name: str, **fields) -> nn.Module:
     if unknown := sorted(set(fields) - known):
         raise ValueError(f"model {name!r} has no field {', '.join(unknown)}; it has {', '.join(sorted(known))}")
     return _MODELS[name](**fields)
+
+
+def build_model(config: ModelConfig) -> nn.Module:
+    """Returns the Linen module that a configuration describes.
+
+    Args:
+      config: which network, and its fields.
+
+    Raises:
+      InputError: the model refuses a field (an unknown network or wavelet, say).
+    """
+    try:
+        taken = model_fields(config.name)
+        fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name != "name"}
+        changed = {f.name for f in dataclasses.fields(config) if getattr(config, f.name) != f.default}
+        fields = {name: value for name, value in fields.items() if name in taken or name in changed}
+        for name in {"dtype", "param_dtype"} & set(fields):
+            fields[name] = jnp.dtype(fields[name])
+        return create(config.name, **fields)
+    except (TypeError, ValueError, KeyError) as error:
+        raise InputError(f"config group model: {error}") from error
 
 
 def model_fields(name: str) -> set[str]:

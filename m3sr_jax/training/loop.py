@@ -23,18 +23,21 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from m3sr_jax.checkpoint import MODEL_FILE, ModelCard, load_params, read_card, write_text
+from m3sr_jax.checkpoint import load_params
 from m3sr_jax.config import Config
+from m3sr_jax.data.open import open_dataset
 from m3sr_jax.data.pipeline import steps_per_epoch, train_batches
-from m3sr_jax.data.scenes import Dataset, open_dataset
+from m3sr_jax.data.scenes import Dataset
 from m3sr_jax.data.store import is_store
+from m3sr_jax.environment import environment
 from m3sr_jax.errors import InputError
-from m3sr_jax.losses import weighted_loss
-from m3sr_jax.models import init_params, parameter_shapes
+from m3sr_jax.io.files import write_text
+from m3sr_jax.model_card import MODEL_FILE, ModelCard, read_card
+from m3sr_jax.models import build_model, init_params, parameter_shapes
 from m3sr_jax.processes import is_writer, on_writer, together, writer_first
-from m3sr_jax.report.environment import environment
 from m3sr_jax.training.checkpoint import Checkpoints
 from m3sr_jax.training.devices import Devices
+from m3sr_jax.training.losses import weighted_loss
 from m3sr_jax.training.metric_writer import MetricWriter
 from m3sr_jax.training.progress import TrainingProgress
 from m3sr_jax.training.signals import StopError, StopRequest
@@ -92,7 +95,7 @@ class _Run:
         self.told_of: set[int] = set()
         skip = config.data.on_bad_scene == "skip"
         self.dataset = dataclasses.replace(writer_first(lambda: open_dataset(config.data)), skip_bad_scenes=skip)
-        self.model = config.model.build()
+        self.model = build_model(config.model)
         self.num_steps, self.batches = _open_batches(config, self.dataset)
         # On the host: to ask the device in the loop would be to wait for the step it is at.
         self.rates = jax.device_get(
@@ -301,9 +304,9 @@ class _Run:
 
     def report(self) -> None:
         """Writes WORKDIR/report on the best checkpoint, unless it is there."""
-        from m3sr_jax.report.published import published_rows
-        from m3sr_jax.report.scores import score_table
-        from m3sr_jax.report.write import model_facts, write_report
+        from m3sr_jax.evaluation.published import published_rows
+        from m3sr_jax.evaluation.report import model_facts, write_report
+        from m3sr_jax.evaluation.tables import score_table
 
         folder = self.workdir / "report"
         if not on_writer(lambda: (folder / "report.json").exists()):

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from m3sr_jax.checkpoint import write_text
 from m3sr_jax.errors import InputError
+from m3sr_jax.io.files import write_text
 
 METRICS_FILE = "metrics.jsonl"
 

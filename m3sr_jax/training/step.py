@@ -13,8 +13,8 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
 
-from m3sr_jax.losses import Loss, mae
 from m3sr_jax.training.devices import BATCH_AXIS
+from m3sr_jax.training.losses import Loss, mae
 from m3sr_jax.training.state import TrainState, running_mean
 
 Batch = dict[str, Any]

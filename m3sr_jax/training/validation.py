@@ -11,8 +11,8 @@ import jax
 import numpy as np
 
 from m3sr_jax.data.scenes import Dataset
-from m3sr_jax.inference.evaluate import Predict, evaluate, fit_baselines
-from m3sr_jax.protocols import get_protocol
+from m3sr_jax.evaluation.evaluate import Predict, evaluate, fit_baselines
+from m3sr_jax.evaluation.protocols import get_protocol
 from m3sr_jax.training.step import eval_step
 
 # The linear fit is the plain name: the one figure that checks look for.

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from m3sr_jax.checkpoint import write_text
 from m3sr_jax.config import Config, load_config
 from m3sr_jax.errors import InputError
+from m3sr_jax.io.files import write_text
 
 CONFIG_FILE = "config.json"
 LOCK_FILE = ".lock"

@@ -8,9 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from m3sr_jax.checkpoint import ModelCard, load_model, load_params, save_model, saved_steps, write_text
+from m3sr_jax.checkpoint import load_model, load_params, save_model, saved_steps
 from m3sr_jax.config import ModelConfig
 from m3sr_jax.errors import InputError
+from m3sr_jax.io.files import write_text
+from m3sr_jax.model_card import ModelCard
+from m3sr_jax.models import build_model
 
 FIELDS = ModelConfig(features=6, num_groups=2, num_bands=5)
 CARD = ModelCard(FIELDS, (400.0, 450.0, 500.0, 550.0, 600.0), "minmax", "cie1964", {"from": "a test", "seed": 1})
@@ -19,7 +22,7 @@ CARD = ModelCard(FIELDS, (400.0, 450.0, 500.0, 550.0, 600.0), "minmax", "cie1964
 @pytest.fixture(scope="module")
 def params():
     """Numbers of the right shapes: which ones does not matter here."""
-    shapes = jax.eval_shape(FIELDS.build().init, jax.random.key(0), jnp.zeros((1, 16, 16, 3)))["params"]
+    shapes = jax.eval_shape(build_model(FIELDS).init, jax.random.key(0), jnp.zeros((1, 16, 16, 3)))["params"]
     generator = np.random.default_rng(0)
     return jax.tree.map(lambda leaf: generator.standard_normal(leaf.shape).astype(leaf.dtype), shapes)
 
@@ -33,7 +36,7 @@ def saved(params, tmp_path):
 def test_a_model_comes_back_bit_for_bit(saved, params):
     model, restored, card = load_model(saved)
     assert card == CARD
-    assert model == FIELDS.build()
+    assert model == build_model(FIELDS)
     assert jax.tree.structure(restored) == jax.tree.structure(params)
     assert jax.tree.all(jax.tree.map(np.array_equal, restored, params))
 
@@ -94,9 +97,9 @@ def test_changed_numbers_are_noticed_and_models_without_a_checksum_still_load(sa
 
 def test_parameters_of_another_model_are_listed(saved):
     with pytest.raises(InputError, match=r"do not fit the model: .*conv_in/kernel is .*, not "):
-        load_params(saved, dataclasses.replace(FIELDS, num_bands=4).build())
+        load_params(saved, build_model(dataclasses.replace(FIELDS, num_bands=4)))
     with pytest.raises(InputError, match=r"unet_1/.* missing.* and \d+ more"):
-        load_params(saved, dataclasses.replace(FIELDS, num_stages=2).build())
+        load_params(saved, build_model(dataclasses.replace(FIELDS, num_stages=2)))
 
 
 def test_nothing_is_overwritten_unasked(saved, params, tmp_path):

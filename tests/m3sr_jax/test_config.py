@@ -8,8 +8,6 @@ import pytest
 from ml_collections import ConfigDict
 
 from m3sr_jax.config import (
-    BRANCHES,
-    SECTIONS,
     Config,
     DataConfig,
     ModelConfig,
@@ -17,8 +15,10 @@ from m3sr_jax.config import (
     default_config,
     load_config,
 )
+from m3sr_jax.config.fields import SECTIONS
+from m3sr_jax.config.names import BRANCHES
 from m3sr_jax.errors import InputError
-from m3sr_jax.models import M3SR
+from m3sr_jax.models import M3SR, build_model
 
 
 def test_an_untouched_config_dict_gives_the_defaults():
@@ -105,7 +105,7 @@ def test_model_fields_are_the_networks():
     assert ours.keys() - theirs.keys() == {"name"}
     plain = theirs.keys() - {"dtype", "param_dtype"}
     assert {name: ours[name] for name in plain} == {name: theirs[name] for name in plain}
-    model = ModelConfig(num_groups=2, dtype="bfloat16").build()
+    model = build_model(ModelConfig(num_groups=2, dtype="bfloat16"))
     assert isinstance(model, M3SR)
     assert (model.num_groups, str(model.dtype)) == (2, "bfloat16")
 
@@ -113,7 +113,7 @@ def test_model_fields_are_the_networks():
 @pytest.mark.parametrize("fields", [{"name": "m4sr"}, {"wavelet": "no-such-wavelet"}])
 def test_what_the_network_refuses_is_bad_input(fields):
     with pytest.raises(InputError, match=r"config group model: .*(m4sr|no-such-wavelet)"):
-        ModelConfig(**fields).build()
+        build_model(ModelConfig(**fields))
 
 
 def test_every_field_can_be_overridden_by_a_flag():

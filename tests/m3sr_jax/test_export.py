@@ -11,15 +11,16 @@ import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import safe_open
 
-from m3sr_jax.checkpoint import ModelCard, save_model
+from m3sr_jax.checkpoint import save_model
 from m3sr_jax.cli import main
 from m3sr_jax.config import ModelConfig
+from m3sr_jax.cost.count import abstract_params
 from m3sr_jax.errors import InputError
 from m3sr_jax.export import export_model, export_program
 from m3sr_jax.inference.predict import normalise_rgb
 from m3sr_jax.inference.predictor import load
-from m3sr_jax.models import create, init_params
-from m3sr_jax.report.cost import abstract_params
+from m3sr_jax.model_card import ModelCard
+from m3sr_jax.models import build_model, create, init_params
 
 FIELDS = ModelConfig(num_groups=2, features=4, num_bands=3)
 CARD = ModelCard(FIELDS, (450.0, 550.0, 650.0), "minmax")
@@ -34,7 +35,7 @@ QUICK = {"xla_backend_optimization_level": 0}
 def folders(tmp_path_factory):
     rng = np.random.default_rng(0)
     params = jax.tree.map(
-        lambda leaf: 0.2 * rng.standard_normal(leaf.shape, np.float32), abstract_params(FIELDS.build())
+        lambda leaf: 0.2 * rng.standard_normal(leaf.shape, np.float32), abstract_params(build_model(FIELDS))
     )
     root = tmp_path_factory.mktemp("models")
     save_model(root / "model", CARD, params)

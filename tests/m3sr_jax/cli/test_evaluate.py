@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from m3sr_jax.checkpoint import ModelCard, save_model
+from m3sr_jax.checkpoint import save_model
 from m3sr_jax.cli import main
 from m3sr_jax.cli.evaluate import check_fit
 from m3sr_jax.config import Config, DataConfig, ModelConfig
+from m3sr_jax.cost.count import abstract_params
 from m3sr_jax.data.cave import open_cave
 from m3sr_jax.errors import InputError
+from m3sr_jax.evaluation.protocols import PROTOCOLS, evaluate_pair
 from m3sr_jax.inference.predict import predict
 from m3sr_jax.io import read_cube
-from m3sr_jax.protocols import PROTOCOLS, evaluate_pair
-from m3sr_jax.report.cost import abstract_params
+from m3sr_jax.model_card import ModelCard
+from m3sr_jax.models import build_model
 
 SPLIT = {"train": ("clay", "hairs", "cloth"), "valid": ("balloons", "face")}
 NM = tuple(float(nm) for nm in range(400, 701, 10))
@@ -44,7 +46,7 @@ def cave(tmp_path):
 def checkpoint(tmp_path_factory):
     """A model of random weights; no test writes into its folder."""
     rng = np.random.default_rng(0)
-    shapes = abstract_params(FIELDS.build())
+    shapes = abstract_params(build_model(FIELDS))
     params = jax.tree.map(lambda leaf: 0.1 * rng.standard_normal(leaf.shape, np.float32), shapes)
     folder = tmp_path_factory.mktemp("checkpoints") / "model"
     save_model(folder, ModelCard(FIELDS, NM, camera="cie1964"), params)
@@ -61,7 +63,7 @@ def test_table_and_report_hold_the_model_beside_least_squares(cave, checkpoint, 
         assert expected in printed
     values = json.loads(output.read_text())
     scene = open_cave(cave, split_file=split).valid[0]
-    expected = evaluate_pair(PROTOCOLS["cave"], predict(FIELDS.build(), params, scene.rgb), scene.cube)
+    expected = evaluate_pair(PROTOCOLS["cave"], predict(build_model(FIELDS), params, scene.rgb), scene.cube)
     assert values["scenes"][scene.name] == pytest.approx(expected, rel=1e-5)
     assert set(values["scenes"]) == set(SPLIT["valid"])
     assert values["model"]["features"] == 4

@@ -12,13 +12,15 @@ import tifffile
 from PIL import Image
 
 import m3sr_jax
-from m3sr_jax.checkpoint import ModelCard, save_model
+from m3sr_jax.checkpoint import save_model
 from m3sr_jax.cli import main
 from m3sr_jax.cli.predict import Predict
 from m3sr_jax.config import ModelConfig
+from m3sr_jax.cost.count import abstract_params
 from m3sr_jax.inference.predictor import OVERLAP, Predictor
 from m3sr_jax.io import read_cube, read_rgb
-from m3sr_jax.report.cost import abstract_params
+from m3sr_jax.model_card import ModelCard
+from m3sr_jax.models import build_model
 
 FIELDS = ModelConfig(num_groups=1, features=4, num_bands=31, branches=("spectral",))
 NM = tuple(float(nm) for nm in range(400, 701, 10))
@@ -28,7 +30,7 @@ SIZE = (40, 48)
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     rng = np.random.default_rng(0)
-    shapes = abstract_params(FIELDS.build())
+    shapes = abstract_params(build_model(FIELDS))
     params = jax.tree.map(lambda leaf: 0.1 * rng.standard_normal(leaf.shape, np.float32), shapes)
     folder = tmp_path_factory.mktemp("models") / "model"
     save_model(folder, ModelCard(FIELDS, NM, "minmax"), params)

@@ -5,7 +5,7 @@ import pytest
 
 from m3sr_jax.cli import main
 from m3sr_jax.config import DataConfig
-from m3sr_jax.data.scenes import open_dataset
+from m3sr_jax.data.open import open_dataset
 from tests.m3sr_jax.data import arad_folder as arad
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from m3sr_jax.data.scenes import CodedScene, CodedScenes
+from m3sr_jax.data.scenes import CodedScene, SceneSource
 from m3sr_jax.data.synthetic import SyntheticSpec, open_synthetic
 
 
@@ -52,7 +52,7 @@ class CountingReader:
 def make_source():
     def make(sizes, cache_bytes=2**30):
         reader = CountingReader(sizes)
-        source = CodedScenes(
+        source = SceneSource(
             [f"scene{index}" for index in range(len(sizes))],
             sizes,
             reader,

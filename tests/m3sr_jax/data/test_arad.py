@@ -7,7 +7,8 @@ from PIL import Image
 from m3sr_jax.config import DataConfig
 from m3sr_jax.data.arad import LAYOUTS, open_arad, rgb_range
 from m3sr_jax.data.camera import load_camera, quantise
-from m3sr_jax.data.scenes import SceneSource, open_dataset
+from m3sr_jax.data.open import open_dataset
+from m3sr_jax.data.scenes import SceneSource
 from m3sr_jax.errors import InputError
 from tests.m3sr_jax.data import arad_folder as arad
 

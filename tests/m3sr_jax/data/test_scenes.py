@@ -1,11 +1,11 @@
 import pickle
 import threading
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from m3sr_jax.data import open_dataset
+from m3sr_jax.config import DataConfig
+from m3sr_jax.data.open import open_dataset
 from m3sr_jax.data.scenes import SceneSource, decode
 from m3sr_jax.errors import InputError
 
@@ -69,17 +69,19 @@ def test_a_pickled_source_starts_with_an_empty_cache(synthetic):
 
 
 def test_open_dataset_refuses_unknown_names():
+    config = DataConfig()
+    object.__setattr__(config, "name", "imagenet")  # DataConfig itself refuses the name
     with pytest.raises(InputError, match='"imagenet"; expected one of synthetic, cave, ntire2022, ntire2020_clean'):
-        open_dataset(SimpleNamespace(name="imagenet", camera="", root=""))
+        open_dataset(config)
 
 
 def test_open_dataset_reads_the_configuration(tmp_path, write_cave_scene):
     fields = {"root": str(tmp_path), "split_file": "", "camera": "cie1964"}
-    fields |= {"num_train_scenes": 2, "num_valid_scenes": 1, "scene_size": 32}
-    made = open_dataset(SimpleNamespace(name="synthetic", **fields))
+    fields |= {"num_train_scenes": 2, "num_valid_scenes": 1, "scene_size": 32, "crop_size": 32}
+    made = open_dataset(DataConfig(name="synthetic", **fields))
     assert (len(made.train), len(made.valid), made.train.size(1)) == (2, 1, (32, 32))
     for name in ("beads", "clay"):
         write_cave_scene(tmp_path, name)
     (tmp_path / "split.txt").write_text("[train]\nbeads\n[valid]\nclay\n")
-    cave = open_dataset(SimpleNamespace(name="cave", **fields | {"split_file": str(tmp_path / "split.txt")}))
+    cave = open_dataset(DataConfig(name="cave", **fields | {"split_file": str(tmp_path / "split.txt")}))
     assert (cave.name, cave.train.names, cave.valid.names) == ("cave", ("beads",), ("clay",))

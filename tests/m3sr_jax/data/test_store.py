@@ -8,8 +8,9 @@ import pytest
 
 from m3sr_jax.config import DataConfig
 from m3sr_jax.data.check import check_scenes
+from m3sr_jax.data.open import open_dataset
 from m3sr_jax.data.pipeline import train_batches
-from m3sr_jax.data.scenes import CodedScene, CodedScenes, Dataset, open_dataset
+from m3sr_jax.data.scenes import CodedScene, Dataset, SceneSource
 from m3sr_jax.data.store import compact, open_store, prepare
 from m3sr_jax.errors import InputError
 
@@ -37,7 +38,7 @@ class Reader:
 def make_part(part, count):
     names = [f"{part}{i}" for i in range(count)]
     fields = {"wavelengths": NM, "camera_name": "camera", "fingerprint": part, "rgb_normalization": "minmax"}
-    return CodedScenes(names, [(24, 20)] * count, Reader(part), **fields)
+    return SceneSource(names, [(24, 20)] * count, Reader(part), **fields)
 
 
 @pytest.fixture

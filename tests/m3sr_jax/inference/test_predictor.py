@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 import m3sr_jax
-from m3sr_jax.checkpoint import ModelCard, save_model
+from m3sr_jax.checkpoint import save_model
 from m3sr_jax.config import ModelConfig
+from m3sr_jax.cost.count import abstract_params
 from m3sr_jax.errors import InputError
 from m3sr_jax.inference.predict import predict
 from m3sr_jax.inference.predictor import WHOLE_PIXELS
-from m3sr_jax.report.cost import abstract_params
+from m3sr_jax.model_card import ModelCard
+from m3sr_jax.models import build_model
 
 FIELDS = ModelConfig(num_groups=1, features=4, num_bands=3, branches=("spatial",))
 CARD = ModelCard(FIELDS, (450.0, 550.0, 650.0), "minmax")
@@ -26,7 +28,7 @@ ROUNDING = 1e-5
 def folder(tmp_path_factory):
     rng = np.random.default_rng(0)
     params = jax.tree.map(
-        lambda leaf: 0.1 * rng.standard_normal(leaf.shape, np.float32), abstract_params(FIELDS.build())
+        lambda leaf: 0.1 * rng.standard_normal(leaf.shape, np.float32), abstract_params(build_model(FIELDS))
     )
     folder = tmp_path_factory.mktemp("models") / "model"
     save_model(folder, CARD, params)

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from m3sr_jax.checkpoint import ModelCard, load_model, saved_steps
+from m3sr_jax.checkpoint import load_model, saved_steps
 from m3sr_jax.config import OptimConfig
 from m3sr_jax.errors import InputError
-from m3sr_jax.models import init_params, parameter_shapes
+from m3sr_jax.model_card import ModelCard
+from m3sr_jax.models import build_model, init_params, parameter_shapes
 from m3sr_jax.training.checkpoint import Checkpoints
 from m3sr_jax.training.state import create_train_state, make_optimizer
 from m3sr_jax.training.step import jit_train_step
@@ -19,7 +20,7 @@ from m3sr_jax.training.step import jit_train_step
 
 @pytest.fixture
 def made(toy):
-    model, optimizer = toy.model.build(), make_optimizer(OptimConfig(), 10)
+    model, optimizer = build_model(toy.model), make_optimizer(OptimConfig(), 10)
     return jit_train_step(model, optimizer), create_train_state(optimizer, init_params(model, jax.random.key(0)))
 
 
@@ -152,7 +153,7 @@ def test_a_best_checkpoint_that_cannot_be_read_gives_way_to_the_next(made, tmp_p
 
 @pytest.mark.parametrize(("ema", "which"), [(False, "best"), (False, "latest"), (True, "best"), (True, "latest")])
 def test_a_flipped_bit_is_noticed_by_whoever_loads_the_parameters(toy, tmp_path, ema, which):
-    shapes, rng = parameter_shapes(toy.model.build()), np.random.default_rng(0)
+    shapes, rng = parameter_shapes(build_model(toy.model)), np.random.default_rng(0)
     params = jax.tree.map(lambda leaf: jnp.asarray(rng.random(leaf.shape, np.float32)), shapes)
     state = create_train_state(make_optimizer(OptimConfig(), 10), params, ema=ema)
     checkpoints = Checkpoints(tmp_path)

@@ -15,13 +15,14 @@ import pytest
 
 from m3sr_jax.checkpoint import load_model, load_params, saved_steps
 from m3sr_jax.config import Config
+from m3sr_jax.data.open import open_dataset
 from m3sr_jax.data.pipeline import Batches, train_batches
-from m3sr_jax.data.scenes import open_dataset
 from m3sr_jax.errors import InputError
-from m3sr_jax.losses import mae
-from m3sr_jax.protocols import METRICS
+from m3sr_jax.evaluation.protocols import METRICS
+from m3sr_jax.models import build_model
 from m3sr_jax.training import loop
 from m3sr_jax.training.loop import train_and_evaluate
+from m3sr_jax.training.losses import mae
 from m3sr_jax.training.metric_writer import read_metrics
 from m3sr_jax.training.validation import Validation
 
@@ -168,16 +169,16 @@ def test_a_killed_data_worker_is_started_again(finished, toy, tmp_path, monkeypa
 
 
 def test_scenes_that_cannot_be_read_stop_the_run_or_are_skipped_and_counted(toy, tmp_path, monkeypatch, capsys):
-    from m3sr_jax.data.scenes import CodedScenes
+    from m3sr_jax.data.scenes import SceneSource
 
-    read = CodedScenes.coded_window
+    read = SceneSource.coded_window
 
     def fail_on_one(scenes, index, *window):
         if index == 1 and len(scenes) == 3:  # of the three to train on
             raise InputError("scene_001.mat: cannot be read")
         return read(scenes, index, *window)
 
-    monkeypatch.setattr(CodedScenes, "coded_window", fail_on_one)
+    monkeypatch.setattr(SceneSource, "coded_window", fail_on_one)
     with pytest.raises(InputError, match=r"^scene_001\.mat: cannot be read$"):
         train_and_evaluate(toy, tmp_path / "stop")
     config = changed(changed(toy, "data", on_bad_scene="skip"), "train", num_steps=12)
@@ -220,7 +221,7 @@ def test_a_full_disk_costs_one_line_and_the_run_goes_on_when_there_is_room(finis
 def test_it_can_start_from_another_model(finished, toy, tmp_path):
     config = changed(toy, "train", init_from=str(finished), num_steps=1)
     assert train_and_evaluate(config, tmp_path / "run") == 0
-    model = toy.model.build()
+    model = build_model(toy.model)
     source = open_dataset(toy.data).train
     batches = train_batches(source, batch_size=2, crop_size=16, seed=toy.seed)
     batch = next(batches)

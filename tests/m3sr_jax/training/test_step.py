@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from m3sr_jax.config import OptimConfig
-from m3sr_jax.models import M3SR, init_params, parameter_shapes
+from m3sr_jax.models import M3SR, build_model, init_params, parameter_shapes
 from m3sr_jax.training.state import create_train_state, make_optimizer
 from m3sr_jax.training.step import eval_step, jit_train_step, train_step
 
@@ -17,7 +17,7 @@ SUM_BAR = 1e-5  # a mean of 16,000 float32 numbers, summed in two orders
 
 @pytest.fixture
 def made(toy):
-    model, optimizer = toy.model.build(), make_optimizer(OptimConfig(), 10)
+    model, optimizer = build_model(toy.model), make_optimizer(OptimConfig(), 10)
     generator = np.random.default_rng(0)
     shapes = {"rgb": (2, 16, 16, 3), "cube": (2, 16, 16, 31)}
     batch = {name: jnp.asarray(generator.uniform(size=shape), jnp.float32) for name, shape in shapes.items()}
@@ -58,7 +58,7 @@ def test_compiled_it_takes_over_the_memory_and_is_compiled_once(made):
 def test_evaluation_is_float32_whatever_computes(toy, made):
     _, _, state, batch = made
     half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), state.params)
-    assert eval_step(toy.model.build(), half, batch["rgb"].astype(jnp.bfloat16)).dtype == jnp.float32
+    assert eval_step(build_model(toy.model), half, batch["rgb"].astype(jnp.bfloat16)).dtype == jnp.float32
 
 
 def test_parts_in_turn_give_the_step_of_the_whole_batch(made):
