@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from m3sr_jax.config import ModelConfig
-from m3sr_jax.config.names import BASELINES
 from m3sr_jax.convert import infer_model, params_to_release
 from m3sr_jax.models import build_model, parameter_shapes
+from m3sr_jax.networks import BASELINES
 
 
 @pytest.mark.parametrize("name", BASELINES)
