@@ -69,10 +69,10 @@ def write_report(
         model: description of the model in JSON types, for report.json; see `model_facts`.
 
     Returns:
-        The reports of the model and of the linear and the quadratic least-squares fit.
+        The reports of the model and of the fits of `fit_baselines`.
 
     Raises:
-        InputError: the folder cannot be written; see also `evaluate` and `LeastSquares.fit`.
+        InputError: the folder cannot be written; see also `evaluate` and `fit_baselines`.
     """
     directory, methods = Path(directory), {name: predict_fn} | fit_baselines(dataset)
     try:
