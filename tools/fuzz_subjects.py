@@ -40,7 +40,7 @@ class Subject:
 
 
 def _read_photo(path: Path) -> None:
-    from m3sr_jax.io.images import image_size, read_rgb
+    from m3sr_jax.io.photos import image_size, read_rgb
 
     rgb = read_rgb(path)
     assert rgb.dtype == np.float32

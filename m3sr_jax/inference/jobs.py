@@ -12,7 +12,7 @@ from typing import Any
 from m3sr_jax.errors import InputError
 from m3sr_jax.io.cubes import SUFFIXES
 from m3sr_jax.io.files import reading, write_text
-from m3sr_jax.io.images import IMAGE_SUFFIXES
+from m3sr_jax.io.photos import PHOTO_SUFFIXES
 
 SETTINGS_FILE = "predict.json"
 
@@ -78,9 +78,9 @@ def _checked(jobs: list[Job]) -> list[Job]:
 def _photos(image: Path) -> list[Path]:
     if not image.is_dir():
         return [image]
-    found = sorted(path for path in image.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    found = sorted(path for path in image.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES and path.is_file())
     if not found:
-        raise InputError(f"{image}: contains no photos; expected files that end in {', '.join(IMAGE_SUFFIXES)}")
+        raise InputError(f"{image}: contains no photos; expected files that end in {', '.join(PHOTO_SUFFIXES)}")
     return found
 
 
