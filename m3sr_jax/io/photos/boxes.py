@@ -22,12 +22,14 @@ class Item:
         nclx: primaries, transfer, matrix, full range; None if there are none.
         icc: the profile; None if there is none.
         bits: the largest number of bits of a channel; None if not declared.
+        cropped: whether a part of the picture is to be cut out ("clap").
     """
 
     sizes: tuple[tuple[int, int], ...]
     nclx: tuple[int, int, int, int] | None
     icc: bytes | None
     bits: int | None
+    cropped: bool
 
 
 def boxes(content: bytes) -> list[tuple[bytes, bytes]]:
@@ -72,11 +74,13 @@ def primary_item(content: bytes) -> Item:
     colours = {data[:4]: data[4:] for kind, data in own if kind == b"colr"}
     nclx = colours.get(b"nclx")
     depths = [data[5:] for kind, data in own if kind == b"pixi" and len(data) > 5]
+    extents = [struct.unpack(">II", data[4:12]) for kind, data in listed if kind == b"ispe" and len(data) >= 12]
     return Item(
-        sizes=tuple(struct.unpack(">II", data[4:12])[::-1] for kind, data in listed if kind == b"ispe" and len(data) >= 12),
+        sizes=tuple((height, width) for width, height in extents),
         nclx=(*struct.unpack(">HHH", nclx[:6]), nclx[6] >> 7) if nclx is not None and len(nclx) >= 7 else None,
         icc=colours.get(b"prof", colours.get(b"rICC")),
         bits=max(depths[0]) if depths else None,
+        cropped=any(kind == b"clap" for kind, _ in own),
     )
 
 

@@ -1,4 +1,4 @@
-"""From stored samples to an upright RGB photo: premultiplication, profiles, spaces, inks and Lab, a few rows at a time."""
+"""From stored samples to an upright RGB photo, a few rows at a time: profiles, spaces, inks, Lab."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from m3sr_jax.errors import InputError
 from m3sr_jax.io.photos.photo import Encoding, Photo, Stored, largest_code, unit_range, upright
-from m3sr_jax.io.photos.profile import profile_converter, profile_name
+from m3sr_jax.io.photos.profile import check_profile, profile_converter, profile_name
 from m3sr_jax.io.photos.spaces import ColourSpace, srgb_encode
 
 STRIP_VALUES = 2**22  # values converted at a time
@@ -28,6 +28,8 @@ def finish(stored: Stored) -> Photo:
         InputError: a declared profile or space cannot be applied.
     """
     notes, encoding, name = list(stored.notes), "srgb", None
+    if stored.icc is not None and stored.colours == "lab":
+        check_profile(stored.icc, "lab")
     if stored.icc is not None and stored.colours != "lab":
         name = profile_name(stored.icc)
         convert = profile_converter(stored.icc, stored.colours)
@@ -97,7 +99,9 @@ def _converted(samples: np.ndarray, convert: Callable[[np.ndarray], np.ndarray],
         values = np.clip(values, 0, 1)
         codes[rows] = np.rint(values * largest_code(codes.dtype)) if codes.dtype.kind == "u" else values
     if outside:
-        notes.append(f"{outside / (samples.shape[0] * samples.shape[1]):.2%} of the pixels lie outside sRGB and were clipped")
+        notes.append(
+            f"{outside / (samples.shape[0] * samples.shape[1]):.2%} of the pixels lie outside sRGB and were clipped"
+        )
     return codes
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from m3sr_jax.errors import InputError
-from m3sr_jax.io.files import reading
 from m3sr_jax.io.photos.boxes import Item, primary_item
 from m3sr_jax.io.photos.colour import divide_by_alpha
 from m3sr_jax.io.photos.exif import exif_space
 from m3sr_jax.io.photos.photo import Stored
 from m3sr_jax.io.photos.pillow import check_pixels, open_image, orientation_of, pixels
-from m3sr_jax.io.photos.spaces import ColourSpace, cicp_space
+from m3sr_jax.io.photos.spaces import HDR_CURVES, ColourSpace, cicp_space
 
 
 def read_webp(path: Path) -> Stored:
@@ -44,8 +44,9 @@ def read_avif(path: Path) -> Stored:
         bits, notes = item.bits or 8, []
         if bits > 8:
             notes.append(f"{bits} bits read as 8")
-        icc = item.icc
-        space = None if icc else _declared(item, notes)
+        if item.cropped:
+            raise InputError("its clap property declares a crop, which is not applied; save it cropped")
+        icc, space = item.icc, _declared(item, notes)
         return Stored(pixels(image, "RGB"), "rgb", "AVIF", bits, orientation_of(image), icc, space, notes)
 
 
@@ -56,19 +57,18 @@ def read_heic(path: Path) -> Stored:
         InputError: pillow-heif is missing, or the file declares colours that cannot be applied.
     """
     item = _item(path)
-    with _opened(path) as heif:
-        info, notes = heif.info, []
-        icc = info.get("icc_profile") or item.icc
-        space = None if icc else _declared(item, notes)
-        if info.get("aux"):
-            notes.append("depth or gain maps not applied: the SDR picture was read")
-        samples = np.asarray(heif)
-        if heif.premultiplied_alpha:
-            samples = divide_by_alpha(samples[..., :3], samples[..., 3:])
-            notes.append("premultiplied alpha divided out")
-        samples = samples[..., None] if samples.ndim == 2 else samples[..., :3]
-        colours = "grey" if samples.shape[-1] == 1 else "rgb"
-        return Stored(samples, colours, "HEIC", int(info.get("bit_depth", 8)), 1, icc, space, notes)
+    heif = _opened(path)
+    info, notes = heif.info, []
+    icc, space = info.get("icc_profile") or item.icc, _declared(item, notes)
+    if info.get("aux"):
+        notes.append("depth or gain maps not applied: the SDR picture was read")
+    samples = np.asarray(heif)
+    if heif.premultiplied_alpha:
+        samples = divide_by_alpha(samples[..., :3], samples[..., 3:])
+        notes.append("premultiplied alpha divided out")
+    samples = samples[..., None] if samples.ndim == 2 else samples[..., :3]
+    colours = "grey" if samples.shape[-1] == 1 else "rgb"
+    return Stored(samples, colours, "HEIC", int(info.get("bit_depth", 8)), 1, icc, space, notes)
 
 
 def heic_size(path: Path) -> tuple[int, int]:
@@ -85,18 +85,20 @@ def _item(path: Path) -> Item:
     return item
 
 
-def _declared(item: Item, notes: list[str]) -> ColourSpace:
-    if item.nclx is None:
-        raise InputError("it declares no colours (no colr property); save it as PNG or TIFF")
+def _declared(item: Item, notes: list[str]) -> ColourSpace | None:
+    """Returns the space of the nclx property; without one it is sRGB (MIAF, ISO/IEC 23000-22).
+
+    A profile precedes the property, but not if that has an HDR curve.
+    """
+    if item.nclx is None or (item.icc and item.nclx[1] not in HDR_CURVES):
+        return None
     return cicp_space(item.nclx[0], item.nclx[1], "nclx property", notes)
 
 
-def _opened(path: Path):
-    with reading(path, "HEIC"):
-        try:
-            import pillow_heif
-        except ImportError as error:
-            advice = "reading it takes pillow-heif: pip install 'm3sr-jax[heif]', or save it as PNG or TIFF"
-            raise InputError(f"{path}: is HEIC; {advice}") from error
-        pillow_heif.options.THUMBNAILS = False
-        return pillow_heif.open_heif(path, convert_hdr_to_8bit=False)
+def _opened(path: Path) -> Any:
+    try:
+        import pillow_heif
+    except ImportError as error:
+        advice = "reading it takes pillow-heif: pip install 'm3sr-jax[heif]', or save it as PNG or TIFF"
+        raise InputError(f"is HEIC; {advice}") from error
+    return pillow_heif.open_heif(path, convert_hdr_to_8bit=False)

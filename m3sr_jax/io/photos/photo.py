@@ -89,4 +89,5 @@ def upright(codes: np.ndarray, orientation: int) -> np.ndarray:
 
 def upright_size(size: tuple[int, int], orientation: int) -> tuple[int, int]:
     """Returns (height, width) after `upright`."""
-    return size[::-1] if orientation in range(5, 9) else size
+    height, width = size
+    return (width, height) if orientation in range(5, 9) else (height, width)

@@ -47,16 +47,20 @@ def check_profile(icc: bytes, colours: str) -> int:
     kind, space = icc[12:16], icc[16:20]
     name = profile_name(icc)
     samples = SAMPLES.get(space)
-    if kind not in USABLE_CLASSES or samples is None:
+    if (kind not in USABLE_CLASSES and colours != "lab") or samples is None:
         raise InputError(f'its ICC profile "{name}" is of class {_shown(kind)} for {_shown(space)}; convert it to sRGB')
-    fits = {"grey": (b"GRAY", b"RGB "), "rgb": (b"RGB ",), "cmyk": (b"CMYK",)}[colours]
+    fits = {"grey": (b"GRAY", b"RGB "), "rgb": (b"RGB ",), "cmyk": (b"CMYK",), "lab": (b"Lab ",)}[colours]
     if space not in fits:
-        raise InputError(f'its ICC profile "{name}" is for {_shown(space)}, its samples are {colours}; convert it to sRGB')
+        raise InputError(
+            f'its ICC profile "{name}" is for {_shown(space)}, its samples are {colours}; convert it to sRGB'
+        )
     if match := _HDR_NAME.search(name):
         raise InputError(f'its ICC profile "{name}" has the HDR curve {match[0]}; save the photo as sRGB (SDR)')
     curve = _cicp_curve(icc)
     if curve in HDR_CURVES:
-        raise InputError(f'its ICC profile "{name}" has the HDR curve {HDR_CURVES[curve]}; save the photo as sRGB (SDR)')
+        raise InputError(
+            f'its ICC profile "{name}" has the HDR curve {HDR_CURVES[curve]}; save the photo as sRGB (SDR)'
+        )
     return samples
 
 
@@ -96,7 +100,9 @@ def _convert(icc: bytes, samples: int, values: np.ndarray) -> np.ndarray:
             intent=PERCEPTUAL,
         ).reshape(*values.shape[:-1], 3)
     except (imagecodecs.CmsError, ValueError) as error:
-        raise InputError(f'its ICC profile "{profile_name(icc)}" cannot be applied; convert the photo to sRGB') from error
+        raise InputError(
+            f'its ICC profile "{profile_name(icc)}" cannot be applied; convert the photo to sRGB'
+        ) from error
 
 
 @functools.lru_cache(maxsize=16)

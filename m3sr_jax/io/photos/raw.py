@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from m3sr_jax.errors import InputError
 from m3sr_jax.io.files import BoundedFile
-from m3sr_jax.io.photos.photo import Stored
+from m3sr_jax.io.photos.photo import Stored, upright_size
 from m3sr_jax.io.photos.pillow import check_pixels
 from m3sr_jax.io.photos.spaces import ColourSpace
 
@@ -56,8 +56,7 @@ def read_raw(path: Path) -> Stored:
 def raw_size(path: Path) -> tuple[int, int]:
     """Returns (height, width) of the developed photo without developing it."""
     with _opened(path) as raw:
-        size = raw.sizes.iheight, raw.sizes.iwidth
-        return size[::-1] if raw.sizes.flip in (5, 6) else size
+        return upright_size((raw.sizes.iheight, raw.sizes.iwidth), 6 if raw.sizes.flip in (5, 6) else 1)
 
 
 _LINEAR = ColourSpace("raw data", gamma=1.0)
@@ -74,7 +73,9 @@ def _opened(path: Path) -> Iterator[rawpy.RawPy]:
         try:
             raw.open_buffer(file)
         except rawpy.LibRawError as error:
-            raise InputError(f"it is a raw photo that LibRaw cannot read ({_reason(error)}); export it as TIFF") from error
+            raise InputError(
+                f"it is a raw photo that LibRaw cannot read ({_reason(error)}); export it as TIFF"
+            ) from error
         sizes = raw.sizes
         check_pixels(path, (max(sizes.raw_height, sizes.iheight), max(sizes.raw_width, sizes.iwidth)), _BYTES_PER_PIXEL)
         yield raw

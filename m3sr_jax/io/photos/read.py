@@ -43,8 +43,8 @@ def read_photo(path: str | os.PathLike[str]) -> Photo:
     """Reads a photo: JPEG, PNG, TIFF, BMP, WebP, AVIF, HEIC, JPEG 2000, or a camera's raw file.
 
     What the file declares about its numbers is applied, or the file is refused: docs/data.md has the table. The photo
-    comes upright and in sRGB's primaries: profiles and declared spaces are converted. Grey becomes three equal channels,
-    palettes, CMYK and Lab become RGB. Alpha is dropped, not blended: a transparent pixel keeps its colour.
+    comes upright and in sRGB's primaries: profiles and declared spaces are converted. Grey becomes three equal
+    channels; palettes, CMYK and Lab become RGB. Alpha is dropped, not blended: a transparent pixel keeps its colour.
 
     Raises:
         InputError: the file is missing, damaged, too large, not such an image, or declares what cannot be applied.

@@ -17,7 +17,7 @@ import numpy as np
 from m3sr_jax.errors import InputError
 
 # White, red, green and blue in CIE xy.
-Chromaticities = tuple[float, float, float, float, float, float, float, float]
+Chromaticities = tuple[float, ...]
 D65 = (0.3127, 0.3290)
 SRGB_PRIMARIES: Chromaticities = (*D65, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
 ADOBE_PRIMARIES: Chromaticities = (*D65, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)
@@ -139,14 +139,13 @@ def cicp_space(primaries: int, transfer: int, where: str, notes: list[str]) -> C
 
 def _to_xyz(primaries: Chromaticities) -> np.ndarray:
     """Returns the matrix from linear RGB to XYZ with Y = 1 for white."""
-    white, *colours = (np.array([x, y, 1 - x - y]) / (y or 1e-9) for x, y in zip(primaries[::2], primaries[1::2]))
+    pairs = np.reshape(primaries, (4, 2))
+    white, *colours = (np.array([x, y, 1 - x - y]) / (y or 1e-9) for x, y in pairs)
     columns = np.stack(colours, axis=1)
     return columns * np.linalg.solve(columns, white)
 
 
 def _adaptation(primaries: Chromaticities) -> np.ndarray:
     """Returns Bradford's adaptation from the space's white to D65."""
-    source, target = (
-        _BRADFORD @ (np.array([x, y, 1 - x - y]) / y) for x, y in (primaries[:2], D65)
-    )
+    source, target = (_BRADFORD @ (np.array([x, y, 1 - x - y]) / y) for x, y in (primaries[:2], D65))
     return np.linalg.inv(_BRADFORD) @ np.diag(target / source) @ _BRADFORD

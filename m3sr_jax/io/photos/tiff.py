@@ -89,7 +89,9 @@ def _check_tags(page: tifffile.TiffPage) -> None:
     """Refuses what the readers below do not apply."""
     photometric = _photometric(page)
     if photometric not in _COLOURS:
-        raise InputError(f"its colours are {_OTHER_COLOURS.get(photometric, f'photometric {photometric}')}; save it as RGB")
+        raise InputError(
+            f"its colours are {_OTHER_COLOURS.get(photometric, f'photometric {photometric}')}; save it as RGB"
+        )
     if _sample_format(page) not in ("unsigned", "float") and photometric not in (LAB, ICC_LAB):
         raise InputError(f"found {_sample_format(page)} samples; expected unsigned or floating-point ones")
     if len(set(page.tags.valueof(258, (1,)) if isinstance(page.tags.valueof(258), tuple) else (1,))) > 1:
@@ -191,7 +193,9 @@ def _lab(page: tifffile.TiffPage, samples: np.ndarray) -> np.ndarray:
     unsigned = samples.view(f"u{bits // 8}") if samples.dtype.isnative else samples.astype(f"u{bits // 8}")
     values = unsigned.astype(np.float32)
     half, unit = float(2 ** (bits - 1)), float(2 ** (bits - 8))
-    values[..., 1:] = values[..., 1:] - half if icc else np.where(values[..., 1:] < half, values[..., 1:], values[..., 1:] - 2 * half)
+    values[..., 1:] = (
+        values[..., 1:] - half if icc else np.where(values[..., 1:] < half, values[..., 1:], values[..., 1:] - 2 * half)
+    )
     values[..., 1:] /= unit
     values[..., 0] *= 100 / (0xFF00 if icc and bits == 16 else 2 * half - 1)
     return values

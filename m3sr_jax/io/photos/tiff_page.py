@@ -82,7 +82,9 @@ def check_scale(page: tifffile.TiffPage) -> None:
     """
     text = tag(page, GDAL_METADATA)
     for role, plain in (("scale", 1.0), ("offset", 0.0)):
-        for value in re.findall(rf'role="{role}"[^<>]{{0,100}}>([^<>]{{0,60}})<', text if isinstance(text, str) else ""):
+        for value in re.findall(
+            rf'role="{role}"[^<>]{{0,100}}>([^<>]{{0,60}})<', text if isinstance(text, str) else ""
+        ):
             try:
                 unchanged = float(value) == plain
             except ValueError:
