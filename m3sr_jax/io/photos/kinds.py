@@ -57,7 +57,6 @@ _FIRST_BYTES: tuple[tuple[bytes, str], ...] = (
     (rb"SIMPLE  =", "FITS"),
     (rb"\0\0\x01\0.\0", "Windows icon"),
     (rb"(\xef\xbb\xbf)?\s*(<\?xml.{0,40})?<svg", "SVG"),
-    (rb".{4}ftyp", "video"),
 )
 _PATTERNS = tuple((re.compile(pattern, re.DOTALL), name) for pattern, name in _FIRST_BYTES)
 
