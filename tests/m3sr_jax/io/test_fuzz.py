@@ -24,7 +24,7 @@ from PIL import Image, ImageOps
 from m3sr_jax.data.camera import load_camera
 from m3sr_jax.errors import InputError
 from m3sr_jax.io import read_cube, read_rgb, write_cube
-from m3sr_jax.io.images import image_size
+from m3sr_jax.io.photos import image_size
 from tests.m3sr_jax.io.test_cubes import SUFFIXES
 from tools.fuzz_readers import attempt, files_of, run_case
 from tools.fuzz_subjects import CUBE, SUBJECTS, WAVELENGTHS
