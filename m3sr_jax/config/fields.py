@@ -135,7 +135,7 @@ class DataConfig(_Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.name == "synthetic" and self.crop_size > self.scene_size:
+        if self.name in ("synthetic", "photo") and self.crop_size > self.scene_size:
             raise bad_value("data.crop_size", self.crop_size, f"at most data.scene_size = {self.scene_size}")
 
 

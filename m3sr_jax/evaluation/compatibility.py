@@ -26,3 +26,8 @@ def check_compatible(card: ModelCard, dataset: Dataset) -> None:
             f'normalised by "{source.rgb_normalization}"; if a converted checkpoint was trained on such photos, run '
             f"`m3sr convert --rgb-normalization {source.rgb_normalization}`"
         )
+    if card.encoding != source.encoding:
+        raise InputError(
+            f'the model takes RGB of encoding "{card.encoding}", the photos of {dataset.name} are "{source.encoding}"; '
+            "expected the same: a model of photos is scored on the data set photo, one of a benchmark on benchmarks"
+        )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float32, Float64, UInt8
 
-from m3sr_jax.data.camera import WHITE, Camera
+from m3sr_jax.data.colorimetry import srgb_matrix
 
 # A cube is shown in true colour if its bands reach at least from blue to red, in nm.
 BLUE, RED = 480.0, 620.0
@@ -54,17 +54,7 @@ def display_matrix(wavelengths: Float[np.ndarray, " S"]) -> tuple[Float64[np.nda
     """Returns weights that map a spectrum to linear sRGB, and their description."""
     if len(wavelengths) < 3 or wavelengths[0] > BLUE or wavelengths[-1] < RED:
         return _false_colour(wavelengths)
-    import colour
-
-    observer = colour.MSDS_CMFS["CIE 1931 2 Degree Standard Observer"]
-    nm = np.asarray(observer.wavelengths, np.float64)
-    lamp = colour.SDS_ILLUMINANTS["D65"]
-    power = np.interp(nm, np.asarray(lamp.wavelengths), np.asarray(lamp.values))
-    responses = np.asarray(observer.values, np.float64) * power[:, None]
-    to_xyz = Camera("CIE 1931 × D65", nm, responses).matrix(wavelengths) / WHITE  # each column sums to 1
-    to_rgb = np.asarray(colour.RGB_COLOURSPACES["sRGB"].matrix_XYZ_to_RGB, np.float64)
-    white = np.linalg.solve(to_rgb, np.ones(3))
-    return (to_xyz * white) @ to_rgb.T, "CIE 1931 × D65"
+    return srgb_matrix(wavelengths), "CIE 1931 × D65"
 
 
 def _false_colour(wavelengths: Float[np.ndarray, " S"]) -> tuple[Float64[np.ndarray, "S 3"], str]:
