@@ -82,8 +82,14 @@ NETWORKS: dict[str, Network] = {
         signature="VSS1.self_attention.x_proj_weight",
         bands="conv3.0.weight",
     ),
+    "pixel": Network(
+        title="Pixel",
+        model="m3sr_jax.models.pixel:Pixel",
+        costs="m3sr_jax.cost.baselines:pixel_costs",
+    ),
 }
-BASELINES = tuple(name for name in NETWORKS if name != "m3sr")
+# The other networks of papers, each with a release.
+BASELINES = tuple(name for name, network in NETWORKS.items() if name != "m3sr" and network.layout)
 
 
 def load(reference: str | type) -> Any:

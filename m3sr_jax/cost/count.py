@@ -18,8 +18,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from m3sr_jax.cost.baselines import base_costs
 from m3sr_jax.cost.terms import RGB, Cost, total
 from m3sr_jax.models import parameter_shapes
+from m3sr_jax.models.base import WithBase
 from m3sr_jax.networks import load, network_of
 
 if TYPE_CHECKING:
@@ -67,9 +69,15 @@ def cost_report(model: nn.Module, height: int = 482, width: int = 512) -> CostRe
     params = parameter_shapes(model)
     count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
     analysis = jax.jit(lambda params, rgb: model.apply({"params": params}, rgb)).lower(params, image).cost_analysis()
-    network = network_of(model)
-    parts = load(network.costs)(model, height, width) if network and network.costs else {}
+    parts = _parts(model, height, width)
     return CostReport(height, width, count, (analysis or {}).get("flops"), parts)
+
+
+def _parts(model: nn.Module, height: int, width: int) -> dict[str, Cost]:
+    if isinstance(model, WithBase):
+        return _parts(model.network, height, width) | base_costs(model, height, width)
+    network = network_of(model)
+    return load(network.costs)(model, height, width) if network and network.costs else {}
 
 
 def cost_table(report: CostReport) -> Table:

@@ -24,6 +24,8 @@ from m3sr_jax.io.photos.spaces import srgb_decode
 
 CACHE_BYTES = 2**30
 Precision = Literal["uint16", "float16"]
+# Takes a photo of a cube in [0, 1], or of any other exposure: linear RGB, not yet clipped or rounded.
+TakePhoto = Callable[[Float32[np.ndarray, "H W S"], np.random.Generator], Float[np.ndarray, "H W 3"]]
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,7 @@ class SceneSource:
         camera_name: the camera that took the photos.
         fingerprint: what `fingerprint()` returns.
         rgb_normalization: how stored pixels become [0, 1], see `m3sr_jax.io.normalization`.
+        take: takes a photo of a cube as those of this source were taken; None where photos are files.
         encoding: of the decoded photos, "codes" or "linear"; see `m3sr_jax.io.encoding`.
         quantity: what the cubes hold, as in `ModelCard`.
         scale: which light is 1, as in `ModelCard`.
@@ -183,6 +186,7 @@ class SceneSource:
         camera_name: str,
         fingerprint: str,
         rgb_normalization: str = "unit",
+        take: TakePhoto | None = None,
         encoding: Encoding = "codes",
         quantity: str = "",
         scale: str = "",
@@ -193,6 +197,7 @@ class SceneSource:
         self.wavelengths = wavelengths
         self.camera_name = camera_name
         self.rgb_normalization = rgb_normalization
+        self.take = take
         self.encoding, self.quantity, self.scale = encoding, quantity, scale
         self._sizes = tuple(sizes)
         self.read = read

@@ -1,4 +1,4 @@
-"""The five metrics of spectral reconstruction: MRAE, RMSE, PSNR, SAM and MSSIM, one score per image.
+"""The metrics of spectral reconstruction: MRAE, RMSE, PSNR, SAM and MSSIM, one score per image.
 
 Conventions of the whole module: `prediction` and `target` are cubes (B, H, W, S), channels last, in [0, 1] with
 S bands; the result is (B,), one score per image over all its pixels (`m3sr_jax.evaluation.protocols` crops). A
@@ -110,9 +110,6 @@ def psnr(prediction: Cubes, target: Cubes, *, mode: Literal["cube", "band"] = "c
 def sam(prediction: Cubes, target: Cubes, *, min_norm: float = 0.0) -> Float[Array, " B"]:
     """Computes the spectral angle, the mean over pixels of arccos(<x, y> / (|x|·|y|)), in degrees.
 
-    The angle of a nearly black pixel is mostly noise, yet it counts as much as any other. With `min_norm` = `BRIGHT`
-    the mean is over pixels whose true spectrum is at least 5 % as long as that of white.
-
     Args:
         prediction: (B, H, W, S).
         target: (B, H, W, S).
@@ -133,6 +130,14 @@ def sam(prediction: Cubes, target: Cubes, *, min_norm: float = 0.0) -> Float[Arr
         counted &= jnp.linalg.norm(y, axis=-1) > min_norm * y.shape[-1] ** 0.5
     total = jnp.where(counted, angle, 0).sum(-1).sum(-1)
     return jnp.rad2deg(total / counted.sum((-2, -1)).astype(total.dtype))
+
+
+def sam_bright(prediction: Cubes, target: Cubes) -> Float[Array, " B"]:
+    """Computes the spectral angle over bright pixels, whose true spectrum has more than 5 % of the norm of white.
+
+    The angle of a nearly black pixel is mostly noise, yet in `sam` it counts as much as any other.
+    """
+    return sam(prediction, target, min_norm=BRIGHT)
 
 
 def spectral_angle(x: Float[Any, "*pixels S"], y: Float[Any, "*pixels S"]) -> tuple[Any, Any]:

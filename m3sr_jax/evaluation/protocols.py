@@ -114,7 +114,7 @@ def evaluate_pair(
         "rmse": metrics.rmse(x, y),
         "psnr": metrics.psnr(x, y, mode=protocol.psnr_mode),
         "sam": metrics.sam(x, y),
-        "sam_bright": metrics.sam(x, y, min_norm=metrics.BRIGHT),
+        "sam_bright": metrics.sam_bright(x, y),
         "mssim": metrics.mssim(x, y, window=protocol.ssim_window, sigma=protocol.ssim_sigma),
     }
     return {name: float(scores[name][0]) for name in METRICS}

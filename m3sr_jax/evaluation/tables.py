@@ -101,11 +101,11 @@ def score_table(reports: Sequence[Report], published: Sequence[Published] = ()) 
     from rich.table import Table
 
     heading = f"Mean over {len(reports[0].scenes)} scenes"
-    table = Table(title=heading, box=box.SIMPLE_HEAD, title_justify="left", caption_justify="left")
+    table = Table(title=heading, box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left", caption_justify="left")
     table.caption = "\n".join(_notes(reports, published))
     table.add_column("", no_wrap=True)
     for column, _, _ in COLUMNS.values():
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", min_width=6)  # in a narrow terminal headings wrap, numbers stay whole
     measured = _mean_rows(reports, "[bold]{}[/bold]")
     for place, row in enumerate([measured[0], _interval_row(reports[0], "\n"), *measured[1:]]):
         table.add_row(*row, end_section=place == len(reports))

@@ -14,7 +14,6 @@ from m3sr_jax.errors import InputError
 from m3sr_jax.evaluation.protocols import PROTOCOLS, evaluate_pair
 from m3sr_jax.regression import FEATURES, REGRESSIONS, TERMS, Regression, best_of, features, fit, sums, terms_of
 
-
 DEGREES = {1: "linear", 2: "quadratic"}
 
 

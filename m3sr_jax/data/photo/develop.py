@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import io
 from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64, UInt8
 
+from m3sr_jax.data.augmentation import compressed
 from m3sr_jax.data.camera import quantise
 from m3sr_jax.data.colorimetry import srgb_matrix
 from m3sr_jax.data.photo.cameras import draw_camera, measured_camera
@@ -162,15 +162,6 @@ def saturated(encoded: Float[np.ndarray, "H W 3"], factor: float) -> Float[np.nd
     """Moves encoded colours away from grey, or towards it."""
     grey = encoded @ np.array([0.2126, 0.7152, 0.0722])
     return np.clip(grey[..., None] + factor * (encoded - grey[..., None]), 0, 1)
-
-
-def compressed(codes: UInt8[np.ndarray, "H W 3"], quality: int) -> UInt8[np.ndarray, "H W 3"]:
-    """Returns a photo after compression to JPEG and back."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(codes).save(buffer, "JPEG", quality=quality)
-    return np.asarray(Image.open(buffer))
 
 
 @functools.cache
