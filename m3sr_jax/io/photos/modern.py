@@ -62,7 +62,7 @@ def read_heic(path: Path) -> Stored:
     icc, space = info.get("icc_profile") or item.icc, _declared(item, notes)
     if info.get("aux"):
         notes.append("depth or gain maps not applied: the SDR picture was read")
-    samples = np.asarray(heif)
+    samples = np.array(heif)  # a copy: the pixels are freed with `heif`
     if heif.premultiplied_alpha:
         samples = divide_by_alpha(samples[..., :3], samples[..., 3:])
         notes.append("premultiplied alpha divided out")
