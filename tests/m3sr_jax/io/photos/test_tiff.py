@@ -307,6 +307,12 @@ def test_a_missing_photometric_is_refused(write):
         read_rgb(path)
 
 
+def test_a_declared_largest_value_is_told(write):
+    photo = read_photo(write(WIDE >> 4, extratags=[short(281, 4095)]))
+    np.testing.assert_array_equal(photo.codes, WIDE >> 4)
+    assert photo.notes == ("MaxSampleValue 4095 taken as a statistic: white is 65535",)
+
+
 def test_bigtiff_and_orientation(write):
     np.testing.assert_array_equal(read_photo(write(WIDE, bigtiff=True)).codes, WIDE)
     turned = write(np.rot90(WIDE), compression="lzw", extratags=[short(274, 6)])
