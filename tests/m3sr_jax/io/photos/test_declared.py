@@ -257,6 +257,19 @@ def test_avif_colours(tmp_path):
     assert read_photo(path).profile is None
 
 
+def test_premultiplied_avif_and_heic(tmp_path):
+    codes = np.full((64, 64, 4), [200, 100, 40, 128], np.uint8)
+    Image.fromarray(codes).save(tmp_path / "a.avif", alpha_premultiplied=True, quality=100, subsampling="4:4:4")
+    assert b"prem" in (tmp_path / "a.avif").read_bytes()
+    np.testing.assert_allclose(read_rgb(tmp_path / "a.avif")[30, 30] * 255, [200, 100, 40], atol=4)
+    heif = pytest.importorskip("pillow_heif", reason="HEIC takes pillow-heif")
+    halved = (codes * [0.5, 0.5, 0.5, 1]).astype(np.uint8)
+    heif.from_bytes("RGBa", (64, 64), halved.tobytes()).save(tmp_path / "a.heic", quality=100, chroma=444)
+    photo = read_photo(tmp_path / "a.heic")
+    np.testing.assert_allclose(photo.rgb[30, 30] * 255, [200, 100, 40], atol=4)
+    assert "premultiplied alpha divided out" in photo.notes
+
+
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
 def test_avif_and_webp_orientation(tmp_path, orientation):
     exif = Image.Exif()
