@@ -138,9 +138,10 @@ class _Batch:
                 photo.codes, tile=options.tile, overlap=options.overlap, ensemble=options.ensemble, tick=tick
             )
         wavelengths, clipped = self.predictor.wavelengths, 0
-        shape, done = (*photo.codes.shape[:2], len(wavelengths)), "".join(f"; {note}" for note in photo.notes)
+        shape, notes = (*photo.codes.shape[:2], len(wavelengths)), "".join(f"; {note}" for note in photo.notes)
+        source = f"{job.image.name}: {photo.format} photo, {photo.encoding} values{notes}"
         del photo  # frees a large photo if `rows` has a padded copy
-        with cube_writer(job.cube, shape, wavelengths, options.dtype) as append:
+        with cube_writer(job.cube, shape, wavelengths, options.dtype, source) as append:
             while True:
                 with _naming(job.image):
                     part = next(rows, None)
@@ -150,7 +151,7 @@ class _Batch:
                 clipped += int(((part < 0) | (part > 1)).sum()) if options.dtype == "uint16" else 0
         note = f", {clipped / math.prod(shape):.2%} of the values clipped" if clipped else ""
         seconds = time.perf_counter() - start
-        return f"{job.image} → {job.cube}: {shape[0]}×{shape[1]} pixels in {seconds:.1f} s{note}{done}"
+        return f"{job.image} → {job.cube}: {shape[0]}×{shape[1]} pixels in {seconds:.1f} s{note}{notes}"
 
 
 class UnusablePhotoError(InputError):

@@ -89,7 +89,7 @@ def passed_over(images: Iterable[Path]) -> str | None:
         return None
     listed = ", ".join(found[:8]) + (", …" if len(found) > 8 else "")
     start = "1 picture was" if len(found) == 1 else f"{len(found)} pictures were"
-    return f"{start} passed over; rename or convert them: {listed}"
+    return f"{start} passed over; rename or convert to PNG or TIFF: {listed}"
 
 
 def _photos(image: Path) -> list[Path]:

@@ -64,7 +64,7 @@ def read_envi(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
 
 @contextmanager
 def envi_writer(
-    path: Path, shape: tuple[int, ...], wavelengths: np.ndarray, dtype: np.dtype, scale: float | None
+    path: Path, shape: tuple[int, ...], wavelengths: np.ndarray, dtype: np.dtype, scale: float | None, source: str = ""
 ) -> Iterator[Callable[[int, np.ndarray], None]]:
     """Writes `.hdr` and `.img` side by side: BSQ, little-endian; see `m3sr_jax.io.cubes.cube_writer`."""
     lines, samples, bands = shape
@@ -72,6 +72,7 @@ def envi_writer(
     centres = ", ".join(f"{centre:.6g}" for centre in wavelengths)
     header = (
         "ENVI\n"
+        f"description = {{{source.translate({ord(bracket): None for bracket in '{}'})}}}\n"
         f"samples = {samples}\nlines = {lines}\nbands = {bands}\n"
         f"header offset = 0\nfile type = ENVI Standard\ndata type = {kind}\ninterleave = bsq\nbyte order = 0\n"
         f"wavelength units = Nanometers\nwavelength = {{{centres}}}\n"
@@ -81,7 +82,7 @@ def envi_writer(
     with written_whole(path) as text, written_whole(path.with_suffix(".img")) as data:
         with data.open("wb") as file:
             yield band_rows(file, shape, dtype)
-        text.write_text(header, encoding="ascii")
+        text.write_text(header, encoding="ascii", errors="replace")
 
 
 def _read_header(path: Path) -> dict[str, str]:

@@ -23,6 +23,7 @@ class Item:
         icc: the profile; None if there is none.
         bits: the largest number of bits of a channel; None if not declared.
         cropped: whether a part of the picture is to be cut out ("clap").
+        gain_map: whether the file adds an HDR gain map ("tmap") to the picture.
     """
 
     sizes: tuple[tuple[int, int], ...]
@@ -30,6 +31,7 @@ class Item:
     icc: bytes | None
     bits: int | None
     cropped: bool
+    gain_map: bool
 
 
 def boxes(content: bytes) -> list[tuple[bytes, bytes]]:
@@ -81,6 +83,7 @@ def primary_item(content: bytes) -> Item:
         icc=colours.get(b"prof", colours.get(b"rICC")),
         bits=max(depths[0]) if depths else None,
         cropped=any(kind == b"clap" for kind, _ in own),
+        gain_map=b"tmap" in inside.get(b"iinf", b""),
     )
 
 

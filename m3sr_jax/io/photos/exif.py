@@ -33,7 +33,8 @@ def exif_space(exif: Image.Exif, notes: list[str]) -> ColourSpace | None:
     """
     details = exif.get_ifd(_EXIF_IFD)
     space = details.get(_COLOUR_SPACE)
-    index = str(exif.get_ifd(_INTEROP_IFD).get(_INTEROP_INDEX, ""))[:3]
+    interop = exif.get_ifd(_INTEROP_IFD) if _INTEROP_IFD in details else {}
+    index = str(interop.get(_INTEROP_INDEX, ""))[:3]
     if TRANSFER in exif:
         raise InputError("its EXIF declares a TransferFunction; convert the photo to sRGB")
     _check_ycc(exif)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from m3sr_jax.errors import InputError
 from m3sr_jax.io.photos.exif import exif_space
-from m3sr_jax.io.photos.photo import Colours, Stored
+from m3sr_jax.io.photos.photo import GAIN_MAP_NOTE, Colours, Stored
 from m3sr_jax.io.photos.pillow import open_image, orientation_of, pixels
 
 if TYPE_CHECKING:
@@ -40,5 +40,5 @@ def read_jpeg(path: Path) -> Stored:
 def _further_pictures(image: ImageFile.ImageFile) -> list[str]:
     segments = [content for _, content in getattr(image, "applist", ())]
     if any(mark in content for mark in _GAIN_MAP for content in segments):
-        return ["HDR gain map not applied: the SDR picture was read"]
+        return [GAIN_MAP_NOTE]
     return ["the first of several pictures was read"] if "mpoffset" in image.info else []

@@ -58,7 +58,20 @@ _FIRST_BYTES: tuple[tuple[bytes, str], ...] = (
     (rb"\0\0\x01\0.\0", "Windows icon"),
     (rb"(\xef\xbb\xbf)?\s*(<\?xml.{0,40})?<svg", "SVG"),
 )
-_PATTERNS = tuple((re.compile(pattern, re.DOTALL), name) for pattern, name in _FIRST_BYTES)
+# What a failed download leaves in a photo's place.
+_NO_PICTURES: tuple[tuple[bytes, str], ...] = (
+    (rb"(\xef\xbb\xbf)?\s*<(!doctype html|html|\?xml)", "a web page"),
+    (rb"version https://git-lfs", "a Git LFS pointer"),
+    (rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf", "an archive"),
+)
+
+
+def _compiled(table: tuple[tuple[bytes, str], ...], flags: int = 0) -> tuple[tuple[re.Pattern[bytes], str], ...]:
+    return tuple((re.compile(pattern, re.DOTALL | flags), name) for pattern, name in table)
+
+
+_PATTERNS = _compiled(_FIRST_BYTES)
+_NO_PICTURE_PATTERNS = _compiled(_NO_PICTURES, re.IGNORECASE)
 
 
 def picture_format(path: Path) -> str | None:
@@ -69,9 +82,8 @@ def picture_format(path: Path) -> str | None:
     Raises:
         OSError: the file cannot be opened.
     """
-    with path.open("rb") as file:
-        head = file.read(HEAD_BYTES)
-    found = next((name for pattern, name in _PATTERNS if pattern.match(head)), None)
+    head = _head(path)
+    found = _match(_PATTERNS, head)
     if found == "HEIC" and b"avif" in head[16:]:  # a container of any codec that lists AV1 among its brands
         found = "AVIF"
     return "raw" if found == "TIFF" and path.suffix.lower() in SUFFIXES["raw"] else found
@@ -85,7 +97,9 @@ def readable_format(path: Path) -> str:
     """
     found = picture_format(path)
     if found is None:
-        raise InputError(f"{path}: cannot be read as an image (unknown format; {EXPECTED})")
+        other = _match(_NO_PICTURE_PATTERNS, _head(path))
+        reason = f"it is {other}; download or unpack the photo" if other else f"unknown format; {EXPECTED}"
+        raise InputError(f"{path}: cannot be read as an image ({reason if path.stat().st_size else 'it is empty'})")
     if found not in SUFFIXES:
         raise InputError(f"{path}: cannot be read as an image: it is {found}; convert it to PNG or TIFF first")
     return found
@@ -95,3 +109,12 @@ def misnamed(path: Path, found: str) -> str | None:
     """Returns a note if the suffix belongs to another format than the one found."""
     meant = next((name for name, suffixes in SUFFIXES.items() if path.suffix.lower() in suffixes), None)
     return None if meant in (None, found) else f"named {path.suffix}, is {found}"
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(HEAD_BYTES)
+
+
+def _match(patterns: tuple[tuple[re.Pattern[bytes], str], ...], head: bytes) -> str | None:
+    return next((name for pattern, name in patterns if pattern.match(head)), None)

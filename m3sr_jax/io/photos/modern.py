@@ -11,7 +11,7 @@ from m3sr_jax.errors import InputError
 from m3sr_jax.io.photos.boxes import Item, primary_item
 from m3sr_jax.io.photos.colour import divide_by_alpha
 from m3sr_jax.io.photos.exif import exif_space
-from m3sr_jax.io.photos.photo import Stored
+from m3sr_jax.io.photos.photo import GAIN_MAP_NOTE, Stored
 from m3sr_jax.io.photos.pillow import check_pixels, open_image, orientation_of, pixels
 from m3sr_jax.io.photos.spaces import HDR_CURVES, ColourSpace, cicp_space
 
@@ -41,7 +41,7 @@ def read_avif(path: Path) -> Stored:
     with open_image(path, "AVIF") as image:
         if getattr(image, "n_frames", 1) > 1:
             raise InputError(f"found an animation of {image.n_frames} frames; expected one photo")  # type: ignore[attr-defined]
-        bits, notes = item.bits or 8, []
+        bits, notes = item.bits or 8, [GAIN_MAP_NOTE] if item.gain_map else []
         if bits > 8:
             notes.append(f"{bits} bits read as 8")
         if item.cropped:
@@ -60,9 +60,9 @@ def read_heic(path: Path) -> Stored:
     heif = _opened(path)
     info, notes = heif.info, []
     icc, space = info.get("icc_profile") or item.icc, _declared(item, notes)
-    if info.get("aux"):
-        notes.append("depth or gain maps not applied: the SDR picture was read")
-    samples = np.asarray(heif)
+    if item.gain_map or any("gainmap" in str(kind).lower() for kind in info.get("aux", ())):
+        notes.append(GAIN_MAP_NOTE)
+    samples = np.array(heif)  # a copy: the pixels are freed with `heif`
     if heif.premultiplied_alpha:
         samples = divide_by_alpha(samples[..., :3], samples[..., 3:])
         notes.append("premultiplied alpha divided out")

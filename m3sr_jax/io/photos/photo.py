@@ -12,6 +12,7 @@ from m3sr_jax.io.photos.spaces import ColourSpace
 
 Encoding = Literal["srgb", "linear"]
 Colours = Literal["grey", "rgb", "cmyk", "lab"]
+GAIN_MAP_NOTE = "HDR gain map not applied: the SDR picture was read"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -73,8 +73,10 @@ def pixels(image: ImageFile.ImageFile, mode: str) -> np.ndarray:
     """Decodes all pixels into (H, W, C) codes of 8 bits, converted to a mode of Pillow's a few rows at a time."""
     image.load()
     codes = np.empty((image.height, image.width, {"L": 1, "RGB": 3, "CMYK": 4}[mode]), np.uint8)
-    for rows in strips(codes.shape):
-        part = image.crop((0, rows.start, image.width, min(rows.stop, image.height)))
+    parts = strips(codes.shape)
+    for rows in parts:
+        box = (0, rows.start, image.width, min(rows.stop, image.height))
+        part = image.crop(box) if len(parts) > 1 else image
         codes[rows] = np.asarray(part.convert(mode)).reshape(codes[rows].shape)
     return codes
 

@@ -17,7 +17,7 @@ from m3sr_jax.io.photos.exif import check_ycc_tags, chromaticities
 from m3sr_jax.io.photos.photo import Colours, Stored, largest_code, upright_size
 from m3sr_jax.io.photos.pillow import check_pixels, open_image, pixels
 from m3sr_jax.io.photos.spaces import ADOBE_GAMMA, ADOBE_PRIMARIES, SRGB_PRIMARIES, ColourSpace, declared_space
-from m3sr_jax.io.photos.tiff_page import channel_order, check_scale, missing_note, photo_page, tag
+from m3sr_jax.io.photos.tiff_page import channel_order, check_scale, photo_page, range_notes, tag
 from m3sr_jax.io.tiff import open_tiff
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def read_tiff_photo(path: Path) -> Stored:
         if page.axes == "SYX":
             samples = np.moveaxis(samples, 0, -1)
         samples = samples[..., None] if samples.ndim == 2 else samples
-        notes += missing_note(page, samples)
+        notes += range_notes(page, samples)
         colours, samples = _colours(page, samples, notes)
         bits, orientation = int(page.bitspersample), int(tag(page, 274) or 1)
         space = None if colours == "lab" else _space(page, notes)

@@ -93,14 +93,20 @@ def check_scale(page: tifffile.TiffPage) -> None:
                 raise InputError(f"its GDAL_METADATA declares {role} {value}; expected a photo with codes as they are")
 
 
-def missing_note(page: tifffile.TiffPage, samples: np.ndarray) -> list[str]:
-    """Notes how many pixels hold the value that GDAL_NODATA declares to be missing."""
+def range_notes(page: tifffile.TiffPage, samples: np.ndarray) -> list[str]:
+    """Notes a largest value other than white's, and how many pixels hold the value that GDAL_NODATA calls missing."""
+    notes = []
+    for code, name in ((281, "MaxSampleValue"), (341, "SMaxSampleValue")):
+        value = np.ravel(tag(page, code) if code in page.tags else ())
+        white = 1 if samples.dtype.kind == "f" else 2**page.bitspersample - 1
+        if value.size and value.dtype.kind in "iuf" and value[0] != white:
+            notes.append(f"{name} {value[0]:g} taken as a statistic: white is {white}")
     try:
-        value = float(str(tag(page, GDAL_NODATA)))
+        missing = float(str(tag(page, GDAL_NODATA)))
     except ValueError:
-        return []
-    count = int((samples == value).all(axis=-1).sum())
-    return [f"{count} pixels hold the no-data value {value:g} and were read as colours"] if count else []
+        return notes
+    count = int((samples == missing).all(axis=-1).sum())
+    return notes + [f"{count} pixels hold the no-data value {missing:g} and were read as colours"] if count else notes
 
 
 def tag(page: tifffile.TiffPage, code: int) -> Any:

@@ -59,6 +59,31 @@ def test_formats_that_are_not_read_are_named(tmp_path, content, told):
         read_rgb(tmp_path / "photo.jpg")
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "it is empty"),
+        (b"<!DOCTYPE html><html>", "it is a web page; download"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "it is a Git LFS pointer; download"),
+        (b"PK\x03\x04", "it is an archive; download or unpack the photo"),
+    ],
+)
+def test_what_a_failed_download_leaves_is_named(tmp_path, content, told):
+    (tmp_path / "photo.jpg").write_bytes(content)
+    assert picture_format(tmp_path / "photo.jpg") is None
+    with pytest.raises(InputError, match=rf"cannot be read as an image \({told}"):
+        read_rgb(tmp_path / "photo.jpg")
+
+
+@pytest.mark.parametrize(("marker", "told"), [(b"\xff\xc0\x00\x11\x0c", "12-bit"), (b"\xff\xf7\x00\x11\x08", "image")])
+def test_jpegs_of_12_bits_and_jpeg_ls_are_refused(tmp_path, marker, told):
+    files.as_image(files.chart()).save(tmp_path / "photo.jpg")
+    content = (tmp_path / "photo.jpg").read_bytes()
+    (tmp_path / "photo.jpg").write_bytes(content.replace(b"\xff\xc0\x00\x11\x08", marker))
+    with pytest.raises(InputError, match=told):
+        read_rgb(tmp_path / "photo.jpg")
+
+
 def test_extras_that_are_missing_are_named_with_their_command(tmp_path, monkeypatch):
     import sys
 

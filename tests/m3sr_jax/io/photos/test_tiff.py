@@ -74,7 +74,7 @@ def test_32_bit_integers(write):
 @pytest.mark.parametrize("bits", [1, 2, 4, 10, 12, 14])
 def test_packed_bits_are_scaled_by_their_own_largest_value(tmp_path, bits):
     codes = np.random.default_rng(0).integers(0, 2**bits, (9, 16)).astype(np.uint16 if bits > 8 else np.uint8)
-    packed = imagecodecs.packints_encode(codes, bits, runlen=16) if bits > 1 else np.packbits(codes, axis=-1).tobytes()
+    packed = np.packbits(codes[..., None] >> np.arange(bits, dtype=codes.dtype)[::-1] & 1).tobytes()
     path = tmp_path / "photo.tif"
     tifffile.imwrite(
         path, iter([packed]), shape=(9, 16), dtype=codes.dtype, bitspersample=bits, photometric="minisblack",
@@ -249,10 +249,13 @@ def test_jpeg_compression(write, subsampling):
         np.testing.assert_allclose(read_rgb(path), np.asarray(image) / 255, atol=2 / 255)
 
 
-def test_uncompressed_ycbcr(tmp_path):
+@pytest.mark.parametrize("compression", ["zlib", "lzw"])
+def test_ycbcr_without_jpeg(write, compression):
     smooth = np.kron(files.chart(4), np.ones((16, 16, 1), np.uint8))
-    Image.fromarray(smooth).convert("YCbCr").save(tmp_path / "photo.tif")
-    np.testing.assert_allclose(read_rgb(tmp_path / "photo.tif"), smooth / 255, atol=0.02)
+    ycc = np.asarray(Image.fromarray(smooth).convert("YCbCr"))
+    path = write(ycc, photometric="ycbcr", subsampling=(1, 1), compression=compression, extratags=[short(274, 6)])
+    np.testing.assert_allclose(read_rgb(path), np.rot90(smooth, -1) / 255, atol=0.02)
+    assert image_size(path) == smooth.shape[1::-1]
 
 
 def test_primaries_and_transfer_function_are_applied(write):
@@ -302,6 +305,12 @@ def test_a_missing_photometric_is_refused(write):
     path.write_bytes(content[:at] + b"\x07\x01" + content[at + 2 :])
     with pytest.raises(InputError, match="no PhotometricInterpretation"):
         read_rgb(path)
+
+
+def test_a_declared_largest_value_is_told(write):
+    photo = read_photo(write(WIDE >> 4, extratags=[short(281, 4095)]))
+    np.testing.assert_array_equal(photo.codes, WIDE >> 4)
+    assert photo.notes == ("MaxSampleValue 4095 taken as a statistic: white is 65535",)
 
 
 def test_bigtiff_and_orientation(write):
