@@ -3,6 +3,6 @@
 from typing import Literal, get_args
 
 Benchmark = Literal["cave", "ntire2022", "ntire2020_clean", "ntire2020_real"]
-Dataset = Literal["synthetic", "photo", Benchmark]
+Dataset = Literal["synthetic", Benchmark, "photo"]
 DATASETS: tuple[str, ...] = get_args(Dataset)
 BRANCHES = ("spatial", "frequency", "spectral")

@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -29,6 +30,7 @@ WHOLE_PIXELS = 512 * 512
 TILE = 448
 OVERLAP = 32
 MIN_TILE = 64
+PRETRAINED = Path(__file__).parents[1] / "pretrained"
 
 Tick = Callable[[int, int], None]
 
@@ -131,11 +133,12 @@ class Predictor:
             raise InputError(f"{size} pixels do not fit in memory at once; choose a smaller tile") from error
 
 
-def load(checkpoint: str | os.PathLike[str], which: Which = "best") -> Predictor:
+def load(checkpoint: str | os.PathLike[str] = PRETRAINED, which: Which = "best") -> Predictor:
     """Loads a trained model, ready to predict.
 
     Args:
-        checkpoint: a training workdir, or a folder that `m3sr convert` wrote.
+        checkpoint: a training workdir, or a folder that `m3sr convert` wrote; by default the model for any photo that
+            is part of the package, described in m3sr_jax/pretrained/MODEL_CARD.md.
         which: in a workdir, the checkpoint with the best PSNR or the latest one.
 
     Raises:

@@ -12,6 +12,7 @@ from flax.typing import Dtype
 from jaxtyping import Array, Float, Num
 
 from m3sr_jax.models.image import check_image
+from m3sr_jax.models.layers import statistics_dtype
 from m3sr_jax.models.pixel import Pixel
 from m3sr_jax.regression import Regression, features, terms_of
 
@@ -26,10 +27,14 @@ class PlainRegression(nn.Module):
     Attributes:
       base: a name of `m3sr_jax.regression.REGRESSIONS`.
       num_bands: S, bands of the output.
+      dtype: type of the image that the network takes; it computes in float32 or wider.
+      param_dtype: type of the parameters.
     """
 
-    base: str
+    base: str = "root3"
     num_bands: int = 31
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, rgb: Num[Array | np.ndarray, "B H W C"]) -> Float[Array, "B H W S"]:
@@ -40,7 +45,8 @@ class PlainRegression(nn.Module):
         """
         if self.base == "none":
             raise ValueError("the network regression is its base alone: set model.base to a regression, such as root2")
-        return _regression(self, check_image("the regression", rgb, 1, jnp.float32))
+        image = check_image("the regression", rgb, 1, self.dtype)
+        return _regression(self, image.astype(statistics_dtype(self.dtype)), self.param_dtype)
 
 
 class WithBase(nn.Module):
@@ -73,13 +79,15 @@ class WithBase(nn.Module):
             cube += head(rgb).astype(cube.dtype)
         if self.base == "none":
             return cube
-        return cube + _regression(self, jnp.asarray(rgb, cube.dtype))
+        return cube + _regression(self, jnp.asarray(rgb, cube.dtype), jnp.float32)
 
 
-def _regression(module: PlainRegression | WithBase, rgb: Float[Array, "B H W 3"]) -> Float[Array, "B H W S"]:
+def _regression(
+    module: PlainRegression | WithBase, rgb: Float[Array, "B H W 3"], param_dtype: Dtype
+) -> Float[Array, "B H W S"]:
     terms = terms_of(module.base)
     shape = (len(terms), module.num_bands)
-    weights = jax.lax.stop_gradient(module.param(COEFFICIENTS, nn.initializers.zeros, shape, jnp.float32))
+    weights = jax.lax.stop_gradient(module.param(COEFFICIENTS, nn.initializers.zeros, shape, param_dtype))
     return jnp.matmul(features(rgb, terms), weights.astype(rgb.dtype), precision=jax.lax.Precision.HIGHEST)
 
 
