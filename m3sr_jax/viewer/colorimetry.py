@@ -12,6 +12,7 @@ from m3sr_jax.data.colorimetry import srgb_matrix
 # A cube is shown in true colour if its bands reach at least from blue to red, in nm.
 BLUE, RED = 480.0, 620.0
 EXPOSURE_PERCENTILE = 99.5
+DIFFERENCE_CODES = 20  # drawn brightest
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,23 @@ def render(
     rgb = np.rint(encode_srgb(linear) * 255).astype(np.uint8)
     alpha = np.where(missing, 0, 255).astype(np.uint8)
     return Rendering(np.dstack([rgb, alpha]), f"{description}, exposure × {exposure:.3g}")
+
+
+def difference_picture(
+    cube: Float32[np.ndarray, "H W S"], wavelengths: Float[np.ndarray, " S"], photo: Float32[np.ndarray, "H W 3"]
+) -> UInt8[np.ndarray, "H W 3"]:
+    """Draws the mean difference of R, G and B between a cube of reflectances and its photo, from black to bright.
+
+    Args:
+        cube: reflectance, 1 = white.
+        wavelengths: band centres in nm, ascending.
+        photo: sRGB values in [0, 1].
+    """
+    from matplotlib import colormaps
+
+    shown = render(cube, wavelengths, exposure=1.0).rgba[..., :3]
+    codes = np.abs(shown - photo * np.float32(255)).mean(-1)
+    return colormaps["magma"](np.minimum(codes / DIFFERENCE_CODES, 1), bytes=True)[..., :3]
 
 
 def display_matrix(wavelengths: Float[np.ndarray, " S"]) -> tuple[Float64[np.ndarray, "S 3"], str]:

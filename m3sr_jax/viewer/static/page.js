@@ -355,7 +355,9 @@ function buildControls() {
   const redraw = () => setBand(state.band);
   choice("palette-choice", "palette", { grey: ["grey", "screen brightness proportional to the value"], tint: ["tint", "shades of the wavelength's colour"] }, redraw);
   choice("contrast-choice", "contrast", { all: ["one scale", "same scale for all bands"], band: ["each band", "a scale of its own for each band"] }, redraw);
-  if (facts.pictures.photo) choice("colour-choice", "colour", { rendered: ["cube", facts.rendering], photo: ["photo", "the input photo"] }, drawColour);
+  const views = { rendered: ["cube", facts.rendering], photo: ["photo", "the input photo"] };
+  if (facts.pictures.difference) views.difference = ["difference", facts.difference];
+  if (facts.pictures.photo) choice("colour-choice", "colour", views, drawColour);
   if (!compared) return;
   choice("band-choice", "show", { cube: ["cube", ""], truth: ["truth", ""], difference: ["difference", "cube − truth"] }, redraw);
   choice("error-choice", "error", { rmse: ["RMSE", "root mean square over the bands"], sam: ["SAM", "spectral angle"], band: ["this band", "|cube − truth| in the selected band"] }, drawError);
