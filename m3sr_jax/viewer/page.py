@@ -77,7 +77,7 @@ def write_page(
     if check and photo is not None:
         pictures["difference"] = _png(difference_picture(cube, wavelengths, photo))
     facts = _facts(cube, wavelengths, packed, comparison) | {"title": title, "rendering": rendering.description}
-    facts["difference"] = f"cube (D65, CIE 1931) against photo: black 0, bright {DIFFERENCE_CODES}/255 or more"
+    facts["difference"] = f"cube against photo, 0 to {DIFFERENCE_CODES}/255"
     facts["pictures"] = pictures
     covered = (packed.height * packed.factor, packed.width * packed.factor)
     sizes = {"colour": cube.shape[:2], "band": covered} | ({} if truth is None else {"error": covered})

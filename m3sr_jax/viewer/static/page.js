@@ -121,7 +121,8 @@ async function drawColour() {
   context.drawImage(image, 0, 0);
   const { data } = context.getImageData(0, 0, image.width, image.height);
   setImage("colour", data, [image.height, image.width]);
-  const title = state.colour === "photo" ? "Photo" : facts.rendering[0].toUpperCase() + facts.rendering.slice(1);
+  const shown = { photo: "photo", rendered: facts.rendering, difference: facts.difference }[state.colour];
+  const title = shown[0].toUpperCase() + shown.slice(1);
   Object.assign(element("colour-title"), { textContent: title, title });
 }
 
