@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from m3sr_jax.checkpoint import Which
+from m3sr_jax.cli.data_options import DataOptions
 from m3sr_jax.cli.processes import Processes
 from m3sr_jax.cli.progress import advance
 from m3sr_jax.config import names
@@ -26,17 +27,14 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class Evaluate(Processes):
+class Evaluate(DataOptions, Processes):
     """Score a checkpoint on held-out scenes, beside least-squares fits on the training scenes of the same data set.
 
     Attributes:
         checkpoint: a training workdir, or a folder that m3sr convert wrote.
         dataset: which data set; by default the one that the run was trained on.
-        data_root: folder of the data set as downloaded, or a prepared store; for synthetic scenes their cache.
-        split_file: lists the training and the test scenes, in place of the built-in split.
-        camera: camera response that photos are rendered with: cie1964, or a CSV, MAT or NPZ file; by default the data
-            set's own photos are used, or cie1964 if it has none.
-        protocol: terms of the scores: cave, synthetic, ntire2020 or ntire2022; by default the data set's own.
+        protocol: terms of the scores: ntire2022, ntire2020, cave, synthetic or full_frame; by default those of the data
+            set.
         which: of a training workdir, the checkpoint with the best PSNR or the latest.
         output: JSON file for the scores; tables are written beside it as .md, .csv and .tex.
         figures: folder for a picture of each scene.
@@ -46,9 +44,6 @@ class Evaluate(Processes):
 
     checkpoint: Path
     dataset: names.Dataset | None = None
-    data_root: str | None = None
-    split_file: str | None = None
-    camera: str | None = None
     protocol: str | None = None
     which: Which = "best"
     output: Path | None = None
@@ -72,15 +67,18 @@ class Evaluate(Processes):
         pixels, output = parse_pixels(self.pixels), self.output
         self.join()
         if output is not None:
-            on_writer(lambda: _check_output(output))
+            on_writer(lambda: check_output(output))
         predictor = load(self.checkpoint, self.which)
         card = predictor.card
-        config = self._data_config()
+        config = self._scored_config()
         protocol = get_protocol(self.protocol or config.name)
-        dataset = writer_first(lambda: open_dataset(config, cache_bytes=0))  # each scene is read once
-        check_compatible(card, dataset)
-        if dataset.missing and is_writer():
-            print(f"WARNING: {len(dataset.missing)} files or scenes of the official split are missing")
+        dataset = writer_first(
+            lambda: open_dataset(config, cache_bytes=0, required=["valid"])
+        )  # each scene is read once
+        check_compatible(card, dataset, self.checkpoint)
+        if is_writer():
+            for note in _notes(dataset):
+                print(note)
 
         def predict(rgb: np.ndarray) -> np.ndarray:
             return run_network(predictor.model, predictor.params, normalise_rgb(rgb, card.rgb_normalization))
@@ -92,20 +90,20 @@ class Evaluate(Processes):
         from rich.console import Console
 
         from m3sr_jax.evaluation.published import published_rows
-        from m3sr_jax.evaluation.report import model_facts, write_tables
+        from m3sr_jax.evaluation.report import dataset_facts, model_facts, write_tables
         from m3sr_jax.evaluation.tables import score_table
 
         facts = model_facts(card)
         Console().print(score_table(reports, published_rows(dataset.name, facts)))
         if self.output is not None:
-            write_tables(self.output, reports, dataset=dataset, model=facts)
+            write_tables(self.output, reports, dataset=dataset_facts(dataset), model=facts)
             print(f"wrote {self.output}, and .md, .csv and .tex beside it")
 
     def _observer(self, card: ModelCard, pixels: Sequence[tuple[int, int]]) -> Observe:
         """Returns what saves and draws each scene, if that was asked for."""
         for folder in (self.figures, self.save_cubes):
             if folder is not None:
-                _create_folder(folder)
+                create_folder(folder)
 
         def observe(scene: Scene, cubes: Mapping[str, np.ndarray]) -> None:
             if self.save_cubes is not None:
@@ -119,7 +117,7 @@ class Evaluate(Processes):
 
         return observe
 
-    def _data_config(self) -> DataConfig:
+    def _scored_config(self) -> DataConfig:
         """Returns the data set of the options, or the one that the run was trained on."""
         from m3sr_jax.config import DataConfig, load_config
 
@@ -129,8 +127,7 @@ class Evaluate(Processes):
             base = DataConfig(name=self.dataset)
         if base is None:
             raise InputError(f"{self.checkpoint}: does not say what it was trained on; pass --dataset")
-        given = {"root": self.data_root, "split_file": self.split_file, "camera": self.camera}
-        return dataclasses.replace(base, **{field: value for field, value in given.items() if value is not None})
+        return self.data_config(base)
 
 
 def parse_pixels(texts: Sequence[str]) -> list[tuple[int, int]]:
@@ -148,7 +145,17 @@ def parse_pixels(texts: Sequence[str]) -> list[tuple[int, int]]:
     return pixels
 
 
-def _check_output(path: Path) -> None:
+def _notes(dataset: Dataset) -> list[str]:
+    """Returns the lines that a user should read before the scores."""
+    lines = [f"note: {note}" for note in dataset.notes]
+    if not len(dataset.train):
+        lines.append("note: no training scenes are present, so the table has no least-squares rows")
+    if dataset.missing:
+        lines.append(f"WARNING: {len(dataset.missing)} files or scenes of the official split are missing")
+    return lines
+
+
+def check_output(path: Path) -> None:
     """Refuses an output that cannot be written before the evaluation takes its minutes."""
     if path.suffix != ".json":
         raise InputError(f"{path}: expected a name that ends in .json")
@@ -156,7 +163,8 @@ def _check_output(path: Path) -> None:
         raise InputError(f"{path}: cannot be written; expected a file in an existing, writable folder")
 
 
-def _create_folder(path: Path) -> None:
+def create_folder(path: Path) -> None:
+    """Creates a folder, unless it exists."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

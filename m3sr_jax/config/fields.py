@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from m3sr_jax.config.names import BRANCHES, DATASETS
 from m3sr_jax.errors import InputError
+from m3sr_jax.io.normalization import RGB_NORMALIZATIONS
 from m3sr_jax.networks import NETWORKS
 
 # Sanity limits, far beyond any use: a larger value is a typo, or a file that would exhaust time and memory.
@@ -95,7 +96,7 @@ class ModelConfig(_Section):
     num_blocks: tuple[int, ...] = (1, 1, 1)
     branches: tuple[str, ...] = BRANCHES
     wavelet: str = "haar"
-    num_bands: int = _option(31, low=1, high=MAX_CHANNELS)
+    num_bands: int | None = _option(31, low=1, high=MAX_CHANNELS)  # unset: as many as the training data have
     features: int = _option(31, low=1, high=MAX_CHANNELS)
     dtype: str = _option("float32", choices=DTYPES)
     param_dtype: str = _option("float32", choices=DTYPES)
@@ -132,9 +133,22 @@ class DataConfig(_Section):
     num_train_scenes: int = _option(24, low=1, high=10**6)
     num_valid_scenes: int = _option(6, low=1, high=10**6)
     scene_size: int = _option(256, low=8, high=MAX_PIXELS)
+    # Of name = "folder" alone, see `m3sr_jax.data.folder`.
+    photos: str = _option("", free=True, folder=True)  # folder or pattern under root; "": photos/, or anywhere
+    cubes: str = _option("", free=True, folder=True)  # the same for the cubes
+    key: str = _option("", folder=True)  # the array that holds the cube
+    wavelengths: str = _option("", folder=True)  # 400:700:10, a list or a file, in place of the files' own
+    white: float | None = _option(None, folder=True, above=0)  # the stored number that becomes 1
+    rgb_normalization: str = _option("unit", folder=True, choices=RGB_NORMALIZATIONS)
+    valid_fraction: float = _option(0.2, folder=True, above=0, high=1)  # held out, without a split file
+    split_seed: int = _option(0, folder=True, low=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.metadata.get("folder") and self.name != "folder" and value != field.default:
+                raise bad_value(f"data.{field.name}", value, f'{spelled(field.default)} unless data.name is "folder"')
         if self.name == "synthetic" and self.crop_size > self.scene_size:
             raise bad_value("data.crop_size", self.crop_size, f"at most data.scene_size = {self.scene_size}")
 

@@ -34,14 +34,14 @@ class Report:
         name: the method, such as a network's name or "least_squares_linear".
         protocol: the terms of the scores.
         scenes: scene name → metric name → score.
-        seconds_per_image: median time of a prediction, compilation excluded.
+        seconds_per_image: median time of a prediction, compilation excluded; None if nothing was predicted.
         band_rmse: RMSE of each band over the protocol's region, averaged over the scenes.
     """
 
     name: str
     protocol: Protocol
     scenes: dict[str, dict[str, float]]
-    seconds_per_image: float
+    seconds_per_image: float | None
     band_rmse: tuple[float, ...] = field(default=())
 
     @property
@@ -144,9 +144,12 @@ def _report(name: str, protocol: Protocol, rows: list[_SceneScores]) -> Report:
 def fit_baselines(dataset: Dataset) -> dict[str, Predict]:
     """Fits RGB → spectrum on the training scenes, linear and quadratic: the scores that a model has to beat.
 
+    Without training scenes there are no fits.
     Up to `MAX_FITTED_PIXELS` in total, every pixel is used; beyond that, every k-th pixel of every k-th row.
     """
     train = dataset.train
+    if not len(train):
+        return {}
     pixels = sum(math.prod(train.size(i)) for i in range(len(train)))
     step = math.ceil(math.sqrt(pixels / MAX_FITTED_PIXELS))
     fits: list[LeastSquares] = fit_degrees(_thinned(train, max(1, step), dataset.skip_bad_scenes))

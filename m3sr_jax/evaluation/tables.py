@@ -121,7 +121,9 @@ def report_markdown(
     """
     ours = reports[0]
     heading = f"# {display_name(ours.name)} on {dataset['name']}"
-    lines = [heading, "", f"Mean over {len(ours.scenes)} held-out scenes.", ""]
+    scenes = "held-out scenes" if "valid_scenes" in dataset else "scenes"
+    lines = [heading, "", f"Mean over {len(ours.scenes)} {scenes}.", ""]
+    lines += [line for note in dataset.get("notes", ()) for line in (f"Note: {note}.", "")]
     if dataset.get("missing"):
         lines += [f"**{dataset['missing']} files or scenes of the official split are missing.**", ""]
     measured = _mean_rows(reports, "**{}**")
@@ -149,7 +151,8 @@ def _computed_with(ours: Report) -> str:
     device = f"{facts['device']['platform']} ({facts['device']['kind']})"
     peak = ", ".join(f"{size / MIB:,.0f} MiB on the {where}" for where, size in memory.items())
     revision = f", revision {facts['git_revision']}" if facts["git_revision"] else ""
-    return f"{ours.seconds_per_image:.3g} s per image on {device}, peak memory {peak}; {versions}{revision}."
+    speed = "Scored" if ours.seconds_per_image is None else f"{ours.seconds_per_image:.3g} s per image"
+    return f"{speed} on {device}, peak memory {peak}; {versions}{revision}."
 
 
 def report_latex(reports: Sequence[Report], published: Sequence[Published] = ()) -> str:

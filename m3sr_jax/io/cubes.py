@@ -31,7 +31,12 @@ MAX_BANDS = 4096  # larger arrays are cubes, which `read_cube_header` does not r
 
 
 def read_cube(
-    path: str | os.PathLike[str], *, allow_missing: bool = False
+    path: str | os.PathLike[str],
+    *,
+    key: str = "",
+    wavelengths: Float[np.ndarray, " S"] | None = None,
+    white: float | None = None,
+    allow_missing: bool = False,
 ) -> tuple[Float32[np.ndarray, "H W S"], Float64[np.ndarray, " S"]]:
     """Reads a cube and its wavelengths.
 
@@ -40,6 +45,9 @@ def read_cube(
 
     Args:
         path: a file with one of the suffixes above; an `.img` stands for the `.hdr` beside it.
+        key: name of the array in a file of named arrays; "": `cube`.
+        wavelengths: band centres in nm, in place of the file's.
+        white: the stored number that becomes 1, in place of the largest of an unsigned type, or of 1.
         allow_missing: return NaN and infinite values instead of refusing the file.
 
     Returns:
@@ -52,27 +60,35 @@ def read_cube(
     path = _cube_path(path)
     suffix = path.suffix.lower()
     if suffix == ".hdr":
-        values, wavelengths = envi.read_envi(path)
+        values, stored = envi.read_envi(path)
     elif suffix in (".tif", ".tiff"):
-        values, wavelengths = tiff.read_tiff(path)
+        values, stored = tiff.read_tiff(path)
     else:
-        values, wavelengths = _read_named(path)
-    return _checked(path, values, wavelengths, allow_missing)
+        values, stored = _read_named(path, key)
+    return _checked(path, values, stored if wavelengths is None else wavelengths, white, allow_missing)
 
 
-def read_cube_header(path: str | os.PathLike[str]) -> tuple[tuple[int, int, int], Float64[np.ndarray, " S"]]:
+def read_cube_header(
+    path: str | os.PathLike[str], *, key: str = "", wavelengths: Float[np.ndarray, " S"] | None = None
+) -> tuple[tuple[int, int, int], Float64[np.ndarray, " S"]]:
     """Reads a cube's shape (H, W, S) and wavelengths; skips the values of .mat and .h5 files.
+
+    Args:
+        path: as in `read_cube`, like `key` and `wavelengths`.
+        key: see `path`.
+        wavelengths: see `path`.
 
     Raises:
         InputError: as `read_cube`, except for unusable values that were skipped.
     """
     path = _cube_path(path)
     if path.suffix.lower() not in (".mat", ".h5"):
-        cube, wavelengths = read_cube(path)
+        cube, centres = read_cube(path, key=key, wavelengths=wavelengths)
     else:
-        cube, wavelengths = _bands_last(path, *_read_named(path, max_values=MAX_BANDS))
+        values, stored = _read_named(path, key, max_values=MAX_BANDS)
+        cube, centres = _bands_last(path, values, stored if wavelengths is None else wavelengths)
     height, width, bands = cube.shape
-    return (height, width, bands), wavelengths
+    return (height, width, bands), centres
 
 
 def write_cube(
@@ -158,13 +174,14 @@ def _cube_path(path: str | os.PathLike[str]) -> Path:
     return path
 
 
-def _read_named(path: Path, max_values: int | None = None) -> tuple[np.ndarray, np.ndarray | None]:
-    arrays = named_arrays.read_named_arrays(path, ("cube", "bands", "wavelengths"), max_values)
-    if "cube" not in arrays:
-        names = sorted(named_arrays.read_named_arrays(path))
+def _read_named(path: Path, key: str, max_values: int | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+    key = key or "cube"
+    arrays = named_arrays.read_named_arrays(path, (key, "bands", "wavelengths"), max_values)
+    if key not in arrays:
+        names = sorted(named_arrays.read_named_arrays(path, max_values=MAX_BANDS))
         found = f"numeric arrays {', '.join(names)}" if names else "no numeric arrays"
-        raise InputError(f"{path}: found {found}; expected one named cube")
-    cube = arrays["cube"]
+        raise InputError(f"{path}: found {found}; expected one named {key}, or give the name of another as the key")
+    cube = arrays[key]
     wavelengths = arrays.get("wavelengths", arrays.get("bands"))
     if wavelengths is not None and wavelengths.size > MAX_BANDS:
         raise InputError(f"{path}: found {wavelengths.size} wavelengths; expected one per band, at most {MAX_BANDS}")
@@ -172,11 +189,11 @@ def _read_named(path: Path, max_values: int | None = None) -> tuple[np.ndarray, 
 
 
 def _checked(
-    path: Path, values: np.ndarray, wavelengths: np.ndarray | None, allow_missing: bool
+    path: Path, values: np.ndarray, wavelengths: np.ndarray | None, white: float | None, allow_missing: bool
 ) -> tuple[Float32[np.ndarray, "H W S"], Float64[np.ndarray, " S"]]:
     values, wavelengths = _bands_last(path, values, wavelengths)
-    if values.dtype.kind == "u":
-        values = np.divide(values, np.float32(np.iinfo(values.dtype).max), dtype=np.float32)
+    if white is not None or values.dtype.kind == "u":
+        values = np.divide(values, np.float32(white or np.iinfo(values.dtype).max), dtype=np.float32, casting="unsafe")
     with np.errstate(over="ignore"):  # overflow becomes infinity, which is refused below
         cube = np.ascontiguousarray(values, np.float32)
     bad = 0 if allow_missing else cube.size - int(np.isfinite(cube).sum())

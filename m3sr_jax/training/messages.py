@@ -6,7 +6,9 @@ from collections.abc import Mapping
 
 import jax
 
+from m3sr_jax.data.open import located
 from m3sr_jax.data.store import is_store
+from m3sr_jax.io.wavelengths import span
 from m3sr_jax.training.setup import Run
 
 
@@ -15,10 +17,11 @@ def greeting(run: Run) -> list[str]:
     model, dataset = run.config.model, run.dataset
     count = sum(leaf.size for leaf in jax.tree.leaves(run.state.params))
     scenes = f"{len(dataset.train)} training and {len(dataset.valid)} held-out scenes"
+    nm = dataset.train.wavelengths
     lines = [
         f"model    {model.name}, {count:,} parameters, {model.dtype}, scans: {run.scans}",
         f"device   {run.devices.describe()}, jax {jax.__version__}",
-        f"data     {dataset.name}: {scenes}, camera {dataset.train.camera_name}",
+        f"data     {dataset.name}: {scenes}, {len(nm)} bands of {span(nm)}, camera {dataset.train.camera_name}",
     ]
     if dataset.missing:
         lines += [
@@ -26,7 +29,8 @@ def greeting(run: Run) -> list[str]:
             f"{dataset.missing[0]}: scores of",
             "         this run are not comparable with published ones; `m3sr check` lists what is missing",
         ]
-    if dataset.name.startswith("ntire") and not is_store(run.config.data.root):
+    lines += [f"note     {note}" for note in (*dataset.notes, *run.notes)]
+    if dataset.name.startswith("ntire") and not is_store(located(run.config.data).root):
         lines.append("hint     every crop reads a whole .mat file; `m3sr prepare` makes batches 20 times as fast")
     lines.append(f"workdir  {run.workdir}")
     lines += [f"WARNING  deleted a damaged checkpoint: {fault}" for fault in run.damaged]
