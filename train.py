@@ -41,11 +41,16 @@ def train() -> int:
             "usage: python train.py --config configs/NAME.py [--workdir DIR] [--config.group.field=value ...]"
         )
     config = Config.from_config_dict(CONFIG.value)
-    workdir = WORKDIR.value or default_workdir(config_flags.get_config_filename(flags.FLAGS["config"]))
     join(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value, distributed=DISTRIBUTED.value)
 
-    from m3sr_jax.training.loop import train_and_evaluate  # late: JAX takes a second, and a typo should not
+    # Late: JAX takes a second, and a typo should not.
+    from m3sr_jax.data.open import located
+    from m3sr_jax.training.loop import train_and_evaluate
 
+    workdir = WORKDIR.value
+    if workdir is None:
+        located(config.data)  # missing data leave no folder behind
+        workdir = default_workdir(config_flags.get_config_filename(flags.FLAGS["config"]))
     return train_and_evaluate(config, Path(workdir))
 
 

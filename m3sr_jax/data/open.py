@@ -95,16 +95,16 @@ def located(config: DataConfig) -> DataConfig:
     Synthetic scenes have a cache of their own, and a folder whose cubes are named needs no root.
 
     Raises:
-        InputError: the folder does not exist or is empty; the message says which files belong there.
+        InputError: the folder does not exist; the message says which files belong there.
     """
     if config.name not in FILES or (config.name == "folder" and config.cubes and not config.root):
         return config
     root = Path(config.root or Path(os.environ.get("M3SR_DATA") or "data") / config.name)
-    if not root.is_dir() or not any(root.iterdir()):
-        (title, files), found = FILES[config.name], "an empty folder" if root.is_dir() else "no such folder"
+    if not root.is_dir():
+        title, files = FILES[config.name]
         raise InputError(
-            f'data.root "{root}": {found}; expected {title} there: {files}, as downloaded or as a store of m3sr '
-            f"prepare (docs/data.md). If they are elsewhere, set M3SR_DATA to the folder that has {config.name} in it, or "
-            "pass --config.data.root=DIR to train.py and --data-root DIR to m3sr"
+            f'data.root "{root}": no such folder; expected {title} there: {files}, as downloaded or as a store of m3sr '
+            f"prepare (docs/data.md). If they are elsewhere, set M3SR_DATA to the folder that has {config.name} in it, "
+            "or pass --config.data.root=DIR to train.py and --data-root DIR to m3sr"
         )
     return dataclasses.replace(config, root=str(root))

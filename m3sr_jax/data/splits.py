@@ -110,7 +110,7 @@ def present_scenes(
     empty = [part for part in required if not parts[part]]
     if empty or (strict and missing):
         problem = f"no {'training' if empty[0] == 'train' else 'validation'} scene" if empty else "incomplete split"
-        own = "" if missing_files else '; for scenes with names of your own, take the data set "folder"'
+        own = "" if missing_files else '; scenes with names of your own are the data set "folder" (docs/data.md)'
         raise InputError(
             f"{root}: {problem} (found {len(parts['train'])} of {len(split['train'])} training and "
             f"{len(parts['valid'])} of {len(split['valid'])} validation scenes); missing: {shortened(missing)}; "
