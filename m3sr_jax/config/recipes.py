@@ -59,7 +59,8 @@ def apply_variant(config: Any, variant: str) -> None:
     """Changes a configuration as the part behind the colon of `--config FILE.py:VARIANT` says.
 
     no_spatial, no_frequency, no_spectral: without that branch (the paper's V1, V2, V3). groups2, groups4, groups8,
-    groups16: that many spectral groups. mst_plus_plus, hscnn_plus, hrnet, gmsr: that network in M3SR's place.
+    groups16: that many spectral groups. mst_plus_plus, hscnn_plus, hrnet, gmsr, hsrnet, fmnet, essaformer: that
+    network in M3SR's place.
     mstpp_recipe: training as in the MST++ toolbox, MRAE, batches of 20, 300 × 1000 updates, 4e-4 down to 1e-6.
 
     Args:

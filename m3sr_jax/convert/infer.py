@@ -17,6 +17,9 @@ _BASELINES = {
     "hscnn_plus": ("conv.Ex0.conv1.1.weight", "conv1_final.1.weight"),
     "hrnet": ("top1.conv2d.weight", "main4.conv2d.weight"),
     "gmsr": ("VSS1.self_attention.x_proj_weight", "conv3.0.weight"),
+    "hsrnet": ("HSI1.conv1.1.weight", "HSI1.conv3.1.weight"),
+    "fmnet": ("cdic.base.0.input.weight", "odic.base.0.output.weight"),
+    "essaformer": ("blockup.convup.attn.lnqkv.weight", "conv_last.weight"),
 }
 # Release name of each branch's first part within an MPF block.
 _BRANCH_KEYS = {"spatial": "att_spa.", "frequency": "fre_mamba.", "spectral": "spe_mamba."}
@@ -35,6 +38,8 @@ def infer_model(state_dict: Mapping[str, np.ndarray]) -> ModelConfig:
     """
     for name, (own, bands) in _BASELINES.items():
         if own in state_dict:
+            if name == "essaformer":
+                _check_takes_rgb(state_dict)
             return ModelConfig(name=name, num_bands=_shape(state_dict, bands)[0])
     first_block = "body.0.encoder_layers.0.0.blocks.0."
     branches = tuple(name for name in BRANCHES if _any_key(state_dict, first_block + _BRANCH_KEYS[name]))
@@ -51,6 +56,15 @@ def infer_model(state_dict: Mapping[str, np.ndarray]) -> ModelConfig:
         num_bands=_shape(state_dict, "conv_in.weight")[0],
         features=_shape(state_dict, "body.0.embedding.weight")[0],
     )
+
+
+def _check_takes_rgb(state_dict: Mapping[str, np.ndarray]) -> None:
+    inputs = _shape(state_dict, "conv_first.weight")[1]
+    if inputs != 3:
+        raise InputError(
+            f"an ESSAformer that enlarges cubes, as its release does: conv_first.weight takes {inputs} channels; "
+            "expected 3 (RGB) and no change of size"
+        )
 
 
 def _shape(state_dict: Mapping[str, np.ndarray], key: str) -> tuple[int, ...]:

@@ -10,11 +10,19 @@ import numpy as np
 from flax import linen as nn
 from flax import traverse_util
 
-from m3sr_jax.convert.baselines import gmsr_layout, hrnet_layout, hscnn_plus_layout, mst_plus_plus_layout
+from m3sr_jax.convert.baselines import (
+    essaformer_layout,
+    fmnet_layout,
+    gmsr_layout,
+    hrnet_layout,
+    hscnn_plus_layout,
+    hsrnet_layout,
+    mst_plus_plus_layout,
+)
 from m3sr_jax.convert.layout import Tensor, m3sr_layout, m3sr_modules
 from m3sr_jax.errors import InputError
 from m3sr_jax.models import M3SR, parameter_shapes
-from m3sr_jax.models.baselines import GMSR, HRNet, HSCNNPlus, MSTPlusPlus
+from m3sr_jax.models.baselines import GMSR, ESSAformer, FMNet, HRNet, HSCNNPlus, HSRNet, MSTPlusPlus
 
 _LAYOUTS: dict[type[nn.Module], Callable[[Any], Iterator[Tensor]]] = {
     M3SR: m3sr_layout,
@@ -22,6 +30,9 @@ _LAYOUTS: dict[type[nn.Module], Callable[[Any], Iterator[Tensor]]] = {
     HSCNNPlus: hscnn_plus_layout,
     HRNet: hrnet_layout,
     GMSR: gmsr_layout,
+    HSRNet: hsrnet_layout,
+    FMNet: fmnet_layout,
+    ESSAformer: essaformer_layout,
 }
 
 

@@ -20,10 +20,18 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from m3sr_jax.cost.baselines import gmsr_costs, hrnet_costs, hscnn_plus_costs, mst_plus_plus_costs
+from m3sr_jax.cost.baselines import (
+    essaformer_costs,
+    fmnet_costs,
+    gmsr_costs,
+    hrnet_costs,
+    hscnn_plus_costs,
+    hsrnet_costs,
+    mst_plus_plus_costs,
+)
 from m3sr_jax.cost.terms import Cost, conv, layer_norm, times, up_conv
 from m3sr_jax.models import M3SR
-from m3sr_jax.models.baselines import GMSR, HRNet, HSCNNPlus, MSTPlusPlus
+from m3sr_jax.models.baselines import GMSR, ESSAformer, FMNet, HRNet, HSCNNPlus, HSRNet, MSTPlusPlus
 from m3sr_jax.models.m3sr import LEVELS, MULTIPLE
 from m3sr_jax.models.spectral import CONV_WIDTH
 from m3sr_jax.models.spectral import STATE_SIZE as SPECTRAL_STATE
@@ -125,6 +133,9 @@ _COUNTS: dict[type[nn.Module], Callable[[Any, int, int], dict[str, Cost]]] = {
     HSCNNPlus: hscnn_plus_costs,
     HRNet: hrnet_costs,
     GMSR: gmsr_costs,
+    HSRNet: hsrnet_costs,
+    FMNet: fmnet_costs,
+    ESSAformer: essaformer_costs,
 }
 
 

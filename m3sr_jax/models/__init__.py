@@ -11,7 +11,7 @@ from flax import linen as nn
 
 from m3sr_jax.config import ModelConfig
 from m3sr_jax.errors import InputError
-from m3sr_jax.models.baselines import GMSR, HRNet, HSCNNPlus, MSTPlusPlus
+from m3sr_jax.models.baselines import GMSR, ESSAformer, FMNet, HRNet, HSCNNPlus, HSRNet, MSTPlusPlus
 from m3sr_jax.models.m3sr import M3SR
 
 __all__ = ["M3SR", "build_model", "create", "init_params", "model_fields", "parameter_shapes"]
@@ -22,6 +22,9 @@ _MODELS: dict[str, type[nn.Module]] = {
     "hscnn_plus": HSCNNPlus,
     "hrnet": HRNet,
     "gmsr": GMSR,
+    "hsrnet": HSRNet,
+    "fmnet": FMNet,
+    "essaformer": ESSAformer,
 }
 _SMALL_IMAGE = (1, 8, 8, 3)
 
@@ -30,7 +33,7 @@ def create(name: str, **fields) -> nn.Module:
     """Builds a network.
 
     Args:
-      name: "m3sr", "mst_plus_plus", "hscnn_plus", "hrnet" or "gmsr".
+      name: "m3sr", "mst_plus_plus", "hscnn_plus", "hrnet", "gmsr", "hsrnet", "fmnet" or "essaformer".
       **fields: the fields of its class, see `M3SR` and `m3sr_jax.models.baselines`.
 
     Returns:

@@ -20,6 +20,12 @@ def uniform_fan_in(fan_in: int) -> Initializer:
     return lambda key, shape, dtype=jnp.float32: 2 * bound * (_draw(jax.random.uniform, key, shape, dtype) - 0.5)
 
 
+def normal_fan(fan: int) -> Initializer:
+    """Builds an initialiser that draws from a normal distribution of std √(2/fan), as He et al. do before ReLUs."""
+    std = math.sqrt(2 / fan)
+    return lambda key, shape, dtype=jnp.float32: std * _draw(jax.random.normal, key, shape, dtype)
+
+
 def linear_init(key: Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> Array:
     """Draws the weights of a linear layer: normal, std 0.02 (the release truncates at ±2, a hundred deviations out)."""
     return 0.02 * _draw(jax.random.normal, key, shape, dtype)
@@ -81,18 +87,20 @@ def conv(
     *,
     use_bias: bool = False,
     padding: int | None = None,
+    kernel_init: Initializer | None = None,
     dtype: Dtype,
     param_dtype: Dtype,
     name: str,
 ) -> nn.Module:
     """Builds a convolution that keeps the image's size: padded with zeros by (size − 1)/2, unless `padding` is given.
 
-    Of size 1 it is a matrix product on the channels, with a kernel of shape (in, out).
+    Of size 1 it is a matrix product on the channels, with a kernel of shape (in, out). Kernel and bias are drawn as in
+    PyTorch by default; `kernel_init` replaces the kernel's draw.
     """
     init = uniform_fan_in(size * size * in_features)
     shared: dict[str, Any] = {
         "use_bias": use_bias,
-        "kernel_init": init,
+        "kernel_init": kernel_init or init,
         "bias_init": init,
         "dtype": dtype,
         "param_dtype": param_dtype,

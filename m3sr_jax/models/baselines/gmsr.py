@@ -16,7 +16,7 @@ from flax.typing import Dtype
 from jaxtyping import Array, Float, Num
 from m3sr_kernels import s6_scan
 
-from m3sr_jax.models.baselines.image import check_image
+from m3sr_jax.models.baselines.image import check_image, dropped
 from m3sr_jax.models.layers import Norm, conv, depthwise_conv3x3, statistics_dtype, uniform_fan_in
 from m3sr_jax.models.spectral import log_state_index
 from m3sr_jax.models.ss2d import DIRECTIONS
@@ -162,18 +162,9 @@ class GMSR(nn.Module):
         for stage, width in enumerate((10, 20, self.num_bands), start=1):
             x = conv(width, x.shape[-1], size=1, name=f"widen_{stage}", **types)(x)
             mixer = MambaSS2D(implementation=self.implementation, name=f"ss2d_{stage}", **types)
-            scanned = self._drop_path(mixer(Norm(epsilon=1e-5, name=f"norm_{stage}", **types)(x)))
+            scanned = dropped(self, mixer(Norm(epsilon=1e-5, name=f"norm_{stage}", **types)(x)), DROP_PATH)
             spectral = SpectralAttention(name=f"spectral_attention_{stage}", **types)
             parts = jnp.concatenate([scanned, spatial(x), spectral(x)], axis=-1)
             fused = conv(width, 3 * width, size=1, use_bias=True, name=f"fuse_{stage}", **types)(parts)
             x = x + nn.gelu(fused, approximate=False)
         return x.astype(statistics_dtype(self.dtype))
-
-    def _drop_path(self, x: Float[Array, "B H W E"]) -> Float[Array, "B H W E"]:
-        if not self.has_rng("dropout"):
-            return x
-        # Where only a part of a batch is computed here, its part of the whole batch's draw.
-        count, first = self.get_variable("examples", "place", (x.shape[0], 0))
-        kept = jax.random.bernoulli(self.make_rng("dropout"), 1 - DROP_PATH, (count, 1, 1, 1))
-        kept = kept if count == x.shape[0] else jax.lax.dynamic_slice_in_dim(kept, first, x.shape[0])
-        return jnp.where(kept, x / (1 - DROP_PATH), 0)

@@ -15,13 +15,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from PIL import Image
 from small_m3sr import STEPS, losses
 
 from m3sr_jax.cli import main
 from m3sr_jax.errors import InputError
 from m3sr_jax.io import read_cube
-from m3sr_jax.models.baselines import GMSR
+from m3sr_jax.models.baselines.image import dropped
 from m3sr_jax.training.devices import Devices
 from m3sr_jax.training.loop import train_and_evaluate
 from m3sr_jax.training.metric_writer import read_metrics
@@ -160,9 +161,9 @@ def test_a_batch_that_devices_cannot_share_equally_costs_one_line(monkeypatch):
 
 
 def test_dropped_paths_are_those_of_the_whole_batch():
-    class Dropping(GMSR):
+    class Dropping(nn.Module):
         def __call__(self, x):
-            return self._drop_path(x)
+            return dropped(self, x, 0.1)
 
     def drop(count, **variables):
         return Dropping().apply(variables, jnp.ones((count, 1, 1, 1)), rngs={"dropout": jax.random.key(1)})
