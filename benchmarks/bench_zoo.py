@@ -30,7 +30,16 @@ from m3sr_jax.models import create, init_params
 
 Shape = tuple[int, ...]
 # GFLOP by thop at 482×512 as the M3SR paper prints them.
-PUBLISHED = {"hscnn_plus": 808.0, "hrnet": 1249.0, "mst_plus_plus": 177.7, "gmsr": 8.0, "m3sr": 100.9}
+PUBLISHED = {
+    "hscnn_plus": 808.0,
+    "hrnet": 1249.0,
+    "mst_plus_plus": 177.7,
+    "gmsr": 8.0,
+    "hsrnet": None,
+    "fmnet": 5819.5,
+    "essaformer": None,
+    "m3sr": 100.9,
+}
 PUBLISHED_SIZE = (482, 512)
 FORWARD = [(1, 256, 256), (1, *PUBLISHED_SIZE)]
 

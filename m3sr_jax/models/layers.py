@@ -108,7 +108,19 @@ def conv(
     }
     if size == 1:
         return nn.Dense(features, **shared)
-    return nn.Conv(features, (size, size), padding=size // 2 if padding is None else padding, **shared)
+    whole = conv_whole_vectors if features % 8 else None
+    padding = size // 2 if padding is None else padding
+    return nn.Conv(features, (size, size), padding=padding, conv_general_dilated=whole, **shared)
+
+
+def conv_whole_vectors(x: Float[Array, "B H W C"], kernel: Float[Array, "K L C O"], *args: Any, **kwargs: Any) -> Array:
+    """Convolves with zeros for outputs up to a multiple of 8, which are then cut off.
+
+    For 31 outputs XLA's convolution on a CPU takes 1.5 times as long as for 32, and so does its gradient.
+    """
+    outputs = kernel.shape[-1]
+    wide = jnp.pad(kernel, ((0, 0), (0, 0), (0, 0), (0, -outputs % 8)))
+    return jax.lax.conv_general_dilated(x, wide, *args, **kwargs)[..., :outputs]
 
 
 def down_conv(features: int, in_features: int, *, dtype: Dtype, param_dtype: Dtype, name: str) -> nn.Conv:

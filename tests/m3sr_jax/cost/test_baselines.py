@@ -59,7 +59,8 @@ def _flops(equation):
 
 
 @pytest.mark.parametrize("name", ["hscnn_plus", "hrnet", "mst_plus_plus", "hsrnet", "fmnet", "essaformer"])
-def test_exact_counts_are_those_of_the_traced_program(name):
+def test_exact_counts_are_those_of_the_traced_program(name, monkeypatch):
+    monkeypatch.setattr("m3sr_jax.models.layers.conv_whole_vectors", None)  # without the outputs that it cuts off
     model = create(name)
     height, width = 21, 30
     expected = traced_flops(model, height, width)
