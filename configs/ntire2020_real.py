@@ -1,14 +1,9 @@
-"""NTIRE 2020 Real World with the paper's recipe: MAE, Adam, 4e-4, cosine, 100 epochs, 32 crops of 128² a batch.
-
-450 scenes to train and 10 to validate, the official split. Photos divided by 255. An epoch is as many crops as tile the
-training scenes once: 12 a scene, 168 steps.
+"""NTIRE 2020 Real World: recipe, scenes, variants and duration as in configs/ntire2020_clean.py, with real photos.
 
 Command:   m3sr prepare --dataset ntire2020_real --data-root DOWNLOAD --output STORE
            python train.py --config configs/ntire2020_real.py --workdir runs/ntire2020_real --config.data.root=STORE
-Variants:  --config configs/ntire2020_real.py:NAME with no_spatial, no_frequency, no_spectral, groups2, groups8,
-           groups16, mst_plus_plus, hscnn_plus, hrnet, gmsr, mstpp_recipe (MRAE, batch 20, 300 × 1000 steps)
-Duration:  estimated, not measured: 17k steps of 1.9 TFLOP, 4 hours on one RTX 4090 if it sustains 2 TFLOP/s.
-Score:     the paper's 36.35 dB PSNR, .0171 RMSE; not trained by us to the end.
+Duration:  estimated, not measured: 17k steps of 1.9 TFLOP, 4 hours on one RTX 4090 that sustains 2 TFLOP/s.
+Score:     the paper reports 36.35 dB PSNR and .0171 RMSE; we have not trained to the end.
 """
 
 from m3sr_jax.config import paper_recipe

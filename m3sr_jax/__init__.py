@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from m3sr_jax.models import M3SR as M3SR
     from m3sr_jax.models import create as create
 
-# Public name → the module that has it, imported on first use: JAX and Flax take a second.
-_HOMES = {
+# Public name → its module, imported on first use, since JAX and Flax take a second to import.
+_MODULES = {
     "Config": "config",
     "InputError": "errors",
     "M3SR": "models",
@@ -32,10 +32,10 @@ __all__ = ["M3SR", "Config", "InputError", "ModelCard", "Predictor", "create", "
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"m3sr_jax.{_HOMES[name]}"), name)
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"m3sr_jax.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'm3sr_jax' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return sorted([*globals(), *_MODULES])

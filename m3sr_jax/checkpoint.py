@@ -1,7 +1,7 @@
-"""Trained models on disk: an Orbax checkpoint beside `model.json`, which says what the parameters are.
+"""Trained models on disk: an Orbax checkpoint beside `model.json`, which describes the model.
 
-Layout of what `save_model` (and `m3sr convert`) writes: DIR/model.json, DIR/params/, DIR/params.crc32.
-Layout of a training workdir: DIR/model.json, DIR/checkpoints/{latest,best}/STEP/params/; STEP/run/ has the checksum.
+`save_model` (and `m3sr convert`) writes DIR/model.json, DIR/params/ and DIR/params.crc32. A training workdir has
+DIR/model.json and DIR/checkpoints/{latest,best}/STEP/params/, with the checksum in STEP/run/.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from m3sr_jax.errors import InputError
+from m3sr_jax.errors import InputError, one_line
 from m3sr_jax.io.files import written_folder
 from m3sr_jax.model_card import MODEL_FILE, ModelCard, read_card
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 CHECKPOINTS = "checkpoints"
 CHECKSUM_FILE = "params.crc32"
-PARAMS_CHECKSUM = "params_crc32"  # beside a run's checkpoint
+PARAMS_CHECKSUM = "params_crc32"  # key in a run's checkpoint
 Which = Literal["best", "latest"]
 
 
@@ -30,22 +30,22 @@ def save_model(directory: str | os.PathLike[str], card: ModelCard, params: Any, 
     """Writes parameters and card; the directory appears whole or not at all.
 
     Args:
-        directory: a new or empty directory; its parents are made.
+        directory: a new or empty directory; missing parents are created.
         card: becomes model.json.
         params: pytree of arrays, as `model.init(...)["params"]`.
-        overwrite: replace an earlier model (a directory that holds model.json).
+        overwrite: replace an earlier model (a directory with a model.json).
 
     Raises:
-        InputError: the directory cannot be written, or holds something and `overwrite` is not set.
+        InputError: the directory cannot be written, or is not empty and `overwrite` is not set.
     """
     target = Path(directory).absolute()
     if target.exists() and not target.is_dir():
-        raise InputError(f"{target}: found a file, expected a directory to write to")
+        raise InputError(f"{target}: found a file, expected a directory; choose another name")
     if target.is_dir() and any(target.iterdir()):
         if not overwrite:
-            raise InputError(f"{target}: not empty; give another directory or --overwrite")
+            raise InputError(f"{target}: not empty; choose another directory or pass --overwrite")
         if not (target / MODEL_FILE).is_file():
-            raise InputError(f"{target}: holds something other than a model (no {MODEL_FILE}); remove it yourself")
+            raise InputError(f"{target}: not empty and no model (no {MODEL_FILE}); choose another directory")
     with written_folder(target) as folder:
         with _checkpointer() as checkpointer:
             checkpointer.save(folder / "params", host_copy(params))
@@ -57,15 +57,15 @@ def load_model(directory: str | os.PathLike[str], which: Which = "best") -> tupl
     """Reads a training workdir or what `m3sr convert` wrote.
 
     Args:
-        directory: holds model.json.
-        which: in a workdir, the checkpoint with the best PSNR so far ("latest" before the first evaluation), or
-            the newest.
+        directory: folder of model.json.
+        which: of a workdir, the checkpoint with the best PSNR so far (the latest before the first evaluation), or the
+            latest.
 
     Returns:
         The Linen module, its parameters (numpy arrays) and the card.
 
     Raises:
-        InputError: no such directory, no model.json, no checkpoint, or parameters that are not the model's.
+        InputError: there is no such directory, no model.json or no checkpoint, or the parameters are not the model's.
     """
     from m3sr_jax.models import build_model
 
@@ -75,10 +75,10 @@ def load_model(directory: str | os.PathLike[str], which: Which = "best") -> tupl
 
 
 def load_params(directory: str | os.PathLike[str], model: nn.Module, which: Which = "best") -> Any:
-    """Reads the parameters alone, for a model made otherwise; see `load_model`.
+    """Reads the parameters alone, for a model that exists already; see `load_model`.
 
     Raises:
-        InputError: as `load_model`; the parameters that do not fit are listed, and changed numbers are noticed.
+        InputError: as `load_model`; lists the parameters that do not fit, and notices changed numbers.
     """
     from m3sr_jax.models import parameter_shapes
 
@@ -96,26 +96,25 @@ def load_params(directory: str | os.PathLike[str], model: nn.Module, which: Whic
             wanted, params = _saved_checksum(path), checkpointer.restore(path, expected)
         except InputError:
             raise
-        except Exception as error:  # of damaged files Orbax raises whatever its parts do
-            reason = " ".join(str(error).split())
-            raise InputError(f"{path}: not a readable Orbax checkpoint ({reason})") from error
+        except Exception as error:  # Orbax documents no closed set
+            raise InputError(f"{path}: not a readable Orbax checkpoint ({one_line(error)})") from error
     if wanted not in (None, params_checksum(params)):
         raise InputError(
-            f"{path}: its numbers are not those that were saved; make it anew, or, of a training run, take "
-            "--which latest or remove this checkpoint"
+            f"{path}: its checksum does not match its numbers; convert the model again, or, for a training run, pass "
+            "--which latest or delete this checkpoint"
         )
     return params
 
 
 def saved_steps(directory: Path) -> list[int]:
-    """Returns the steps whose checkpoints are complete, ascending; unfinished ones have other names."""
+    """Returns the steps of complete checkpoints, ascending; unfinished ones have other names."""
     if not directory.is_dir():
         return []
     return sorted(int(entry.name) for entry in directory.iterdir() if entry.name.isdigit())
 
 
 def host_copy(tree: Any) -> Any:
-    """Returns the arrays as numpy copies, which later steps that reuse device memory cannot touch."""
+    """Returns the arrays as numpy copies, which stay valid when later steps reuse the device's memory."""
     import jax
     import numpy as np
 
@@ -123,7 +122,7 @@ def host_copy(tree: Any) -> Any:
 
 
 def checksum(tree: Any) -> int:
-    """CRC-32 of the bytes of all leaves, in the tree's order."""
+    """Returns the CRC-32 of the bytes of all leaves, in the tree's order."""
     import jax
     import numpy as np
 
@@ -134,7 +133,7 @@ def checksum(tree: Any) -> int:
 
 
 def params_checksum(params: Any) -> int:
-    """CRC-32 of parameters as `load_params` gives them, in float32."""
+    """Returns the CRC-32 of parameters as `load_params` returns them, in float32."""
     import jax
     import numpy as np
 
@@ -142,7 +141,7 @@ def params_checksum(params: Any) -> int:
 
 
 def _saved_checksum(params: Path) -> int | None:
-    """Returns what was written beside the parameters, None where an earlier version wrote nothing."""
+    """Returns the checksum stored beside the parameters; None for files of a version that stored none."""
     alone, run = params.parent / CHECKSUM_FILE, params.parent / "run" / "metadata"
     if alone.is_file():
         return int(alone.read_text())
@@ -157,7 +156,7 @@ def _params_directory(root: Path, which: Which) -> Path:
         if steps:
             step = root / CHECKPOINTS / kind / str(steps[-1])
             return step / ("ema" if (step / "ema").is_dir() else "params")  # what the run itself evaluates
-    raise InputError(f"{root}: holds no checkpoint yet; let the training run reach its first one")
+    raise InputError(f"{root}: no checkpoint yet; wait until the training run has saved its first one")
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
@@ -175,7 +174,7 @@ def _mismatches(found: dict[str, tuple[int, ...]], wanted: dict[str, tuple[int, 
 
 
 def _checkpointer() -> Any:
-    """Orbax for this process alone: of several, each may read and write by itself."""
+    """Returns an Orbax checkpointer for this process alone, which does not wait for other processes."""
     import jax
 
     ocp = quiet_orbax()
@@ -187,7 +186,7 @@ def _checkpointer() -> Any:
 
 
 def quiet_orbax() -> Any:
-    """Imports Orbax, which is slow, and which else logs what it raises and every optional file that is not there."""
+    """Imports Orbax (slowly) without its logs, which repeat its errors and name every missing optional file."""
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     import orbax.checkpoint as ocp
 

@@ -1,4 +1,4 @@
-"""What a figure was computed with: versions, device, revision of the code."""
+"""The environment of a measurement: versions, device, revision of the code."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ PACKAGES = ("m3sr-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "g
 def environment() -> dict[str, Any]:
     """Returns "versions", "device" and "git_revision" (None outside a checkout; "-dirty" marks uncommitted changes).
 
-    A package that is imported from its sources and not installed has the version None.
+    A package that runs from its sources without being installed has the version None.
     """
     device = jax.devices()[0]
     return {
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
         "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
-        "git_revision": git_revision(Path(__file__).parents[2]),
+        "git_revision": git_revision(Path(__file__).parents[1]),
     }
 
 
@@ -34,7 +34,7 @@ def _version(package: str) -> str | None:
 
 
 def peak_memory() -> dict[str, int]:
-    """Most bytes held so far: "host", resident in this process (absent on Windows), and, where it counts, "device"."""
+    """Returns peak bytes so far: "host", resident in this process (not on Windows), and, if JAX counts it, "device"."""
     peaks = {}
     try:
         import resource
@@ -50,11 +50,7 @@ def peak_memory() -> dict[str, int]:
 
 
 def git_revision(root: Path) -> str | None:
-    """The commit checked out in `root`, if `root` is a checkout's own top folder: an installed package lies in none.
-
-    Args:
-        root: folder that would hold the checkout's `.git`.
-    """
+    """Returns the commit checked out in `root`, None unless `root` is the top folder of a checkout."""
     if not (root / ".git").exists():
         return None
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]

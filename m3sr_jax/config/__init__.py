@@ -1,7 +1,7 @@
-"""Configuration: frozen dataclasses, and the one gate from an `ml_collections.ConfigDict` (or JSON) to typed fields.
+"""Configuration: frozen dataclasses, and the only conversion from a `ConfigDict` or JSON to them.
 
-A config file holds `get_config()`, which starts from `default_config()` or `paper_recipe()` and sets its own fields.
-`Config.from_config_dict` checks every name, type and range once; all code behind it works with plain typed fields.
+A config file defines `get_config()`, which starts from `default_config()` or `paper_recipe()` and sets its own fields.
+`Config.from_config_dict` checks every name, type and range once; all other code works with plain typed fields.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ from m3sr_jax.config.fields import (
     bad_value,
     check_field_name,
     default_config,
+    spelled,
     typed,
 )
-from m3sr_jax.config.recipes import apply_variant, paper_recipe
+from m3sr_jax.config.recipes import paper_recipe
 from m3sr_jax.errors import InputError
 from m3sr_jax.io.files import reading
 
@@ -38,7 +39,6 @@ __all__ = [
     "ModelConfig",
     "OptimConfig",
     "TrainConfig",
-    "apply_variant",
     "check_field_name",
     "default_config",
     "load_config",
@@ -48,7 +48,7 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Everything a run depends on."""
+    """All settings of a run."""
 
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
@@ -63,18 +63,19 @@ class Config:
 
     @classmethod
     def from_config_dict(cls, values: Any) -> Config:
-        """Builds the typed configuration; fields left out keep their defaults.
+        """Builds the typed configuration; missing fields keep their defaults.
 
         Args:
             values: a ConfigDict (locked or not) or a plain mapping, group → field → value.
 
         Raises:
-            InputError: a field is unknown (the nearest name is given), of the wrong type, or out of range.
+            InputError: a field is unknown, of the wrong type, or out of range.
         """
         if not isinstance(values, Mapping):
             to_dict = getattr(values, "to_dict", None)
             if to_dict is None:
-                raise InputError(f"config: found a {type(values).__name__}, expected a ConfigDict from get_config()")
+                found = type(values).__name__
+                raise InputError(f"config: found a value of type {found}, expected a ConfigDict from get_config()")
             values = typing.cast(Mapping, to_dict())
         parts: dict[str, Any] = {}
         for name, value in values.items():
@@ -97,34 +98,34 @@ class Config:
 
     @classmethod
     def from_json(cls, text: str) -> Config:
-        """Reads what `to_json` wrote.
+        """Reads the text that `to_json` returns.
 
         Raises:
-            InputError: the text is no JSON object, or a field does not pass `from_config_dict`.
+            InputError: the text is not a JSON object, or `from_config_dict` refuses a field.
         """
         try:
             values = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise InputError(f"config: found no valid JSON ({error})") from error
+            raise InputError(f"config: not valid JSON ({error})") from error
         return cls.from_config_dict(values)
 
     def conflicts(self, earlier: Config) -> list[str]:
-        """Returns 'field: earlier → now' for each field that must not change when a run is resumed."""
+        """Returns "field: earlier → now" for each changed field that a resumed run must keep."""
         now, before = dataclasses.asdict(self), dataclasses.asdict(earlier)
-        rows = [] if self.seed == earlier.seed else [f"seed: {earlier.seed!r} → {self.seed!r}"]
+        rows = [] if self.seed == earlier.seed else [f"seed: {earlier.seed} → {self.seed}"]
         for group, section in SECTIONS.items():
             for field in dataclasses.fields(section):
                 old, new = before[group][field.name], now[group][field.name]
                 if old != new and not field.metadata.get("free"):
-                    rows.append(f"{group}.{field.name}: {old!r} → {new!r}")
+                    rows.append(f"{group}.{field.name}: {spelled(old)} → {spelled(new)}")
         return rows
 
 
 def load_config(path: str | os.PathLike[str]) -> Config:
-    """Reads a config file as `train.py --config` does, FILE.py or FILE.py:VARIANT, or a run's config.json.
+    """Reads a config file as `train.py --config` does (FILE.py or FILE.py:VARIANT), or a run's config.json.
 
     Raises:
-        InputError: no such file, it cannot be run, or it fails `Config.from_config_dict`.
+        InputError: the file does not exist or cannot be run, or `Config.from_config_dict` refuses its values.
     """
     name, colon, variant = str(path).rpartition(":")
     path, arguments = (Path(name), (variant,)) if colon and name.endswith(".py") else (Path(path), ())
@@ -138,11 +139,12 @@ def load_config(path: str | os.PathLike[str]) -> Config:
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
     try:
-        values = runpy.run_path(str(path))["get_config"](*arguments)
+        namespace = runpy.run_path(str(path))
+        if "get_config" not in namespace:
+            raise InputError(f"{path}: found no get_config, expected a Python file that defines get_config()")
+        values = namespace["get_config"](*arguments)
     except InputError:
         raise
-    except KeyError as error:
-        raise InputError(f"{path}: no {error}; expected a Python file with get_config()") from error
     except Exception as error:  # a config file is the user's own code
         raise InputError(f"{path}: {type(error).__name__} in the config file: {error}") from error
     return Config.from_config_dict(values)

@@ -1,6 +1,8 @@
-"""Lists of names, each written once: configuration, command line and dispatch all read them here."""
+"""Names that configuration, command line and models share; `m3sr_jax.networks` has the names of networks."""
 
-DATASETS = ("synthetic", "cave", "ntire2022", "ntire2020_clean", "ntire2020_real")
-BASELINES = ("mst_plus_plus", "hscnn_plus", "hrnet", "gmsr", "hsrnet", "fmnet", "essaformer")
+from typing import Literal, get_args
+
+Benchmark = Literal["cave", "ntire2022", "ntire2020_clean", "ntire2020_real"]
+Dataset = Literal["synthetic", Benchmark]
+DATASETS: tuple[str, ...] = get_args(Dataset)
 BRANCHES = ("spatial", "frequency", "spectral")
-IMPLEMENTATIONS = ("pallas_triton", "pallas_mosaic", "xla", "associative", "reference")

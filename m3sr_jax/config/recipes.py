@@ -1,12 +1,22 @@
-"""The paper's recipe, and the variants behind the colon of `--config FILE.py:VARIANT`."""
+"""The paper's recipe, and the variants that `--config FILE.py:VARIANT` selects.
+
+no_spatial, no_frequency, no_spectral  without that branch (the paper's V1, V2, V3)
+groups2, groups4, groups8, groups16    that many spectral groups
+mst_plus_plus, hrnet, …                another network of `m3sr_jax.networks` instead of M3SR
+mstpp_recipe                           training as in the MST++ toolbox: MRAE, batches of 20, 300 × 1000 updates,
+                                       learning rate 4e-4 to 1e-6
+
+Commas join variants that change different fields, as in FILE.py:groups8,mstpp_recipe.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from m3sr_jax.config.fields import default_config
-from m3sr_jax.config.names import BASELINES, BRANCHES
+from m3sr_jax.config.names import BRANCHES
 from m3sr_jax.errors import InputError
+from m3sr_jax.networks import BASELINES
 
 
 def paper_recipe(dataset: str, variant: str = "", *, log_every_steps: int, eval_every_steps: int) -> Any:
@@ -14,12 +24,12 @@ def paper_recipe(dataset: str, variant: str = "", *, log_every_steps: int, eval_
 
     Args:
         dataset: name of the data set.
-        variant: see `apply_variant`.
-        log_every_steps: steps between two lines of metrics.jsonl.
-        eval_every_steps: steps between two evaluations, and between two checkpoints.
+        variant: a variant of the module docstring, or several; "" for none.
+        log_every_steps: steps between lines of metrics.jsonl.
+        eval_every_steps: steps between evaluations, and between checkpoints.
 
     Returns:
-        A ConfigDict, which flags may override.
+        A ConfigDict; flags may override its fields.
 
     Source: paper section "Implementation details".
     """
@@ -36,7 +46,7 @@ def paper_recipe(dataset: str, variant: str = "", *, log_every_steps: int, eval_
     return config
 
 
-# What a part of FILE.py:VARIANT changes: field → value.
+# Variant → the fields it changes.
 VARIANTS: dict[str, dict[str, Any]] = {
     **{f"no_{off}": {"model.branches": tuple(b for b in BRANCHES if b != off)} for off in BRANCHES},
     **{f"groups{count}": {"model.num_groups": count} for count in (2, 4, 8, 16)},
@@ -56,19 +66,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 def apply_variant(config: Any, variant: str) -> None:
-    """Changes a configuration as the part behind the colon of `--config FILE.py:VARIANT` says.
-
-    no_spatial, no_frequency, no_spectral: without that branch (the paper's V1, V2, V3). groups2, groups4, groups8,
-    groups16: that many spectral groups. mst_plus_plus, hscnn_plus, hrnet, gmsr, hsrnet, fmnet, essaformer: that
-    network in M3SR's place.
-    mstpp_recipe: training as in the MST++ toolbox, MRAE, batches of 20, 300 × 1000 updates, 4e-4 down to 1e-6.
+    """Changes a configuration as a variant, or several joined by commas, says; see the module docstring.
 
     Args:
         config: a ConfigDict from `default_config`.
-        variant: "", a name, or several that are joined by commas and change different fields.
+        variant: names of `VARIANTS`; "" changes nothing.
 
     Raises:
-        InputError: an unknown name, or two that set the same field.
+        InputError: a name is unknown, or two variants set the same field.
     """
     changed: dict[str, str] = {}
     for name in filter(None, variant.split(",")):
@@ -76,7 +81,7 @@ def apply_variant(config: Any, variant: str) -> None:
             raise InputError(f"config variant {name}: no such variant; expected one of {', '.join(VARIANTS)}")
         for field, value in VARIANTS[name].items():
             if field in changed:
-                raise InputError(f"config variants {changed[field]} and {name} both set {field}; give one of them")
+                raise InputError(f"config variants {changed[field]} and {name} both set {field}; choose one of them")
             changed[field] = name
             group, _, key = field.partition(".")
             config[group][key] = value

@@ -1,28 +1,26 @@
-"""What the baselines cost, by part, from their fields alone; `m3sr_jax.cost.count` says how each count is defined.
+"""What the baselines cost, by part, from their fields alone; `m3sr_jax.cost.count` defines each count.
 
-Each function takes the model and the image's height and width in pixels, and gives part name → counts.
+Each function takes a model and the image's height and width in pixels, and returns part name → counts.
 """
 
 from __future__ import annotations
 
-from m3sr_jax.cost.terms import Cost, conv, layer_norm, pooling, shared, times, total, up_conv
-from m3sr_jax.models.baselines import GMSR, ESSAformer, FMNet, HRNet, HSCNNPlus, HSRNet, MSTPlusPlus
-from m3sr_jax.models.baselines.fmnet import SIZES, WEIGHT_LAYERS
-from m3sr_jax.models.baselines.gmsr import STATE_SIZE
-from m3sr_jax.models.baselines.hrnet import MULTIPLE
-from m3sr_jax.models.baselines.hscnn_plus import GROWTH, WIDTH
-from m3sr_jax.models.baselines.hsrnet import GROUPS
+from m3sr_jax.cost.terms import RGB, Cost, conv, layer_norm, pooling, shared, times, total, unet
+from m3sr_jax.models.baselines.essaformer import ESSAformer
+from m3sr_jax.models.baselines.fmnet import SIZES, WEIGHT_LAYERS, FMNet
+from m3sr_jax.models.baselines.gmsr import GMSR, STATE_SIZE, WIDTHS
+from m3sr_jax.models.baselines.hrnet import MULTIPLE, HRNet
+from m3sr_jax.models.baselines.hscnn_plus import GROWTH, WIDTH, HSCNNPlus
+from m3sr_jax.models.baselines.hsrnet import GROUPS, HSRNet
 from m3sr_jax.models.baselines.hsrnet import WIDTH as REFINEMENT_WIDTH
-from m3sr_jax.models.m3sr import LEVELS
+from m3sr_jax.models.baselines.mst_plus_plus import MSTPlusPlus
 from m3sr_jax.models.ss2d import DIRECTIONS
-
-RGB = 3
+from m3sr_jax.models.unet import LEVELS
 
 
 def mst_plus_plus_costs(model: MSTPlusPlus, height: int, width: int) -> dict[str, Cost]:
-    """MST++: attention's two products are exact operations that thop does not see, nor does it see `rescale`."""
+    """Counts MST++; thop misses attention's two products and `rescale`."""
     pixels, features, bands = _padded(height, width), model.features, model.num_bands
-    convs = conv(9, bands, features, pixels) + conv(9, features, bands, pixels)
     attention = feed_forward = Cost()
     for level in range(LEVELS + 1):
         channels, here, count = features << level, pixels >> 2 * level, 1 if level == LEVELS else 2
@@ -31,19 +29,16 @@ def mst_plus_plus_costs(model: MSTPlusPlus, height: int, width: int) -> dict[str
         attention += times(projections + products + times(conv(9, 1, channels, here), 2), count)
         wide = conv(1, channels, 4 * channels, here) + conv(1, 4 * channels, channels, here)
         feed_forward += times(layer_norm(channels, here) + wide + conv(9, 1, 4 * channels, here), count)
-        if level < LEVELS:
-            convs += conv(16, channels, 2 * channels, here // 4) + up_conv(2 * channels, channels, here // 4)
-            convs += conv(1, 2 * channels, channels, here)
     return {
         "first, last conv": conv(9, RGB, bands, pixels) + conv(9, bands, bands, pixels),
-        "U-Net convs": times(convs, model.transformers),
+        "U-Net convs": times(unet(bands, features, pixels), model.transformers),
         "attention": times(attention, model.transformers),
         "feed-forward": times(feed_forward, model.transformers),
     }
 
 
 def hscnn_plus_costs(model: HSCNNPlus, height: int, width: int) -> dict[str, Cost]:
-    """HSCNN+: one 1×1 convolution of the stem runs twice; its twin is never used, and thop does not see it."""
+    """Counts HSCNN+; one 1×1 convolution of the stem runs twice, and thop misses the unused one."""
     pixels = height * width
     summary = conv(1, GROWTH, GROWTH, pixels, bias=True)
     again = Cost(flops=summary.flops, thop_flops=summary.thop_flops, unused=summary.parameters)
@@ -59,14 +54,14 @@ def hscnn_plus_costs(model: HSCNNPlus, height: int, width: int) -> dict[str, Cos
 
 
 def hrnet_costs(model: HRNet, height: int, width: int) -> dict[str, Cost]:
-    """HRNet: thop sees the gates that the release computes and never applies."""
+    """Counts HRNet; thop includes the gates, which the release computes and discards."""
     pixels, parts = _padded(height, width), {}
     for name, scale, count in (("1/8", 8, 1), ("1/4", 4, 1), ("1/2", 2, 2), ("full size", 1, 4)):
         channels, here = scale * model.width, pixels // scale**2
         cost = conv(9, RGB * scale**2, channels, here, bias=True)
         if scale == 8:
             cost += conv(1, channels, channels, here, bias=True)
-        else:  # a quarter of the twice as many channels of the scale below, beside this one's
+        else:  # the input's channels and those shuffled up: a quarter of twice as many
             cost += conv(9, channels + channels // 2, channels, here, bias=True)
             cost += conv(9, channels, channels if scale > 1 else model.num_bands, here, bias=True)
         parts[f"scale {name}"] = cost + times(_dense_block(channels, here), count) + _global_block(channels, here)
@@ -87,11 +82,11 @@ def _global_block(channels: int, pixels: int) -> Cost:
 
 
 def gmsr_costs(model: GMSR, height: int, width: int) -> dict[str, Cost]:
-    """GMSR: thop does not see the scans' projections and recurrences."""
+    """Counts GMSR; thop misses the scans' projections and recurrences."""
     pixels, before = height * width, RGB
     parts: dict[str, Cost] = dict.fromkeys(("1×1 convs", "SS2D", "spatial attention", "spectral attention"), Cost())
     kernel = 2 * 49
-    for channels in (10, 20, model.num_bands):
+    for channels in (*WIDTHS, model.num_bands):
         parts["1×1 convs"] += conv(1, before, channels, pixels) + conv(1, 3 * channels, channels, pixels, bias=True)
         parts["SS2D"] += _mamba_ss2d(channels, pixels) + Cost(unused=2 * channels)
         parts["spatial attention"] += Cost(flops=2 * kernel * pixels, thop_flops=2 * kernel * pixels)
@@ -106,7 +101,7 @@ def _mamba_ss2d(channels: int, pixels: int) -> Cost:
     matrices = conv(1, channels, 2 * inner, pixels) + conv(9, 1, inner, pixels, bias=True)
     matrices += conv(1, inner, channels, pixels)
     projections = DIRECTIONS * inner * (rank + 2 * STATE_SIZE + rank)
-    # As in M3SR's spectral branch: a decay for every channel and state; the directions are summed.
+    # As in M3SR's spectral branch, with a decay for every channel and state; the directions are summed.
     scan = DIRECTIONS * inner * (1 + 7 * STATE_SIZE + 2) + (DIRECTIONS - 1) * inner
     parameters = projections + DIRECTIONS * inner * (STATE_SIZE + 2)
     own = Cost(parameters, flops=(2 * projections + scan) * pixels, scan_flops=scan * pixels)

@@ -1,4 +1,4 @@
-"""What a forward pass takes on this machine: compilation, time, memory of activations."""
+"""Measures a forward pass on this machine: compile time, run time and activation memory."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from m3sr_jax.cost.count import RGB, abstract_params
+from m3sr_jax.cost.terms import RGB
+from m3sr_jax.models import parameter_shapes
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Measured on one RGB image, batch 1.
+    """Speed and memory on one RGB image, batch 1.
 
     Attributes:
-        compile_seconds: once for each size of image; less where a compilation cache has it.
-        seconds: median of a forward pass.
-        activation_bytes: what XLA sets aside for everything between input and output, None where it does not tell.
+        compile_seconds: time to compile for one image size; less with a warm compilation cache.
+        seconds: median time of a forward pass.
+        activation_bytes: temporary memory that XLA allocates; None if it does not report any.
         device: kind of device.
     """
 
@@ -30,24 +31,24 @@ class Speed:
     device: str
 
     def describe(self) -> str:
-        """One line for the terminal."""
+        """Returns one line for the terminal."""
         memory = "unknown" if self.activation_bytes is None else f"{self.activation_bytes / 2**20:,.0f} MiB"
         return (
-            f"Measured on {self.device}: {self.seconds:.3g} s an image, activation memory {memory}, "
+            f"Measured on {self.device}: {self.seconds:.3g} s per image, activation memory {memory}, "
             f"compiled in {self.compile_seconds:.3g} s"
         )
 
 
 def measure_forward(model: nn.Module, height: int, width: int, repeats: int = 3) -> Speed:
-    """Compiles and runs the forward pass with parameters of 0.01: values do not change what it takes.
+    """Compiles and times the forward pass; all parameters are 0.01, as values do not affect speed.
 
     Args:
         model: the network.
         height: image height in pixels.
         width: image width in pixels.
-        repeats: timed passes, after one that is not.
+        repeats: timed passes, after one untimed pass.
     """
-    params = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.01, leaf.dtype), abstract_params(model))
+    params = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.01, leaf.dtype), parameter_shapes(model))
     image = jnp.full((1, height, width, RGB), 0.5, jnp.float32)
     start = time.perf_counter()
     forward = jax.jit(lambda params, rgb: model.apply({"params": params}, rgb)).lower(params, image).compile()

@@ -1,4 +1,4 @@
-"""Evaluations of several methods on the same scenes, set against each other scene by scene."""
+"""Comparison of evaluations: several methods on the same scenes, paired scene by scene."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `m3sr evaluate --output` wrote, as far as comparisons need it.
+    """The parts of a report of `m3sr evaluate` that comparisons need.
 
     Attributes:
-        label: file name without its ending.
+        label: file name without its suffix.
         protocol: terms of the scores.
         scenes: scene name → metric name → score, None where it is not finite.
     """
@@ -36,15 +36,15 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Difference:
-    """One metric of one evaluation against the first, scene by scene.
+    """One metric of one evaluation compared with the first, scene by scene.
 
     Attributes:
         metric: its name.
         mean: mean over the scenes of (this − first).
         interval: 95 % bootstrap interval of that mean, None for fewer than two scenes.
-        p_value: two-sided Wilcoxon signed-rank test of no difference, None where it cannot be taken.
-        better: on how many scenes this one is the better.
-        scenes: how many were compared.
+        p_value: two-sided Wilcoxon signed-rank test of no difference, None where it is undefined.
+        better: number of scenes on which this evaluation is better.
+        scenes: number of scenes compared.
     """
 
     metric: str
@@ -59,45 +59,50 @@ def read_evaluation(path: Path) -> Evaluation:
     """Reads a report of `m3sr evaluate`.
 
     Raises:
-        InputError: no such file, or no such report.
+        InputError: the file does not exist or is no such report.
     """
     with reading(path, "a report of m3sr evaluate"):
         values = json.loads(path.read_text())
         scenes = {name: {metric: scores[metric] for metric in COLUMNS} for name, scores in values["scenes"].items()}
-        return Evaluation(path.stem, values["protocol"], scenes)
+        protocol = dict(values["protocol"])
+        if "epsilon" in protocol:  # mrae_floor in earlier reports
+            protocol["mrae_floor"] = protocol.pop("epsilon")
+        return Evaluation(path.stem, protocol, scenes)
 
 
 def check_comparable(evaluations: Sequence[Evaluation]) -> list[str]:
     """Returns the scenes that all evaluations share.
 
     Raises:
-        InputError: different protocols, no shared scene, or a label twice.
+        InputError: the protocols differ, or no scene is shared.
     """
     first = evaluations[0]
     for other in evaluations[1:]:
-        if dict(other.protocol) != dict(first.protocol):
-            terms = [key for key in first.protocol if first.protocol[key] != other.protocol.get(key)]
-            told = ", ".join(f"{key} {first.protocol[key]!r} and {other.protocol.get(key)!r}" for key in terms[:3])
+        keys = dict.fromkeys([*first.protocol, *other.protocol])
+        pairs = {key: (first.protocol.get(key), other.protocol.get(key)) for key in keys if key != "description"}
+        terms = [f"{key} {ours} and {theirs}" for key, (ours, theirs) in pairs.items() if ours != theirs]
+        if terms:
+            found = ", ".join(terms[:3])
             raise InputError(
-                f"{first.label} and {other.label}: scored under different protocols ({told}); evaluate one of them anew"
+                f"{first.label} and {other.label}: scored under different protocols ({found}); re-evaluate one of them"
             )
     shared = [name for name in first.scenes if all(name in other.scenes for other in evaluations)]
     if not shared:
-        raise InputError(f"{', '.join(e.label for e in evaluations)}: no scene in common, nothing to compare")
+        raise InputError(f"{', '.join(e.label for e in evaluations)}: no scene in common, so nothing to compare")
     return shared
 
 
 def differences(first: Evaluation, other: Evaluation, scenes: Sequence[str]) -> list[Difference]:
-    """Compares two evaluations on the same scenes.
+    """Compares two evaluations on the same scenes, metric by metric.
 
     Source: F. Wilcoxon, "Individual Comparisons by Ranking Methods", 1945, as scipy.stats.wilcoxon computes it.
     """
     found = []
-    for metric, (_, _, more_is_better) in COLUMNS.items():
+    for metric, (_, _, higher_is_better) in COLUMNS.items():
         pairs = [(first.scenes[name][metric], other.scenes[name][metric]) for name in scenes]
         gaps = np.array([theirs - ours for ours, theirs in pairs if ours is not None and theirs is not None])
         if len(gaps):
-            better = int((gaps > 0).sum() if more_is_better else (gaps < 0).sum())
+            better = int((gaps > 0).sum() if higher_is_better else (gaps < 0).sum())
             interval = bootstrap_interval(gaps.tolist())
             found.append(Difference(metric, float(gaps.mean()), interval, _wilcoxon(gaps), better, len(gaps)))
     return found
@@ -112,7 +117,7 @@ def _wilcoxon(gaps: np.ndarray) -> float | None:
 
 
 def mean_rows(evaluations: Sequence[Evaluation], scenes: Sequence[str]) -> list[list[str]]:
-    """Label and means over the scenes, one row an evaluation."""
+    """Formats one row per evaluation: label and means over the scenes."""
     rows = []
     for evaluation in evaluations:
         cells = [evaluation.label]
@@ -125,7 +130,7 @@ def mean_rows(evaluations: Sequence[Evaluation], scenes: Sequence[str]) -> list[
 
 
 def difference_rows(label: str, found: Sequence[Difference]) -> list[list[str]]:
-    """Label, metric, mean difference, interval, p, scenes on which it is the better."""
+    """Formats one row per metric: label, metric, mean difference, interval, p, and the number of scenes won."""
     rows = []
     for difference in found:
         digits = COLUMNS[difference.metric][1] + 1
@@ -138,10 +143,10 @@ def difference_rows(label: str, found: Sequence[Difference]) -> list[list[str]]:
 
 
 def comparison_tables(evaluations: Sequence[Evaluation]) -> list[Table]:
-    """Means of all, then each against the first.
+    """Lays out two terminal tables: the means of all evaluations, and the differences of each from the first.
 
     Raises:
-        InputError: as `check_comparable`.
+        InputError: see `check_comparable`.
     """
     from rich import box
     from rich.table import Table
@@ -154,10 +159,8 @@ def comparison_tables(evaluations: Sequence[Evaluation]) -> list[Table]:
         means.add_column(heading, justify="right")
     for row in mean_rows(evaluations, scenes):
         means.add_row(*row)
-    note = (
-        "95 % bootstrap over the scenes; p of the two-sided Wilcoxon signed-rank test, not corrected for their number"
-    )
-    paired = Table(title=f"Difference to {first.label}, scene by scene", caption=note, **style)
+    note = "95 % bootstrap intervals; p: two-sided Wilcoxon signed-rank test, not corrected for multiple comparisons"
+    paired = Table(title=f"Difference from {first.label}, scene by scene", caption=note, **style)
     for heading in ("", "metric", "mean", "95 % interval", "p", "better on"):
         paired.add_column(heading, no_wrap=heading == "")
     for other in evaluations[1:]:

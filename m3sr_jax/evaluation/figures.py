@@ -1,4 +1,4 @@
-"""The picture of a reconstruction: photo, where it errs, three bands beside the truth, and spectra at four pixels."""
+"""The picture of a reconstruction: photo, error map, three bands beside the truth, and spectra at four pixels."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from jaxtyping import Float, Float32
 from m3sr_jax.data.scenes import Scene
 from m3sr_jax.errors import InputError
 from m3sr_jax.evaluation.metrics import sam
+from m3sr_jax.io.files import written_whole
 
-# Where in the range the three bands lie: 450, 550 and 650 nm of 400-700.
-SHOWN = (1 / 6, 1 / 2, 5 / 6)
+# Positions of the three bands in the range: 450, 550 and 650 nm of 400-700.
+BAND_POSITIONS = (1 / 6, 1 / 2, 5 / 6)
 MARKS = "ABCD"
 INK, ACCENT, FAINT = "#22252b", "#d6336c", "#8a8f98"
 STYLE: Any = {
@@ -35,32 +36,31 @@ STYLE: Any = {
     "ytick.labelsize": 9,
     "savefig.facecolor": "white",
 }
-RAINBOW_NM = (380, 430, 465, 495, 530, 575, 605, 645, 720)
-RAINBOW = (
-    (0.18, 0.00, 0.28),
-    (0.32, 0.12, 0.75),
-    (0.10, 0.35, 0.95),
-    (0.00, 0.70, 0.80),
-    (0.15, 0.75, 0.25),
-    (0.98, 0.85, 0.15),
-    (0.98, 0.55, 0.10),
-    (0.88, 0.12, 0.12),
-    (0.35, 0.00, 0.03),
-)
-# Inches: everything hangs on the width of one picture.
+RAINBOW = {
+    380: (0.18, 0.00, 0.28),
+    430: (0.32, 0.12, 0.75),
+    465: (0.10, 0.35, 0.95),
+    495: (0.00, 0.70, 0.80),
+    530: (0.15, 0.75, 0.25),
+    575: (0.98, 0.85, 0.15),
+    605: (0.98, 0.55, 0.10),
+    645: (0.88, 0.12, 0.12),
+    720: (0.35, 0.00, 0.03),
+}
+# Inches; the width of a picture sets the scale of everything else.
 WIDTH, LEFT, PICTURE, GAP, TOP, SPECTRA, BOTTOM = 10.0, 0.62, 1.9, 0.07, 0.8, 1.55, 0.82
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A predicted cube (H, W, S) and what to call it."""
+    """A predicted cube (H, W, S) and its label."""
 
     label: str
     cube: Float32[np.ndarray, "H W S"]
 
 
 class _Page:
-    """A figure whose axes are placed in inches from its top left corner."""
+    """A figure whose axes are placed in inches from the top left corner."""
 
     def __init__(self, aspect: float) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -74,10 +74,10 @@ class _Page:
     def axes(self, x: float, y: float, width: float, height: float) -> Any:
         return self.figure.add_axes((x / WIDTH, 1 - (y + height) / self.height, width / WIDTH, height / self.height))
 
-    def picture(self, x: float, y: float, image: np.ndarray, **how: Any) -> tuple[Any, Any]:
+    def picture(self, x: float, y: float, image: np.ndarray, **options: Any) -> tuple[Any, Any]:
         axes = self.axes(x, y, PICTURE, self.picture_height)
         axes.axis("off")
-        return axes, axes.imshow(image, aspect="auto", **how)
+        return axes, axes.imshow(image, aspect="auto", **options)
 
     def scale(self, image: Any, x: float, y: float, height: float) -> None:
         from matplotlib.ticker import MaxNLocator
@@ -87,8 +87,8 @@ class _Page:
         bar.outline.set_visible(False)
         axes.tick_params(length=0)
 
-    def text(self, x: float, y: float, text: str, **how: Any) -> None:
-        self.figure.text(x / WIDTH, 1 - y / self.height, text, **how)
+    def text(self, x: float, y: float, text: str, **options: Any) -> None:
+        self.figure.text(x / WIDTH, 1 - y / self.height, text, **options)
 
 
 def reconstruction_figure(
@@ -100,27 +100,25 @@ def reconstruction_figure(
     title: str = "",
     pixels: Sequence[tuple[int, int]] = (),
 ) -> None:
-    """Draws a reconstruction and writes it as an image file.
+    """Draws a reconstruction and writes it to an image file.
 
-    Top: the photo (brightened by a gamma of 2.2, for the eye only) with four marked pixels; three bands of the truth.
-    Middle: the error, root mean square over all bands, and the same bands reconstructed, on the truth's grey scale.
-    Bottom: the spectra at the marked pixels, with the angle between truth and estimate, and the error of each band.
+    Top: the photo (brightened by a gamma of 2.2 for display) with four marked pixels, and three bands of the truth.
+    Middle: the root-mean-square error over all bands, and the same bands of the reconstruction on the same grey scale.
+    Bottom: the spectra at the marked pixels, with the spectral angle to the truth, and the error of each band.
 
     Args:
         scene: photo, true cube and wavelengths.
         estimate: the reconstruction.
-        path: where to write; the suffix tells the format (.png, .pdf, .svg). An earlier file is replaced whole.
-        baseline: a second reconstruction, a thin dotted line in the spectra.
-        title: one line above the picture.
-        pixels: (row, column) of up to four whose spectra are shown; none: four of unlike colour.
+        path: the image; its suffix sets the format (.png, .pdf, .svg). An existing file is replaced.
+        baseline: a second reconstruction, drawn as a thin dotted line in the spectra.
+        title: one line above the pictures.
+        pixels: (row, column) of up to four whose spectra to show; by default four of different colours.
 
     Raises:
-        InputError: a pixel outside the scene.
+        InputError: a pixel lies outside the scene, or the file cannot be written.
     """
     from matplotlib import rc_context
 
-    path = Path(path)
-    temporary = path.with_name(f".tmp-{path.name}")
     for row, column in pixels:
         if not (0 <= row < scene.cube.shape[0] and 0 <= column < scene.cube.shape[1]):
             size = f"{scene.cube.shape[0]}×{scene.cube.shape[1]}"
@@ -132,8 +130,8 @@ def reconstruction_figure(
         _draw_photo_and_error(page, scene, estimate, pixels)
         _draw_bands(page, scene, estimate)
         _draw_spectra(page, scene, estimate, baseline, pixels)
-        page.figure.savefig(temporary, dpi=200)
-    os.replace(temporary, path)
+        with written_whole(Path(path)) as unfinished:
+            page.figure.savefig(unfinished, dpi=200)
 
 
 def _draw_photo_and_error(page: _Page, scene: Scene, estimate: Estimate, pixels: Sequence[tuple[int, int]]) -> None:
@@ -159,8 +157,8 @@ def _draw_bands(page: _Page, scene: Scene, estimate: Estimate) -> None:
     from matplotlib.colors import PowerNorm
 
     low, high = scene.wavelengths[0], scene.wavelengths[-1]
-    bands = [int(np.abs(scene.wavelengths - low - part * (high - low)).argmin()) for part in SHOWN]
-    # A root scale: on a linear one, highlights push everything else into black.
+    bands = [int(np.abs(scene.wavelengths - low - part * (high - low)).argmin()) for part in BAND_POSITIONS]
+    # A square-root scale: on a linear one, highlights leave everything else black.
     norm = PowerNorm(0.5, 0, _top(scene.cube[..., bands], 99.8))
     start = LEFT + PICTURE + 0.98
     for row, (label, cube) in enumerate([("truth", scene.cube), (estimate.label, estimate.cube)]):
@@ -179,7 +177,7 @@ def _draw_bands(page: _Page, scene: Scene, estimate: Estimate) -> None:
 def _draw_spectra(
     page: _Page, scene: Scene, estimate: Estimate, baseline: Estimate | None, pixels: Sequence[tuple[int, int]]
 ) -> None:
-    """A panel a pixel, then one with the error of each band."""
+    """Draws one panel per pixel, then one with the error of each band."""
     nm, y, gap = scene.wavelengths, page.height - BOTTOM - SPECTRA, 0.42
     panels = len(pixels) + 1
     width = (WIDTH - LEFT - 0.24 - (panels - 1) * gap) / panels
@@ -210,7 +208,7 @@ def _draw_spectra(
 
 
 def _finish_panel(page: _Page, axes: Any, x: float, width: float, nm: np.ndarray) -> None:
-    """Limits, ticks, and a strip of the wavelengths' colours below."""
+    """Sets limits and ticks, and draws a strip of the wavelengths' colours below."""
     from matplotlib.ticker import MaxNLocator
 
     axes.set_xlim(nm[0], nm[-1])
@@ -225,22 +223,23 @@ def _finish_panel(page: _Page, axes: Any, x: float, width: float, nm: np.ndarray
 
 
 def _top(values: np.ndarray, percentile: float) -> float:
-    """Where a scale ends: a few highlights may lie above, and it is not nought even where all is black."""
+    """Returns the upper end of a scale: below a few highlights, and above zero even if all is black."""
     return max(float(np.percentile(values, percentile)), 1e-6)
 
 
 def wavelength_colour(wavelength: float) -> tuple[float, float, float]:
-    """Gives a colour that stands for light of a wavelength in nm, as sRGB in [0, 1]: a legend, not colorimetry."""
-    red, green, blue = (float(np.interp(wavelength, RAINBOW_NM, channel)) for channel in zip(*RAINBOW, strict=True))
+    """Returns an sRGB colour in [0, 1] to represent a wavelength in nm: a legend, not colorimetry."""
+    channels = zip(*RAINBOW.values(), strict=True)
+    red, green, blue = (float(np.interp(wavelength, [*RAINBOW], channel)) for channel in channels)
     return red, green, blue
 
 
 def distinct_pixels(cube: Float[np.ndarray, "H W S"], count: int) -> list[tuple[int, int]]:
-    """Chooses pixels of clearly different colour, in even and not too dark places, the same ones every time.
+    """Chooses pixels of clearly different colours in smooth, not too dark places; deterministic.
 
     Args:
         cube: (H, W, S).
-        count: how many.
+        count: how many to choose.
 
     Returns:
         (row, column) of each, from left to right.
@@ -258,15 +257,15 @@ def distinct_pixels(cube: Float[np.ndarray, "H W S"], count: int) -> list[tuple[
     bright = inside & (level > 0.15 * peak) & (level < 0.7 * peak)
     if bright.sum() < count:
         bright = inside
-    even = bright & (roughness <= np.percentile(roughness[bright], 25))
-    places = np.argwhere(even)[:: max(1, int(even.sum()) // 4000)]
+    smooth = bright & (roughness <= np.percentile(roughness[bright], 25))
+    places = np.argwhere(smooth)[:: max(1, int(smooth.sum()) // 4000)]
     colours = mean[tuple(places.T)] / np.maximum(level[tuple(places.T)], 1e-6)[:, None]
     where = places / (height, width)
-    # Farthest-point sampling in colour, and at some distance, so that the marks do not cover each other.
+    # Farthest-point sampling in colour, at some distance in the image, so that the marks do not overlap.
     chosen = [int(np.linalg.norm(colours - colours.mean(0), axis=1).argmax())]
     while len(chosen) < count:
-        unlike = np.min([np.linalg.norm(colours - colours[i], axis=1) for i in chosen], axis=0)
+        contrast = np.min([np.linalg.norm(colours - colours[i], axis=1) for i in chosen], axis=0)
         apart = np.min([np.linalg.norm(where - where[i], axis=1) for i in chosen], axis=0)
-        chosen.append(int((unlike * np.minimum(apart / 0.15, 1) ** 2 + 1e-3 * apart).argmax()))
+        chosen.append(int((contrast * np.minimum(apart / 0.15, 1) ** 2 + 1e-3 * apart).argmax()))
     picked = sorted((int(column), int(row)) for row, column in places[chosen])
     return [(row, column) for column, row in picked]

@@ -1,4 +1,4 @@
-"""How sure a mean over few scenes is."""
+"""The confidence interval of a mean over few scenes."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ SEED = 0
 
 
 def bootstrap_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float] | None:
-    """Computes a percentile bootstrap interval of the mean: 10,000 resamples of the scenes, a fixed seed.
+    """Computes a percentile bootstrap interval of the mean from 10,000 resamples of the scenes with a fixed seed.
 
-    It tells how the mean would vary with other scenes of the same kind, not how it varies from training to training.
+    It says how much the mean would vary with other scenes of the same kind, not between training runs.
 
     Args:
-        values: one score a scene.
-        confidence: share of the resampled means inside.
+        values: one score per scene.
+        confidence: fraction of the resampled means inside.
 
     Returns:
-        lower and upper end; None for fewer than two scenes or scores that are not finite.
+        Lower and upper end; None for fewer than two scenes or if a score is not finite.
 
     Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
     """

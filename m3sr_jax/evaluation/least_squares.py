@@ -1,6 +1,6 @@
-"""The score to beat: a per-pixel least-squares map from RGB to a spectrum.
+"""The least-squares baseline: a per-pixel polynomial map from RGB to a spectrum, which every model has to beat.
 
-Natural spectra are so smooth that a linear map from three channels already reaches a PSNR near 35 dB on CAVE: its score
+Natural spectra are so smooth that a linear map from three channels already reaches a PSNR near 35 dB on CAVE. Its score
 belongs beside every other.
 """
 
@@ -15,8 +15,8 @@ from jaxtyping import Float
 from m3sr_jax.data.scenes import Scene
 from m3sr_jax.errors import InputError
 
-# Relative to the mean diagonal of the normal matrix: far below what data determine (no score moves in its fifth digit),
-# far above float64's rounding. A colour direction that the training pixels never show, as in all-grey images, gets
+# Relative to the mean diagonal of the normal matrix: far below what the data determine (no score changes in its fifth
+# digit) and far above float64 rounding. A colour direction that no training pixel has, as in all-grey images, gets
 # weight zero instead of noise.
 RIDGE = 1e-10
 BLOCK_PIXELS = 2**16
@@ -29,7 +29,7 @@ class LeastSquares:
 
     Attributes:
         degree: 1 for the features (1, r, g, b); 2 for these and r², g², b², rg, rb, gb.
-        coefficients: (F, S), F = 4 or 10, one column a band.
+        coefficients: (F, S), F = 4 or 10, one column per band.
     """
 
     degree: int
@@ -39,15 +39,15 @@ class LeastSquares:
     def fit(cls, scenes: Iterable[Scene], degree: int = 1) -> LeastSquares:
         """Fits the coefficients W that minimise Σ |φ(rgb)·W − spectrum|² over every pixel of every scene.
 
-        Solves (Σ φφᵀ + λI)·W = Σ φ·spectrumᵀ in float64. Scenes are read once and one at a time; only the sums are
-        kept, so memory does not grow with their number. λ is `RIDGE` times the mean diagonal of Σ φφᵀ.
+        Solves (Σ φφᵀ + λI)·W = Σ φ·spectrumᵀ in float64. Scenes are read once, one at a time, and only the sums
+        are kept, so memory does not grow with their number. λ is `RIDGE` times the mean diagonal of Σ φφᵀ.
 
         Args:
             scenes: training scenes, rgb and cube in [0, 1].
             degree: 1 or 2.
 
         Raises:
-            InputError: If there are no scenes, or a value is not finite.
+            InputError: there are no scenes, or a value is not finite.
 
         Source: the textbook normal equations, per pixel; the regression baseline of RGB-to-spectrum papers.
         """
@@ -57,7 +57,7 @@ class LeastSquares:
 
     @property
     def name(self) -> str:
-        """What reports call it."""
+        """The name that reports use."""
         return f"least_squares_{'linear' if self.degree == 1 else 'quadratic'}"
 
     def predict(self, rgb: Float[np.ndarray, "*space 3"]) -> Float[np.ndarray, "*space S"]:
@@ -88,9 +88,9 @@ def fit_degrees(scenes: Iterable[Scene], degrees: Sequence[int] = (1, 2)) -> lis
         normal = features.T @ features + (0 if normal is None else normal)
         moments = features.T @ spectra + (0 if moments is None else moments)
     if normal is None or moments is None:
-        raise InputError("the least-squares fit was given no scenes; expected at least one training scene")
+        raise InputError("least-squares fit: found no scenes, expected at least one training scene")
     if not (np.isfinite(normal).all() and np.isfinite(moments).all()):
-        raise InputError("the least-squares fit met NaN or infinity; check the training scenes for broken pixels")
+        raise InputError("least-squares fit: found NaN or infinity in the training scenes; check them with m3sr check")
     return [_solve(normal, moments, degree) for degree in degrees]
 
 
@@ -102,7 +102,7 @@ def _solve(normal: np.ndarray, moments: np.ndarray, degree: int) -> LeastSquares
 
 
 def _blocks(scenes: Iterable[Scene], degree: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Features (P, F) and spectra (P, S) of every pixel, a few pixels at a time, in float64."""
+    """Yields features (P, F) and spectra (P, S) in float64, a block of pixels at a time."""
     for scene in scenes:
         rgb, cube = scene.rgb.reshape(-1, 3), scene.cube.reshape(-1, scene.cube.shape[-1])
         for start in range(0, len(rgb), BLOCK_PIXELS):
@@ -111,7 +111,7 @@ def _blocks(scenes: Iterable[Scene], degree: int) -> Iterator[tuple[np.ndarray, 
 
 
 def _features(rgb: Float[np.ndarray, "P 3"], degree: int) -> Float[np.ndarray, "P F"]:
-    """φ: the monomials of r, g, b up to the degree, the constant first."""
+    """Computes φ, the monomials of r, g and b up to the degree, the constant first."""
     columns = [np.ones(len(rgb)), *rgb.astype(np.float64).T]
     if degree == 2:
         r, g, b = columns[1:]

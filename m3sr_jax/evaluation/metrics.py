@@ -1,15 +1,14 @@
-"""The five scores of spectral reconstruction, one number an image.
+"""The five metrics of spectral reconstruction: MRAE, RMSE, PSNR, SAM and MSSIM, one score per image.
 
-Conventions, once for the whole module: `prediction` and `target` are cubes (B, H, W, S), channels last, in [0, 1] with
-S bands; the result is (B,), one score an image over the whole region given (crop first: see
-`m3sr_jax.evaluation.protocols`). A data set's score is the mean over its images. Half-precision cubes are scored in
-float32, float64 ones in float64.
+Conventions of the whole module: `prediction` and `target` are cubes (B, H, W, S), channels last, in [0, 1] with
+S bands; the result is (B,), one score per image over all its pixels (`m3sr_jax.evaluation.protocols` crops). A
+data set's score is the mean over its images. Half-precision cubes are scored in float32, float64 ones in float64.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +19,7 @@ Cubes = Float[Array, "B H W S"] | Float[np.ndarray, "B H W S"]
 
 
 def _scored(prediction: Cubes, target: Cubes) -> tuple[Float[Array, "B H W S"], Float[Array, "B H W S"]]:
-    """Both cubes in one dtype, float32 or wider. Shapes that merely broadcast are refused: the score would lie."""
+    """Casts both cubes to float32 or wider. Rejects shapes that merely broadcast: the score would be wrong."""
     if prediction.ndim != 4 or prediction.shape != target.shape:
         raise ValueError(
             f"metrics compare two (B, H, W, S) cubes of one shape, got {prediction.shape} and {target.shape}"
@@ -30,35 +29,35 @@ def _scored(prediction: Cubes, target: Cubes) -> tuple[Float[Array, "B H W S"], 
 
 
 def _image_mean(values: Float[Array, "B H W S"]) -> Float[Array, " B"]:
-    """Mean over an image, axis by axis: one float32 running sum over 482×512×31 values would lose three digits."""
+    """Averages over an image, axis by axis: one float32 sum of 482×512×31 values would lose three digits."""
     return values.mean(-1).mean(-1).mean(-1)
 
 
-@partial(jax.jit, static_argnames="epsilon")
-def mrae(prediction: Cubes, target: Cubes, *, epsilon: float = 0.0) -> Float[Array, " B"]:
-    """Computes the mean relative absolute error, mean |X − Y| / max(Y, epsilon).
+@partial(jax.jit, static_argnames="mrae_floor")
+def mrae(prediction: Cubes, target: Cubes, *, mrae_floor: float = 0.0) -> Float[Array, " B"]:
+    """Computes the mean relative absolute error, mean |X − Y| / max(Y, mrae_floor).
 
     Args:
-        prediction: X, (B, H, W, S), any range: clip it or not before the call, the score does not.
+        prediction: X, (B, H, W, S), any range; it is not clipped.
         target: Y, (B, H, W, S), in [0, 1].
-        epsilon: Floor put under Y in the denominator. With 0 (the NTIRE definition) a zero in Y gives inf, or nan
-            where X is zero too: data with exact zeros, CAVE for one, need a floor, and it belongs beside the score.
+        mrae_floor: lower limit of the denominator. With 0 (the NTIRE definition) a zero in Y gives inf, or nan where
+            X is zero too. Data with exact zeros, such as CAVE, need a floor, and it has to be reported with the score.
 
     Returns:
-        (B,) errors, ≥ 0, no unit.
+        (B,) errors ≥ 0 without a unit.
 
     Raises:
-        ValueError: If the shapes differ or are not (B, H, W, S).
+        ValueError: the shapes differ or are not (B, H, W, S).
 
     Source: NTIRE 2020 and 2022 challenges on spectral recovery from RGB images, equation of MRAE.
     """
     x, y = _scored(prediction, target)
-    return _image_mean(jnp.abs(x - y) / jnp.maximum(y, jnp.asarray(epsilon, y.dtype)))
+    return _image_mean(jnp.abs(x - y) / jnp.maximum(y, jnp.asarray(mrae_floor, y.dtype)))
 
 
 @jax.jit
 def rmse(prediction: Cubes, target: Cubes) -> Float[Array, " B"]:
-    """Computes the root mean squared error, sqrt(mean (X − Y)²), one root an image.
+    """Computes the root mean squared error, sqrt(mean (X − Y)²), one root per image.
 
     Args:
         prediction: X, (B, H, W, S).
@@ -68,7 +67,7 @@ def rmse(prediction: Cubes, target: Cubes) -> Float[Array, " B"]:
         (B,) errors in the unit of the cubes.
 
     Raises:
-        ValueError: If the shapes differ or are not (B, H, W, S).
+        ValueError: the shapes differ or are not (B, H, W, S).
 
     Source: NTIRE 2020 and 2022 challenges on spectral recovery from RGB images, equation of RMSE.
     """
@@ -85,13 +84,13 @@ def psnr(prediction: Cubes, target: Cubes, *, mode: Literal["cube", "band"] = "c
     Args:
         prediction: X, (B, H, W, S).
         target: Y, (B, H, W, S).
-        mode: "cube" takes one MSE over all bands; "band" the mean over bands of each band's PSNR, which is never lower.
+        mode: "cube" takes one MSE over all bands; "band" averages the bands' PSNR, which is never lower.
 
     Returns:
         (B,) ratios in dB.
 
     Raises:
-        ValueError: If the shapes differ or are not (B, H, W, S), or the mode is neither of the two.
+        ValueError: the shapes differ or are not (B, H, W, S), or the mode is unknown.
 
     Source: the definition of PSNR for a signal with peak 1.
     """
@@ -108,30 +107,51 @@ def psnr(prediction: Cubes, target: Cubes, *, mode: Literal["cube", "band"] = "c
 def sam(prediction: Cubes, target: Cubes) -> Float[Array, " B"]:
     """Computes the spectral angle, the mean over pixels of arccos(<x, y> / (|x|·|y|)), in degrees.
 
-    The angle is taken as 2·atan2(|u − v|, |u + v|) of the unit spectra u, v: the same number, but arccos near 1 keeps
-    half of float32's digits only, just where a good reconstruction lies. Nor does it need the cosine clipped.
-
     Args:
         prediction: (B, H, W, S).
         target: (B, H, W, S).
 
     Returns:
-        (B,) angles in degrees, in [0, 180]. Pixels where either spectrum has norm zero have no angle and are left
-        out of the mean; an image with no other pixels gives nan.
+        (B,) angles in degrees, in [0, 180]. Pixels where a spectrum has norm zero have no angle and are left out of
+        the mean; an image of such pixels alone gives nan.
 
     Raises:
-        ValueError: If the shapes differ or are not (B, H, W, S).
+        ValueError: the shapes differ or are not (B, H, W, S).
 
-    Source: Kruse et al., "The spectral image processing system (SIPS)", 1993; the atan2 form is Kahan's.
+    Source: Kruse et al., "The spectral image processing system (SIPS)", 1993.
     """
-    x, y = _scored(prediction, target)
-    x_norm, y_norm = jnp.linalg.norm(x, axis=-1, keepdims=True), jnp.linalg.norm(y, axis=-1, keepdims=True)
-    has_angle = (x_norm > 0) & (y_norm > 0)
-    u, v = x / jnp.where(has_angle, x_norm, 1), y / jnp.where(has_angle, y_norm, 1)
-    angle = 2 * jnp.arctan2(jnp.linalg.norm(u - v, axis=-1), jnp.linalg.norm(u + v, axis=-1))
-    counted = has_angle[..., 0]
+    angle, counted = spectral_angle(*_scored(prediction, target))
     total = jnp.where(counted, angle, 0).sum(-1).sum(-1)
     return jnp.rad2deg(total / counted.sum((-2, -1)).astype(total.dtype))
+
+
+def spectral_angle(x: Float[Any, "*pixels S"], y: Float[Any, "*pixels S"]) -> tuple[Any, Any]:
+    """Computes the angle between two spectra (…, S), in radians, and whether it is defined: neither norm is zero.
+
+    Takes NumPy and JAX arrays, as `unit_angle` does.
+    """
+    xp = x.__array_namespace__()
+    x_norm, y_norm = (xp.linalg.norm(spectra, axis=-1, keepdims=True) for spectra in (x, y))
+    defined = (x_norm > 0) & (y_norm > 0)
+    u, v = (spectra / xp.where(defined, norm, 1) for spectra, norm in ((x, x_norm), (y, y_norm)))
+    return unit_angle(u, v), defined[..., 0]
+
+
+def unit_angle(u: Float[Any, "*pixels S"], v: Float[Any, "*pixels S"], epsilons: tuple[float, float] = (0, 0)) -> Any:
+    """Computes the angle between unit spectra, 2·atan2(|u − v|, |u + v|), in radians.
+
+    The same number as arccos <u, v>, but arccos near 1, where good reconstructions lie, keeps only half of the digits.
+
+    Positive `epsilons`, added to |u − v|² and |u + v|², keep its gradient finite at angles of 0 and π.
+
+    Source: W. Kahan, "How Futile are Mindless Assessments of Roundoff in Floating-Point Computation?", 2006.
+    """
+    xp = u.__array_namespace__()
+    gap, total = (
+        xp.sqrt(xp.square(spectra).sum(-1) + xp.asarray(epsilon, dtype=spectra.dtype))
+        for spectra, epsilon in zip((u - v, u + v), epsilons, strict=True)
+    )
+    return 2 * xp.arctan2(gap, total)
 
 
 @partial(jax.jit, static_argnames=("window", "sigma"))
@@ -146,14 +166,14 @@ def mssim(prediction: Cubes, target: Cubes, *, window: int = 11, sigma: float = 
     Args:
         prediction: (B, H, W, S).
         target: (B, H, W, S).
-        window: Width of the Gaussian window in pixels.
-        sigma: Its standard deviation in pixels.
+        window: width of the Gaussian window in pixels.
+        sigma: standard deviation of the window in pixels.
 
     Returns:
         (B,) similarities in [−1, 1], 1 for equal images.
 
     Raises:
-        ValueError: If the shapes differ, are not (B, H, W, S), or the image is smaller than the window.
+        ValueError: the shapes differ or are not (B, H, W, S), or the image is smaller than the window.
 
     Source: Wang et al., "Image quality assessment: from error visibility to structural similarity", 2004, equation 13.
     """
@@ -162,7 +182,7 @@ def mssim(prediction: Cubes, target: Cubes, *, window: int = 11, sigma: float = 
         raise ValueError(f"mssim needs at least {window}×{window} pixels for its window, got {x.shape[1]}×{x.shape[2]}")
     taps = np.exp(-0.5 * ((np.arange(window) - (window - 1) / 2) / sigma) ** 2)
     taps = jnp.asarray(taps / taps.sum(), x.dtype)
-    # One band at a time: its maps stay in cache, and the working memory is a thirtieth of the cube.
+    # One band at a time: its maps stay in cache and take a thirtieth of the cube's memory.
     by_band = jax.lax.map(lambda pair: _ssim(pair[0], pair[1], taps), (jnp.moveaxis(x, -1, 0), jnp.moveaxis(y, -1, 0)))
     return by_band.mean(0)
 
@@ -170,8 +190,8 @@ def mssim(prediction: Cubes, target: Cubes, *, window: int = 11, sigma: float = 
 def _ssim(x: Float[Array, "B H W"], y: Float[Array, "B H W"], taps: Float[Array, " K"]) -> Float[Array, " B"]:
     """SSIM of one band, written as (1 − (μx − μy)²/·)(1 − var(x − y)/·).
 
-    Algebraically the textbook form; numerically E[xy] − μx·μy, a small difference of large numbers, is gone from the
-    numerator, and one blur of five is saved.
+    Algebraically this is the textbook form. Numerically it avoids E[xy] − μx·μy, a small difference of large numbers,
+    and it needs four blurs instead of five.
     """
     c1, c2 = 0.01**2, 0.03**2
     mean_x, mean_y = _blur(x, taps), _blur(y, taps)
@@ -184,7 +204,7 @@ def _ssim(x: Float[Array, "B H W"], y: Float[Array, "B H W"], taps: Float[Array,
 
 
 def _blur(image: Float[Array, "B H W"], taps: Float[Array, " K"]) -> Float[Array, "B h w"]:
-    """Weighted window means, rows then columns, only where the window lies inside the image."""
+    """Computes weighted means, rows then columns, where the window lies inside the image."""
     blur = partial(
         jax.lax.conv_general_dilated, window_strides=(1, 1), padding="VALID", precision=jax.lax.Precision.HIGHEST
     )

@@ -1,6 +1,6 @@
-"""Evaluation protocols: the terms under which a score was taken, as named presets that print themselves.
+"""Evaluation protocols: named presets of the terms of a score, which every report states.
 
-Two papers' PSNR can differ by decibels through the crop alone, so a score is never shown without its protocol.
+The crop alone can change PSNR by decibels, so a score is never shown without its protocol.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Protocol:
         name: preset name, printed with every score.
         crop: pixels cut from each of the four sides before scoring.
         clamp: whether the prediction is clipped to [0, 1] before every metric (PSNR always clips both).
-        epsilon: floor under the truth in MRAE's denominator.
-        psnr_mode: "cube" for one MSE over all bands, "band" for the mean of per-band PSNR.
+        mrae_floor: lower limit of the truth in MRAE's denominator.
+        psnr_mode: "cube" for one MSE over all bands, "band" for the mean of the bands' PSNR.
         ssim_window: width of SSIM's Gaussian window in pixels.
         ssim_sigma: its standard deviation in pixels.
     """
@@ -36,20 +36,20 @@ class Protocol:
     name: str
     crop: int = 0
     clamp: bool = False
-    epsilon: float = 0.0
+    mrae_floor: float = 0.0
     psnr_mode: Literal["cube", "band"] = "cube"
     ssim_window: int = 11
     ssim_sigma: float = 1.5
 
     def terms(self) -> dict[str, str | int | float | bool]:
-        """The terms as plain values, name included, for a JSON report."""
+        """Returns the terms and the name in JSON types, for a report."""
         return asdict(self)
 
     def describe(self) -> str:
-        """The terms in one line, for the foot of a table."""
+        """Describes the terms in one line, for a table's footer."""
         region = f"centre crop, {self.crop} pixels off every side" if self.crop else "full frame"
         prediction = "prediction clipped to [0, 1]" if self.clamp else "prediction unclamped except for PSNR"
-        floor = f"MRAE over max(truth, {self.epsilon:g})" if self.epsilon else "MRAE without a floor"
+        floor = f"MRAE over max(truth, {self.mrae_floor:g})" if self.mrae_floor else "MRAE without a floor"
         psnr = "PSNR of the whole cube" if self.psnr_mode == "cube" else "mean of per-band PSNR"
         window = f"SSIM with an {self.ssim_window}×{self.ssim_window} Gaussian window, σ {self.ssim_sigma:g}"
         return (
@@ -62,23 +62,23 @@ PROTOCOLS: Mapping[str, Protocol] = {
     for protocol in (
         Protocol("ntire2022", crop=128),
         Protocol("ntire2020"),
-        Protocol("cave", epsilon=1e-3),
-        Protocol("synthetic", epsilon=1e-3),
+        Protocol("cave", mrae_floor=1e-3),
+        Protocol("synthetic", mrae_floor=1e-3),
     )
 }
 
 
 # Data sets whose protocol has another name.
-_OF_DATASETS = {"ntire2020_clean": "ntire2020", "ntire2020_real": "ntire2020"}
+_PROTOCOL_NAMES = {"ntire2020_clean": "ntire2020", "ntire2020_real": "ntire2020"}
 
 
 def get_protocol(name: str) -> Protocol:
-    """Returns the preset of that name, or that of the data set of that name.
+    """Returns the preset of a name, or the preset of the data set of that name.
 
     Raises:
-        InputError: If there is none; the message lists the names.
+        InputError: there is none; the message lists the names.
     """
-    name = name if name in PROTOCOLS else _OF_DATASETS.get(name, name)
+    name = name if name in PROTOCOLS else _PROTOCOL_NAMES.get(name, name)
     if name not in PROTOCOLS:
         raise InputError(f'protocol "{name}" is unknown; expected one of {", ".join(PROTOCOLS)}')
     return PROTOCOLS[name]
@@ -89,7 +89,7 @@ def evaluate_pair(
     prediction: Float[Array, "H W S"] | Float[np.ndarray, "H W S"],
     target: Float[Array, "H W S"] | Float[np.ndarray, "H W S"],
 ) -> dict[str, float]:
-    """Scores one predicted cube against the truth, under a protocol's terms.
+    """Scores one predicted cube against the truth under a protocol.
 
     Args:
         protocol: the terms.
@@ -100,16 +100,16 @@ def evaluate_pair(
         "mrae", "rmse", "psnr" (dB), "sam" (degrees) and "mssim".
 
     Raises:
-        InputError: If the crop leaves less than SSIM's window.
-        ValueError: If the shapes differ.
+        InputError: the crop leaves less than SSIM's window.
+        ValueError: the shapes differ.
 
-    Source: the presets are the benchmarks' own evaluation rules (NTIRE 2020 and 2022), stated by `Protocol.describe`.
+    Source: the presets are the benchmarks' own rules (NTIRE 2020 and 2022), which `Protocol.describe` states.
     """
     x, y = _region(protocol, prediction, target)
     x, y = jnp.asarray(x[None]), jnp.asarray(y[None])
     x = jnp.clip(x, 0, 1) if protocol.clamp else x
     scores = {
-        "mrae": metrics.mrae(x, y, epsilon=protocol.epsilon),
+        "mrae": metrics.mrae(x, y, mrae_floor=protocol.mrae_floor),
         "rmse": metrics.rmse(x, y),
         "psnr": metrics.psnr(x, y, mode=protocol.psnr_mode),
         "sam": metrics.sam(x, y),
@@ -121,7 +121,7 @@ def evaluate_pair(
 def band_rmse(
     protocol: Protocol, prediction: Float[np.ndarray, "H W S"], target: Float[np.ndarray, "H W S"]
 ) -> Float[np.ndarray, " S"]:
-    """Computes the RMSE of each band of one image over the protocol's region, sqrt of the mean over its pixels.
+    """Computes the RMSE of each band of one image over the protocol's region, the root of the mean over its pixels.
 
     Args:
         protocol: the terms.
@@ -132,21 +132,21 @@ def band_rmse(
         (S,) errors in the unit of the cubes.
 
     Raises:
-        InputError: As `evaluate_pair`.
+        InputError: see `evaluate_pair`.
     """
     x, y = _region(protocol, prediction, target)
     x = np.clip(x, 0, 1) if protocol.clamp else x
-    # Rows first: float32 sums of half a million squares would lose digits.
+    # Row by row: one float32 sum of half a million squares would lose digits.
     return np.sqrt(np.square(x - y).mean(axis=1).mean(axis=0))
 
 
 def _region(protocol: Protocol, prediction: Any, target: Any) -> tuple[Any, Any]:
-    """What of both cubes is scored."""
+    """Crops both cubes to the region that is scored."""
     height, width, crop = target.shape[0], target.shape[1], protocol.crop
     if min(height, width) - 2 * crop < protocol.ssim_window:
         raise InputError(
-            f"protocol {protocol.name} cuts {crop} pixels off every side and needs {protocol.ssim_window} to remain, "
-            f"but the image is {height}×{width}; use a larger image or another protocol"
+            f"image of {height}×{width} pixels: protocol {protocol.name} cuts {crop} off every side and needs at least "
+            f"{protocol.ssim_window} to remain; use a larger image or another protocol"
         )
     region = slice(crop, height - crop), slice(crop, width - crop)
     return prediction[region], target[region]

@@ -1,4 +1,4 @@
-"""Scores that papers print, to stand beside measured ones: never measured here, and marked so wherever they appear."""
+"""Scores quoted from papers, to compare with: never measured here, and marked as published wherever they appear."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Published:
     """A row of a published table; None where the table has no such column.
 
     Attributes:
-        method: as the table calls it.
+        method: the table's name for it.
         psnr: dB.
         rmse: cubes in [0, 1].
         sam: degrees.
@@ -27,7 +27,7 @@ class Published:
 
     @property
     def scores(self) -> dict[str, float | None]:
-        """Metric name → score, None where the table has none; these papers print no MRAE."""
+        """Metric name → score, None where the table has none; these papers report no MRAE."""
         return {"psnr": self.psnr, "rmse": self.rmse, "sam": self.sam, "mssim": self.mssim, "mrae": None}
 
 
@@ -74,16 +74,16 @@ GROUPS: Mapping[int, Published] = {
 
 
 def published_rows(dataset: str, model: Mapping[str, Any] | None = None) -> tuple[Published, ...]:
-    """The rows that belong beside a score on a data set.
+    """Returns the rows to show beside a score on a data set.
 
     Args:
-        dataset: the data set's name; none are known for most.
-        model: fields of the scored network; of an ablation, the paper's row of the same ablation comes along.
+        dataset: the data set's name; most have no rows.
+        model: fields of the scored network; for an ablation, the paper's row of the same ablation is included.
     """
     rows = PUBLISHED.get(dataset, ())
     if dataset != "ntire2022" or not model or model.get("name", "m3sr") != "m3sr":
         return rows
     branches = model.get("branches", tuple(WITHOUT_BRANCH))
-    lacking = [row for branch, row in WITHOUT_BRANCH.items() if branch not in branches]
+    ablated = [row for branch, row in WITHOUT_BRANCH.items() if branch not in branches]
     same_groups = [row for groups, row in GROUPS.items() if groups == model.get("num_groups")]
-    return (*rows, *(lacking if len(lacking) == 1 else []), *same_groups)
+    return (*rows, *(ablated if len(ablated) == 1 else []), *same_groups)

@@ -1,4 +1,4 @@
-"""A run's report folder: scores beside least squares as JSON and Markdown, and the picture of one reconstruction."""
+"""The files of a report: scores beside least squares as JSON, Markdown, CSV and LaTeX, and a picture of one scene."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from m3sr_jax.evaluation.figures import Estimate, reconstruction_figure
 from m3sr_jax.evaluation.metrics import psnr, sam
 from m3sr_jax.evaluation.protocols import Protocol
 from m3sr_jax.evaluation.published import published_rows
-from m3sr_jax.evaluation.tables import report_csv, report_json, report_latex, report_markdown, title
+from m3sr_jax.evaluation.tables import display_name, report_csv, report_json, report_latex, report_markdown
 from m3sr_jax.io.files import write_text
 from m3sr_jax.model_card import ModelCard
 from m3sr_jax.processes import on_writer
@@ -27,7 +27,7 @@ BASELINE = "least_squares_quadratic"
 
 
 def dataset_facts(dataset: Dataset) -> dict[str, Any]:
-    """What a report says of its scenes."""
+    """Returns what a report states about its scenes."""
     valid = dataset.valid
     return {
         "name": dataset.name,
@@ -42,7 +42,7 @@ def dataset_facts(dataset: Dataset) -> dict[str, Any]:
 
 
 def model_facts(card: ModelCard) -> dict[str, Any]:
-    """What a report says of its model: the network's fields beside the rest of the card."""
+    """Returns what a report states about its model: the network's fields and the rest of the card."""
     facts = dataclasses.asdict(card)
     return facts.pop("model") | facts
 
@@ -56,23 +56,23 @@ def write_report(
     name: str = "m3sr",
     model: Mapping[str, Any] | None = None,
 ) -> list[Report]:
-    """Writes DIR/report.json, .md, .csv, .tex and DIR/reconstruction.png, each whole or not at all.
+    """Evaluates a method; writes DIR/report.json, .md, .csv, .tex and DIR/reconstruction.png, each whole or not at all.
 
-    The picture shows the held-out scene of median PSNR (the lower of two): neither the best nor the worst.
+    The picture shows the held-out scene of median PSNR (the lower of two).
 
     Args:
-        directory: made if missing; an earlier report in it is replaced.
+        directory: created if missing; an earlier report in it is replaced.
         predict_fn: RGB (H, W, 3) in [0, 1] → cube (H, W, S).
-        dataset: scenes to fit least squares on and to score on.
+        dataset: scenes for the least-squares fits and for scoring.
         protocol: the terms.
-        name: what the report calls the model.
-        model: what the model is, in JSON types, for report.json; see `model_facts`.
+        name: the report's name for the model.
+        model: description of the model in JSON types, for report.json; see `model_facts`.
 
     Returns:
         The reports of the model and of the linear and the quadratic least-squares fit.
 
     Raises:
-        InputError: If the folder cannot be written, or as `evaluate` and `LeastSquares.fit`.
+        InputError: the folder cannot be written; see also `evaluate` and `LeastSquares.fit`.
     """
     directory, methods = Path(directory), {name: predict_fn} | fit_baselines(dataset)
     try:
@@ -82,27 +82,27 @@ def write_report(
         tables: dict[str, Any] = {"dataset": dataset, "model": model or {}, "figure": FIGURE}
         on_writer(lambda: write_tables(directory / "report.json", reports, **tables))
     except OSError as error:
-        raise InputError(f"{directory}: the report cannot be written there ({error})") from error
+        raise InputError(f"{directory}: the report cannot be written there ({error.strerror or error})") from error
     return reports
 
 
 def write_tables(
     path: Path, reports: list[Report], *, dataset: Dataset, model: Mapping[str, Any], figure: str = ""
 ) -> None:
-    """Writes an evaluation as PATH (JSON) and beside it, under the same stem, as .md, .csv and .tex.
+    """Writes an evaluation to PATH (JSON), and to .md, .csv and .tex files of the same stem beside it.
 
     Args:
-        path: of the JSON file.
+        path: the JSON file.
         reports: the model's scores first.
-        dataset: what was scored on.
-        model: what the model is; see `model_facts`.
+        dataset: the scenes that were scored.
+        model: description of the model; see `model_facts`.
         figure: file name of a picture for the Markdown page.
     """
     facts, rows = dataset_facts(dataset), published_rows(dataset.name, model)
     write_text(path.with_suffix(".md"), report_markdown(reports, dataset=facts, figure=figure, published=rows))
     write_text(path.with_suffix(".csv"), report_csv(reports, rows))
     write_text(path.with_suffix(".tex"), report_latex(reports, rows))
-    # Last: whoever finds the JSON finds the rest.
+    # Last, so that the JSON file exists only beside the others.
     write_text(path, report_json(reports, model=model, dataset=facts, published=rows))
 
 
@@ -117,16 +117,18 @@ def _write_median_figure(path: Path, methods: Mapping[str, Predict], scenes: Sce
 def write_figure(
     path: Path, scene: Scene, cubes: Mapping[str, np.ndarray], name: str, pixels: Sequence[tuple[int, int]] = ()
 ) -> None:
-    """Draws one scene: a method's cube beside the truth and quadratic least squares; see `reconstruction_figure`.
+    """Draws one scene: a method's cube, the truth and quadratic least squares; see `reconstruction_figure`.
 
     Args:
-        path: of the picture.
+        path: the picture.
         scene: photo and truth.
-        cubes: the cube of each method.
+        cubes: method name → cube.
         name: the method to draw.
-        pixels: whose spectra to show; none: four of unlike colour.
+        pixels: whose spectra to show; by default four of different colours.
     """
-    estimate, baseline = (Estimate(title(label), np.asarray(cubes[label], np.float32)) for label in (name, BASELINE))
+    estimate, baseline = (
+        Estimate(display_name(label), np.asarray(cubes[label], np.float32)) for label in (name, BASELINE)
+    )
     both = estimate.cube[None], scene.cube[None]
     scores = f"PSNR {float(psnr(*both)[0]):.2f} dB, SAM {float(sam(*both)[0]):.2f}°"
     heading = f"{scene.name.replace('_', ' ')}, held out, full frame: {scores}"

@@ -1,7 +1,7 @@
-"""Scores as a terminal table, Markdown, LaTeX, CSV and JSON, never without the protocol's terms.
+"""Scores as a terminal table, JSON, Markdown, LaTeX and CSV, always with the protocol's terms.
 
-Published rows are what papers print. They are marked as such, take no part in the contest for the best of a column, and
-stand below what was measured.
+Published rows quote papers. They stand below the measured rows, are marked as published, and are never highlighted as
+the best of a column.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from m3sr_jax.evaluation.published import Published
 if TYPE_CHECKING:
     from rich.table import Table
 
-# Metric → heading, digits, and whether more is better, in the order of the papers' tables.
+# Metric → heading, digits and whether higher is better, in the order of the papers' tables.
 COLUMNS = {
     "psnr": ("PSNR dB ↑", 2, True),
     "rmse": ("RMSE ↓", 4, False),
@@ -41,19 +41,19 @@ def report_json(
     dataset: Mapping[str, Any],
     published: Sequence[Published] = (),
 ) -> str:
-    """Writes an evaluation as JSON text.
+    """Formats an evaluation as JSON.
 
     Args:
-        reports: the model's scores first, then those of the baselines on the same scenes under the same protocol.
-        model: what the model is, in JSON types.
-        dataset: what the scenes are, in JSON types.
-        published: rows to store beside.
+        reports: the model's scores, then those of the baselines on the same scenes under the same protocol.
+        model: description of the model in JSON types.
+        dataset: description of the scenes in JSON types.
+        published: published rows to store as well.
 
     Returns:
-        An object with "protocol" (its terms), "mean", "interval_95" (lower and upper end of each mean; null where there
-        is none) and "scenes" (scores under lower-case names; null where one is infinite or undefined), "band_rmse",
-        "seconds_per_image", "baselines" (the same of each), "peak_memory_bytes", "published", "model", "dataset",
-        "versions", "device" and "git_revision".
+        An object with "protocol" (its terms), "mean", "interval_95" (lower and upper end for each mean, or null) and
+        "scenes" (scores under lower-case names; null where infinite or undefined), "band_rmse", "seconds_per_image",
+        "baselines" (the same for each), "peak_memory_bytes", "published", "model", "dataset", "versions", "device" and
+        "git_revision".
     """
     ours, *baselines = reports
     values = {
@@ -81,7 +81,7 @@ def _scores(report: Report) -> dict[str, Any]:
 
 
 def intervals(report: Report) -> dict[str, tuple[float, float] | None]:
-    """Metric name → 95 % bootstrap interval of its mean."""
+    """Returns metric name → 95 % bootstrap interval of its mean."""
     return {metric: bootstrap_interval([s[metric] for s in report.scenes.values()]) for metric in COLUMNS}
 
 
@@ -90,14 +90,13 @@ def _finite(scores: Mapping[str, float]) -> dict[str, float | None]:
 
 
 def score_table(reports: Sequence[Report], published: Sequence[Published] = ()) -> Table:
-    """Lays the means out for the terminal, the best of each column in bold, the protocol's terms below."""
+    """Lays out the means for the terminal: the best of each column in bold, the protocol's terms below."""
     from rich import box
     from rich.table import Table
 
     heading = f"Mean over {len(reports[0].scenes)} scenes"
     table = Table(title=heading, box=box.SIMPLE_HEAD, title_justify="left", caption_justify="left")
-    notes = [f"Protocol {reports[0].protocol.describe()}", INTERVAL_NOTE, *([PUBLISHED_NOTE] if published else [])]
-    table.caption = "\n".join(notes)
+    table.caption = "\n".join(_notes(reports[0], published))
     table.add_column("", no_wrap=True)
     for column, _, _ in COLUMNS.values():
         table.add_column(column, justify="right")
@@ -112,23 +111,23 @@ def score_table(reports: Sequence[Report], published: Sequence[Published] = ()) 
 def report_markdown(
     reports: Sequence[Report], *, dataset: Mapping[str, Any], figure: str = "", published: Sequence[Published] = ()
 ) -> str:
-    """Writes an evaluation as a Markdown page: means beside baselines and published rows, terms, every scene, bands.
+    """Formats an evaluation as a Markdown page: mean scores, protocol, scores of every scene, and RMSE by band.
 
     Args:
-        reports: as for `report_json`.
-        dataset: what the scenes are, see `m3sr_jax.evaluation.report.dataset_facts`.
-        figure: file name of a picture to show; none if empty.
-        published: rows to show beside.
+        reports: see `report_json`.
+        dataset: description of the scenes; see `m3sr_jax.evaluation.report.dataset_facts`.
+        figure: file name of a picture to show; empty for none.
+        published: published rows to show as well.
     """
     ours = reports[0]
-    lines = [f"# {title(ours.name)} on {dataset['name']}", "", f"Mean over {len(ours.scenes)} held-out scenes.", ""]
+    heading = f"# {display_name(ours.name)} on {dataset['name']}"
+    lines = [heading, "", f"Mean over {len(ours.scenes)} held-out scenes.", ""]
     if dataset.get("missing"):
         lines += [f"**{dataset['missing']} files or scenes of the official split are missing.**", ""]
     measured = _mean_rows(reports, "**{}**")
     rows = [measured[0], _interval_row(ours, "–"), *measured[1:]]
     rows += [[f"{row.method} (published)", *_cells(row.scores)] for row in published]
-    notes = [f"Protocol {ours.protocol.describe()}.", INTERVAL_NOTE, *([PUBLISHED_NOTE] if published else [])]
-    lines += [*_markdown_table("", rows), "", " ".join(notes), ""]
+    lines += [*_markdown_table("", rows), "", " ".join(_notes(ours, published)), ""]
     if figure:
         lines += [f"![Reconstruction of a held-out scene]({figure})", ""]
     by_scene = [[scene, *_cells(scores)] for scene, scores in ours.scenes.items()]
@@ -140,19 +139,23 @@ def report_markdown(
     return "\n".join([*lines, _computed_with(ours), ""])
 
 
+def _notes(ours: Report, published: Sequence[Published]) -> list[str]:
+    return [f"Protocol {ours.protocol.describe()}.", INTERVAL_NOTE, *([PUBLISHED_NOTE] if published else [])]
+
+
 def _computed_with(ours: Report) -> str:
     facts, memory = environment(), peak_memory()
     versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
     device = f"{facts['device']['platform']} ({facts['device']['kind']})"
     peak = ", ".join(f"{size / MIB:,.0f} MiB on the {where}" for where, size in memory.items())
     revision = f", revision {facts['git_revision']}" if facts["git_revision"] else ""
-    return f"{ours.seconds_per_image:.3g} s an image on {device}, peak memory {peak}; {versions}{revision}."
+    return f"{ours.seconds_per_image:.3g} s per image on {device}, peak memory {peak}; {versions}{revision}."
 
 
 def report_latex(reports: Sequence[Report], published: Sequence[Published] = ()) -> str:
-    """Writes the means as rows of a LaTeX table (method and five scores), the terms in comments above."""
+    """Formats the means as rows of a LaTeX table (method and five scores), below the terms as comments."""
     lines = [f"% Protocol {reports[0].protocol.describe()}", f"% {' & '.join(['Method', *COLUMNS])}"]
-    rows = [[title(report.name), *_cells(report.means)] for report in reports]
+    rows = [[display_name(report.name), *_cells(report.means)] for report in reports]
     lines += [_latex_row(row) for row in rows]
     if published:
         lines += [r"\midrule", f"% {PUBLISHED_NOTE}"]
@@ -166,7 +169,7 @@ def _latex_row(cells: Sequence[str]) -> str:
 
 
 def report_csv(reports: Sequence[Report], published: Sequence[Published] = ()) -> str:
-    """Writes every number as CSV: protocol, method, kind (scene, mean, low_95, high_95, published), scene, metrics."""
+    """Formats every number as CSV: protocol, method, kind (scene, mean, low_95, high_95, published), scene, metrics."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["protocol", "method", "kind", "scene", *COLUMNS])
@@ -186,9 +189,9 @@ def report_csv(reports: Sequence[Report], published: Sequence[Published] = ()) -
 
 def _mean_rows(reports: Sequence[Report], emphasis: str) -> list[list[str]]:
     means = [report.means for report in reports]
-    rows = [[title(report.name), *_cells(report.means)] for report in reports]
-    for column, (metric, (_, _, more_is_better)) in enumerate(COLUMNS.items(), start=1):
-        ranked = [mean[metric] * (-1 if more_is_better else 1) for mean in means]
+    rows = [[display_name(report.name), *_cells(report.means)] for report in reports]
+    for column, (metric, (_, _, higher_is_better)) in enumerate(COLUMNS.items(), start=1):
+        ranked = [mean[metric] * (-1 if higher_is_better else 1) for mean in means]
         if len(rows) > 1 and not any(map(math.isnan, ranked)):
             best = rows[ranked.index(min(ranked))]
             best[column] = emphasis.format(best[column])
@@ -208,10 +211,10 @@ def _cells(scores: Mapping[str, float | None]) -> list[str]:
     return ["–" if score is None else f"{score:.{digits}f}" for score, digits in found]
 
 
-def title(name: str) -> str:
-    """A method's name as people read it."""
+def display_name(method: str) -> str:
+    """Returns the name of a method that tables and pictures show."""
     linear, quadratic = "linear least squares", "quadratic least squares"
-    return {"m3sr": "M3SR", "least_squares_linear": linear, "least_squares_quadratic": quadratic}.get(name, name)
+    return {"m3sr": "M3SR", "least_squares_linear": linear, "least_squares_quadratic": quadratic}.get(method, method)
 
 
 def _markdown_table(corner: str, rows: Sequence[Sequence[str]]) -> list[str]:

@@ -1,7 +1,7 @@
 """Training losses: (prediction, target) → one scalar for a batch.
 
-Conventions: cubes (B, H, W, S), channels last, in [0, 1]. The prediction may be of any floating type; it is taken to
-the target's (float32 or float64) before anything is compared: a bfloat16 model is trained on a float32 loss.
+Conventions: cubes (B, H, W, S), channels last, in [0, 1]. The prediction may have any floating type; it is first cast
+to the target's (float32 or float64), so that a bfloat16 model is trained on a float32 loss.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from m3sr_jax.config import LossConfig
+from m3sr_jax.evaluation.metrics import unit_angle
 from m3sr_jax.models.wavelets import dwt2
 
 Loss = Callable[[Float[Array, "B H W S"], Float[Array, "B H W S"]], Float[Array, ""]]
-# Added to squared norms. Of spectra: a pixel darker than 1e-3 in norm is noise mostly, and the slope of its angle is
-# kept below 1000. Of differences: the slope is finite where spectra agree.
-DARK, TINY = 1e-6, 1e-12
+# Added to squared norms. For spectra: a pixel with a norm below 1e-3 is mostly noise, and this keeps the slope of its
+# angle below 1000. For differences: it keeps the slope finite where spectra agree.
+SPECTRUM_EPSILON, DIFFERENCE_EPSILON = 1e-6, 1e-12
 
 
 def mae(prediction: Float[Array, "B H W S"], target: Float[Array, "B H W S"]) -> Float[Array, ""]:
@@ -40,15 +41,15 @@ def mae(prediction: Float[Array, "B H W S"], target: Float[Array, "B H W S"]) ->
 
 
 def mrae(
-    prediction: Float[Array, "B H W S"], target: Float[Array, "B H W S"], *, floor: float = 1e-3
+    prediction: Float[Array, "B H W S"], target: Float[Array, "B H W S"], *, mrae_floor: float = 1e-3
 ) -> Float[Array, ""]:
-    """Computes the mean relative absolute error, mean |X − Y| / max(Y, floor).
+    """Computes the mean relative absolute error, mean |X − Y| / max(Y, mrae_floor).
 
     Args:
         prediction: X, (B, H, W, S).
         target: Y, (B, H, W, S).
-        floor: least denominator. A zero in Y would otherwise make the loss infinite, and one dark pixel outweigh an
-            image.
+        mrae_floor: lower limit of the denominator, without which a zero in Y makes the loss infinite and one dark pixel
+            outweighs an image.
 
     Returns:
         A scalar ≥ 0 without a unit.
@@ -58,14 +59,15 @@ def mrae(
 
     Source: the training loss of the MST++ toolbox, whose denominator is Y without a floor.
     """
-    return jnp.mean(jnp.abs(_difference(prediction, target)) / jnp.maximum(target, jnp.asarray(floor, target.dtype)))
+    denominator = jnp.maximum(target, jnp.asarray(mrae_floor, target.dtype))
+    return jnp.mean(jnp.abs(_difference(prediction, target)) / denominator)
 
 
 def spectral_angle(prediction: Float[Array, "B H W S"], target: Float[Array, "B H W S"]) -> Float[Array, ""]:
     """Computes the mean angle between the spectra of a pixel, in radians.
 
-    2·atan2(|u − v|, |u + v|) with u = x/√(|x|² + 1e-6), v likewise: the angle, but that pixels darker than 1e-3 count
-    less. The arccos of <u, v>, the same number, has an infinite slope at equal spectra.
+    2·atan2(|u − v|, |u + v|) with u = x/√(|x|² + 1e-6), v likewise; pixels with a norm below 1e-3 count less. The
+    arccos of <u, v>, the same number, has an infinite slope where spectra are equal.
 
     Args:
         prediction: (B, H, W, S).
@@ -81,14 +83,15 @@ def spectral_angle(prediction: Float[Array, "B H W S"], target: Float[Array, "B 
     """
     _difference(prediction, target)
     u, v = _direction(prediction.astype(target.dtype)), _direction(target)
-    return jnp.mean(2 * jnp.arctan2(_norm(u - v, TINY), _norm(u + v, DARK)))  # nought for two black pixels
+    # The larger constant in the second norm makes the angle of two black pixels nearly zero.
+    return jnp.mean(unit_angle(u, v, (DIFFERENCE_EPSILON, SPECTRUM_EPSILON)))
 
 
 def wavelet(prediction: Float[Array, "B H W S"], target: Float[Array, "B H W S"]) -> Float[Array, ""]:
     """Computes the mean absolute error of the four bands of a one-level orthonormal Haar transform over space.
 
-    mean |W(X) − W(Y)|: errors that keep their sign over 2×2 pixels count as in twice the MAE, in one of the four bands;
-    edges and texture count in the other three. An odd last row or column is continued with zeros.
+    mean |W(X) − W(Y)|: errors of one sign over 2×2 pixels count twice as much as in MAE, in one of the four bands;
+    edges and texture count in the other three. Odd sizes are padded with zeros.
 
     Args:
         prediction: X, (B, H, W, S).
@@ -100,7 +103,7 @@ def wavelet(prediction: Float[Array, "B H W S"], target: Float[Array, "B H W S"]
     Raises:
         ValueError: If the shapes differ.
 
-    Source: the transform is that of the frequency branch; as a loss it is ours, the paper leaves it open.
+    Source: the transform of the frequency branch; its use as a loss is ours, not the paper's.
     """
     difference = _difference(prediction, target)
     height, width = difference.shape[1:3]
@@ -112,8 +115,8 @@ LOSSES: Mapping[str, Loss] = {"mae": mae, "mrae": mrae, "spectral_angle": spectr
 
 
 def weighted_loss(config: LossConfig) -> Loss:
-    """Returns the weighted sum that a configuration asks for, Σ weight · loss over the weights that are not 0."""
-    terms: dict[str, Loss] = {**LOSSES, "mrae": partial(mrae, floor=config.mrae_floor)}
+    """Returns the weighted sum Σ weight · loss over the nonzero weights of a configuration."""
+    terms: dict[str, Loss] = {**LOSSES, "mrae": partial(mrae, mrae_floor=config.mrae_floor)}
     used = [(getattr(config, name), loss) for name, loss in terms.items() if getattr(config, name)]
     if len(used) == 1 and used[0][0] == 1:
         return used[0][1]
@@ -131,9 +134,6 @@ def _difference(prediction: Array, target: Array) -> Array:
     return prediction.astype(target.dtype) - target
 
 
-def _norm(spectra: Array, floor: float) -> Array:
-    return jnp.sqrt(jnp.sum(jnp.square(spectra), axis=-1, keepdims=True) + jnp.asarray(floor, spectra.dtype))
-
-
 def _direction(spectra: Array) -> Array:
-    return spectra / _norm(spectra, DARK)
+    squares = jnp.sum(jnp.square(spectra), axis=-1, keepdims=True)
+    return spectra / jnp.sqrt(squares + jnp.asarray(SPECTRUM_EPSILON, spectra.dtype))

@@ -1,7 +1,7 @@
-"""Cubes as text within a page: rounded to integer codes, differenced, deflated, base64.
+"""Cubes packed as text for a page: rounded to integer codes, differenced, deflated and base64-encoded.
 
-A code is an unsigned 16-bit integer: 0 stands for a missing value (not finite), and k ≥ 1 for offset + (k − 1)·step.
-`static/data.js` turns the text back.
+A code is an unsigned 16-bit integer: 0 means a missing value (not finite), and k ≥ 1 means offset + (k − 1)·step.
+`static/data.js` unpacks the text.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, UInt16
 
-MOST_LEVELS, FEWEST_LEVELS = 2**16 - 1, 2**10 - 1
-# Characters for all cubes of a page: two of 512×512×31 fit with 14 bits, Bokeh and pictures come on top.
+MAX_LEVELS, MIN_LEVELS = 2**16 - 1, 2**10 - 1
+# Characters for all cubes of a page, besides Bokeh and pictures: two cubes of 512×512×31 fit with 14 bits.
 TEXT_BUDGET = 21_500_000
-# Beyond two cubes of 512×512×31, neither the budget nor a browser opens them in seconds.
-MOST_SAMPLES = 2 * 512 * 512 * 31
+# Two cubes of 512×512×31: with more samples, pages outgrow the budget and take browsers too long to open.
+MAX_SAMPLES = 2 * 512 * 512 * 31
 
 
 @dataclass(frozen=True)
 class Scale:
-    """What codes mean.
+    """The meaning of codes.
 
     Attributes:
         offset: the value of code 1.
-        step: between neighbouring codes; a coded value is off by half of it at most.
-        levels: how many codes there are besides 0.
+        step: difference between neighbouring codes; a coded value is off by at most half a step.
+        levels: number of codes, 0 excluded.
     """
 
     offset: float
@@ -39,15 +39,15 @@ class Scale:
 
 @dataclass(frozen=True)
 class PackedCubes:
-    """Cubes of one shape and scale, ready to be put into a page.
+    """Cubes of one shape and scale, ready for a page.
 
     Attributes:
-        texts: one a cube.
-        scale: what their codes mean.
-        factor: every factor-th row and column was kept, from factor // 2 on.
-        height: rows kept.
-        width: columns kept.
-        missing: values of the whole cubes, all of them together, that are not finite.
+        texts: one per cube.
+        scale: the meaning of their codes.
+        factor: every factor-th row and column is kept, starting at factor // 2.
+        height: number of rows kept.
+        width: number of columns kept.
+        missing: number of values that are not finite, in all cubes before decimation.
     """
 
     texts: tuple[str, ...]
@@ -59,32 +59,32 @@ class PackedCubes:
 
 
 def pack_cubes(cubes: Sequence[Float32[np.ndarray, "H W S"]]) -> PackedCubes:
-    """Codes cubes on one common scale, as finely as the budget allows.
+    """Packs cubes on one common scale, as finely as the budget allows.
 
-    Pixels are taken out, never averaged, so that every number in the page is one of the cube's.
+    Large cubes are decimated, never averaged, so that every number in the page comes from the cube.
 
     Args:
-        cubes: one, or a cube and its truth, of one shape; what is not finite is missing.
+        cubes: a cube, or a cube and its truth of the same shape; values that are not finite are missing.
     """
     missing = sum(cube.size - int(np.isfinite(cube).sum()) for cube in cubes)
     factor = decimation(sum(cube.size for cube in cubes))
     kept = [cube[factor // 2 :: factor, factor // 2 :: factor] for cube in cubes]
-    levels = MOST_LEVELS
+    levels = MAX_LEVELS
     while True:
         scale = fit_scale(kept, levels)
         texts = tuple(pack(encode(cube, scale)) for cube in kept)
         excess = sum(map(len, texts)) - TEXT_BUDGET
-        if excess <= 0 or levels <= FEWEST_LEVELS:
+        if excess <= 0 or levels <= MIN_LEVELS:
             height, width = kept[0].shape[:2]
             return PackedCubes(texts, scale, factor, height, width, missing)
-        # A bit less saves at most that bit of every sample: this many are needed at least.
+        # Dropping a bit saves at most one bit per sample (a character holds 6): at least this many have to go.
         bits = math.ceil(excess * 6 / sum(cube.size for cube in kept))
-        levels = max(levels >> bits, FEWEST_LEVELS)
+        levels = max(levels >> bits, MIN_LEVELS)
 
 
 def decimation(samples: int) -> int:
-    """Smallest whole factor by which rows and columns are thinned so that a page opens in seconds."""
-    return max(1, math.ceil(math.sqrt(samples / MOST_SAMPLES)))
+    """Returns the smallest factor of decimation that brings the samples of a page down to `MAX_SAMPLES`."""
+    return max(1, math.ceil(math.sqrt(samples / MAX_SAMPLES)))
 
 
 def fit_scale(cubes: Sequence[Float32[np.ndarray, "H W S"]], levels: int) -> Scale:
@@ -95,7 +95,7 @@ def fit_scale(cubes: Sequence[Float32[np.ndarray, "H W S"]], levels: int) -> Sca
 
 
 def encode(cube: Float32[np.ndarray, "H W S"], scale: Scale) -> UInt16[np.ndarray, "S H W"]:
-    """Rounds values to codes, one plane a band."""
+    """Rounds values to codes, one plane per band."""
     codes = np.empty((cube.shape[2], *cube.shape[:2]), np.uint16)
     for band in range(len(codes)):
         values = (cube[..., band].astype(np.float64) - scale.offset) / (scale.step or 1.0)
@@ -106,9 +106,9 @@ def encode(cube: Float32[np.ndarray, "H W S"], scale: Scale) -> UInt16[np.ndarra
 def pack(codes: UInt16[np.ndarray, "S H W"]) -> str:
     """Compresses codes without loss.
 
-    Each code becomes its difference (modulo 2^16) from the one to its left, and that from the same of the band before;
-    small differences of either sign become small numbers (zigzag); low bytes come first, then high bytes. On photos of
-    16 bits this takes 30 % less than differences along one axis alone.
+    Each code becomes its difference (modulo 2^16) from its left neighbour, and that the difference from the previous
+    band's. Zigzag coding maps small differences of either sign to small numbers. All low bytes precede all high bytes.
+    For 16-bit cubes the text is 30 % shorter than with differences along one axis alone.
     """
     delta = codes.copy()
     delta[:, :, 1:] -= codes[:, :, :-1]

@@ -1,9 +1,9 @@
-"""The Bokeh figures of a cube's page: empty, with named sources that `static/page.js` fills.
+"""The Bokeh figures of a cube's page: empty, with named data sources that `static/page.js` fills.
 
-Colours are left to the page's style sheet, so that its light and dark appearance have one place.
+The page's style sheet sets all colours, light and dark.
 """
 
-# Bokeh makes the arguments of its models from their properties at run time, out of sight of a type checker.
+# Bokeh derives the arguments of its models from their properties at run time, which a type checker cannot see.
 # pyright: reportCallIssue=false, reportArgumentType=false, reportAttributeAccessIssue=false
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ PLAIN: dict[str, Any] = {
     "border_fill_color": None,
     "outline_line_color": None,
 }
-# A page of many bands keeps its points for the tooltip alone.
-MOST_MARKED_BANDS = 64
+# With more bands, points on the spectra are invisible and serve the tooltip only.
+MAX_MARKED_BANDS = 64
 SAMPLE_TIP = [("", "@label"), ("wavelength", "@nm{0.##} nm"), ("value", "@value{0.000000}")]
 ERROR_TIP = [("wavelength", "@nm{0.##} nm"), ("RMSE", "@rmse{0.000000}")]
 
 
 def page_figures(wavelengths: Float[np.ndarray, " S"], sizes: Mapping[str, tuple[int, int]]) -> dict[str, Model]:
-    """Makes the figures: one a picture, on common axes, `spectra`, and `bands` where there is an `error` picture.
+    """Creates one figure per picture, on shared axes, `spectra`, and `bands` if there is an `error` picture.
 
     Args:
-        wavelengths: band centres in nm, rising.
-        sizes: name → height and width in pixels that the picture covers; "colour", "band" and perhaps "error".
+        wavelengths: band centres in nm, ascending.
+        sizes: name → height and width in pixels that the picture covers: "colour", "band" and optionally "error".
     """
     height, width = sizes["colour"]
     x_range, y_range = Range1d(0, width), Range1d(height, 0)
@@ -72,7 +72,7 @@ def _picture(
     picture = figure(name=name, tools=tools, x_range=ranges[0], y_range=ranges[1], min_border=0, **PLAIN)
     picture.toolbar.active_scroll = tools[1]
     picture.axis.visible, picture.grid.visible = False, False
-    # One pixel, for the type of its array: the page puts in whole images of it.
+    # One pixel, to set the array's type; the page fills in whole images.
     kind = np.uint32 if name == "colour" else np.float32
     source = ColumnDataSource({"image": [np.zeros((1, 1), kind)]}, name=f"{name}_image")
     place: dict[str, Any] = {"x": 0, "y": 0, "dw": width, "dh": height}
@@ -103,7 +103,7 @@ def _plot(name: str, nm_range: Range1d, y_range: Range1d, y_label: str) -> figur
     plot.axis.minor_tick_line_color = None
     plot.xgrid.grid_line_color = None
     plot.add_layout(Span(dimension="height", line_width=1.5, line_dash="dotted", name=f"{name}_here"))
-    for click in (Tap, Press):  # a slow click is a press
+    for click in (Tap, Press):  # Bokeh reports a slow click as a press
         plot.js_on_event(click, CustomJS(code="window.m3sr?.chooseWavelength(cb_obj.x)"))
     return plot
 
@@ -115,8 +115,8 @@ def _spectra(nm_range: Range1d, bands: int) -> figure:
     samples = ColumnDataSource({"nm": [], "value": [], "colour": [], "label": []}, name="samples")
     plot.multi_line("nm", "value", source=truth, line_color="colour", line_width=2, line_dash=[6, 4])
     plot.multi_line("nm", "value", source=lines, line_color="colour", line_width=2.5)
-    shown = 1.0 if bands <= MOST_MARKED_BANDS else 0.0
-    dots = plot.scatter("nm", "value", source=samples, size=5, color="colour", alpha=shown, hover_alpha=1.0)
+    alpha = 1.0 if bands <= MAX_MARKED_BANDS else 0.0
+    dots = plot.scatter("nm", "value", source=samples, size=5, color="colour", alpha=alpha, hover_alpha=1.0)
     plot.add_tools(HoverTool(renderers=[dots], tooltips=SAMPLE_TIP, point_policy="snap_to_data", mode="mouse"))
     return plot
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from m3sr_jax.data.cave import BANDS
 from m3sr_jax.data.scenes import CodedScene, Dataset, SceneSource
+from m3sr_jax.io.wavelengths import BANDS
 
 WAVELENGTHS = np.linspace(400, 700, 31)
 

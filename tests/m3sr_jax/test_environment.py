@@ -1,6 +1,7 @@
 """Versions, device, revision."""
 
 import subprocess
+from pathlib import Path
 
 import jax
 
@@ -13,6 +14,7 @@ def test_environment_names_what_ran():
     packages = {"python", "m3sr-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy"}
     assert set(facts["versions"]) == packages
     assert all(facts["versions"][name] for name in packages - {"m3sr-jax"})
+    assert facts["git_revision"] == git_revision(Path(__file__).parents[2])
     assert facts["device"] == {"platform": "cpu", "kind": jax.devices()[0].device_kind, "count": jax.device_count()}
 
 

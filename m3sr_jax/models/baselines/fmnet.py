@@ -1,4 +1,4 @@
-"""FMNet: at every pixel a weighted sum of three functions with windows of 3, 7 and 11 pixels, six times."""
+"""FMNet: mixtures of three convolutional functions, weighted at each pixel."""
 
 from __future__ import annotations
 
@@ -10,21 +10,20 @@ from flax import linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array, Float, Num
 
-from m3sr_jax.models.baselines.image import check_image
+from m3sr_jax.models.image import check_image
 from m3sr_jax.models.layers import conv, normal_fan, statistics_dtype
 
-SIZES = 3, 7, 11
-WEIGHT_LAYERS = 3  # hidden convolutions of the network that weighs the functions, after its first
+SIZES = 3, 7, 11  # of the functions' kernels, in pixels
+WEIGHT_LAYERS = 3  # hidden layers, after its first, of the network that weighs the functions
 
 
-def _conv(x: Array, features: int, size: int, *, use_bias: bool, name: str, **types: Any) -> Array:
-    """A convolution of `x` that keeps its size, initialised by the fan on its output side."""
-    init = normal_fan(size**2 * features)
-    return conv(features, x.shape[-1], size, use_bias=use_bias, kernel_init=init, name=name, **types)(x)
+def _convolve(x: Float[Array, "B H W C"], features: int, size: int = 3, **fields: Any) -> Float[Array, "B H W O"]:
+    """Applies a convolution whose initial weights depend on its outputs."""
+    return conv(features, x.shape[-1], size, kernel_init=normal_fan(size**2 * features), **fields)(x)
 
 
 class PixelWeights(nn.Module):
-    """The share of each function at each pixel: s_m/(Σ s + 1e-9) of sigmoids s, no softmax."""
+    """Computes the weight of each function at each pixel, s_m/(Σ s + 1e-9) with sigmoids s; not a softmax."""
 
     width: int
     dtype: Dtype = jnp.float32
@@ -32,15 +31,15 @@ class PixelWeights(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W M"]:
-        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype, "use_bias": False}
+        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         for name in ("input", *(f"hidden_{i}" for i in range(WEIGHT_LAYERS))):
-            x = nn.relu(_conv(x, self.width, 3, name=name, **types))
-        scores = nn.sigmoid(_conv(x, len(SIZES), 3, name="output", **types))
+            x = nn.relu(_convolve(x, self.width, name=name, **types))
+        scores = nn.sigmoid(_convolve(x, len(SIZES), name="output", **types))
         return scores / (scores.sum(-1, keepdims=True) + 1e-9)
 
 
 class Mixture(nn.Module):
-    """Σ_m w_m·D_m(x), one set of weights w for each pixel; D_m: two convolutions of one size with a ReLU between."""
+    """Computes Σ_m w_m·D_m(x), with weights w for each pixel; D_m is two convolutions with a ReLU between."""
 
     features: int
     width: int
@@ -49,13 +48,14 @@ class Mixture(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W O"]:
-        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        weights = PixelWeights(self.width, name="weights", **types)(x)
+        fields: dict[str, Any] = {"use_bias": True, "dtype": self.dtype, "param_dtype": self.param_dtype}
+        weights = PixelWeights(self.width, self.dtype, self.param_dtype, name="weights")(x)
         total = 0
         for m, size in enumerate(SIZES):
-            hidden = nn.relu(_conv(x, self.width, size, use_bias=True, name=f"input_{size}", **types))
-            value = _conv(hidden, self.features, size, use_bias=True, name=f"output_{size}", **types)
-            total = total + weights[..., m : m + 1] * value
+            hidden = nn.relu(_convolve(x, self.width, size, name=f"input_{size}", **fields))
+            total = total + weights[..., m : m + 1] * _convolve(
+                hidden, self.features, size, name=f"output_{size}", **fields
+            )
         return total
 
 
@@ -63,15 +63,15 @@ class FMNet(nn.Module):
     """FMNet (11.793 M parameters): RGB in [0, 1] to `num_bands` bands, no clamp.
 
     Attributes:
-      num_bands: S, bands of the output and of the image that RGB is lifted to.
-      blocks: mixtures in a row before the two last ones.
+      num_bands: S, bands of the output and of the image that RGB is interpolated to.
+      blocks: mixtures in a row; two more follow.
       width: channels inside.
       dtype: type of the computation.
       param_dtype: type of the parameters.
       remat: recompute each mixture's activations in the backward pass instead of keeping them.
 
-    Source: Zhang et al., "Pixel-aware Deep Function-mixture Network for Spectral Super-Resolution" (AAAI 2020), in the
-    form of the DL4sSR toolbox, whose numbers this gives; four blocks have the published cost.
+    Source: Zhang et al., "Pixel-aware Deep Function-mixture Network for Spectral Super-Resolution" (AAAI 2020), as the
+    DL4sSR toolbox computes it; four blocks have the published cost.
     """
 
     num_bands: int = 31
@@ -83,7 +83,7 @@ class FMNet(nn.Module):
 
     @property
     def margin(self) -> int:
-        """How far away the pixels are, at most, that a pixel depends on."""
+        """The greatest distance, in pixels, between a pixel and one that it depends on."""
         mixture = 2 * (max(SIZES) // 2)
         return 1 + self.blocks * (1 + mixture) + 2 * mixture
 
@@ -92,26 +92,25 @@ class FMNet(nn.Module):
         """Reconstructs the spectrum of every pixel: (B, H, W, 3) → (B, H, W, num_bands), any H and W.
 
         Raises:
-          ValueError: not three channels, or integers.
+          ValueError: there are not three channels, or the values are integers.
         """
         types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         mixture = nn.remat(Mixture) if self.remat else Mixture
-        start = lift(check_image("FMNet", rgb, 1, self.dtype), self.num_bands)
-        y, kept = _conv(start, self.width, 3, use_bias=False, name="input", **types), []
+        start = interpolate_bands(check_image("FMNet", rgb, 1, self.dtype), self.num_bands)
+        y, mixed = _convolve(start, self.width, name="input", **types), []
         for i in range(self.blocks):
-            y = nn.relu(_conv(y, self.width, 3, use_bias=False, name=f"conv_{i}", **types))
+            y = nn.relu(_convolve(y, self.width, name=f"conv_{i}", **types))
             y = mixture(self.width, self.width, name=f"mixture_{i}", **types)(y)
-            kept.append(y)
-        y = mixture(self.width, self.width, name="combine", **types)(jnp.concatenate(kept, axis=-1))
+            mixed.append(y)
+        y = mixture(self.width, self.width, name="combine", **types)(jnp.concatenate(mixed, axis=-1))
         y = mixture(self.num_bands, self.width, name="output", **types)(y) + start
         return y.astype(statistics_dtype(self.dtype))
 
 
-def lift(rgb: Float[Array, "B H W 3"], bands: int) -> Float[Array, "B H W S"]:
-    """Interpolates linearly from three channels to many, as an image is enlarged: band centres, not ends, coincide.
+def interpolate_bands(rgb: Float[Array, "B H W 3"], bands: int) -> Float[Array, "B H W S"]:
+    """Interpolates linearly from three channels to `bands`, constant beyond the centres of red and blue.
 
-    The first bands are red and the last blue, although the first band of the output is the shortest wavelength: so the
-    release has it.
+    The first bands are red although the output's first band is the shortest wavelength, as in the release.
     """
     place = np.clip(3 * (np.arange(bands) + 0.5) / bands - 0.5, 0, 2)
     low = np.minimum(np.floor(place).astype(int), 1)

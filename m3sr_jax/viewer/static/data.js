@@ -1,11 +1,11 @@
 "use strict";
-// The numbers behind the page: codes back from text (the inverse of packing.py), values, errors, ranges.
+// The numbers behind the page: codes unpacked from text (the inverse of packing.py), values, errors, ranges.
 
 const facts = JSON.parse(document.getElementById("facts").textContent);
 const [ROWS, COLUMNS] = facts.kept;
 const BANDS = facts.wavelengths.length;
 const PIXELS = ROWS * COLUMNS;
-const cubes = {}; // "cube" and perhaps "truth" → Uint16Array of BANDS planes of PIXELS codes
+const cubes = {}; // "cube" and optionally "truth" → Uint16Array of BANDS planes of PIXELS codes
 
 function bytesOf(text) {
   if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text);
@@ -19,7 +19,7 @@ async function unpack(text) {
   const stream = new Blob([bytesOf(text)]).stream().pipeThrough(new DecompressionStream("deflate"));
   const bytes = new Uint8Array(await new Response(stream).arrayBuffer());
   const count = bytes.length / 2;
-  const codes = new Uint16Array(count); // arithmetic on it is modulo 2^16, as the differences are
+  const codes = new Uint16Array(count); // wraps modulo 2^16, as the differences do
   for (let i = 0; i < count; i++) {
     const zigzag = bytes[i] | (bytes[count + i] << 8);
     codes[i] = (zigzag >> 1) ^ -(zigzag & 1);
@@ -36,7 +36,7 @@ async function unpackAll() {
     const element = document.getElementById(`codes-${name}`);
     if (!element) continue;
     cubes[name] = await unpack(element.textContent.trim());
-    element.remove(); // tens of megabytes of text that nobody reads again
+    element.remove(); // frees tens of megabytes of text
   }
 }
 
@@ -61,9 +61,9 @@ function difference(band) {
   return values;
 }
 
-// Spectral angle in degrees between two spectra; NaN where one is nought.
+// Spectral angle in degrees between two spectra; NaN if one is zero.
 function angle(x, y) {
-  let xx = 0, yy = 0, less = 0, more = 0;
+  let xx = 0, yy = 0, gap = 0, total = 0;
   for (let i = 0; i < x.length; i++) {
     if (isNaN(x[i]) || isNaN(y[i])) continue;
     xx += x[i] * x[i];
@@ -73,13 +73,13 @@ function angle(x, y) {
   const a = 1 / Math.sqrt(xx), b = 1 / Math.sqrt(yy);
   for (let i = 0; i < x.length; i++) {
     if (isNaN(x[i]) || isNaN(y[i])) continue;
-    less += (a * x[i] - b * y[i]) ** 2;
-    more += (a * x[i] + b * y[i]) ** 2;
+    gap += (a * x[i] - b * y[i]) ** 2;
+    total += (a * x[i] + b * y[i]) ** 2;
   }
-  return (2 * Math.atan2(Math.sqrt(less), Math.sqrt(more)) * 180) / Math.PI;
+  return (2 * Math.atan2(Math.sqrt(gap), Math.sqrt(total)) * 180) / Math.PI;
 }
 
-// Root mean square over the bands, and spectral angle, of every pixel.
+// Maps of the root-mean-square error over the bands, and of the spectral angle.
 const errorMaps = {
   rmse() {
     const square = new Float64Array(PIXELS), count = new Uint32Array(PIXELS);
@@ -107,7 +107,7 @@ const errorMaps = {
   },
 };
 
-// Values below which the given shares of the finite codes lie.
+// The quantiles of a cube's finite values, for the given shares, over bands first to last − 1.
 function quantiles(name, shares, first = 0, last = BANDS) {
   const histogram = new Uint32Array(65536);
   const codes = cubes[name].subarray(first * PIXELS, last * PIXELS);

@@ -1,4 +1,4 @@
-// What happens on the page. Bokeh draws; its models are found by the names that viewer_figures.py gave them.
+// The behaviour of the page. Bokeh draws; plots.py names its models.
 
 const element = (id) => document.getElementById(id);
 const model = (name) => Bokeh.documents[0].get_model_by_name(name);
@@ -33,7 +33,7 @@ function firstBand() {
   return inside ? nearestBand(green) : BANDS >> 1;
 }
 
-// --- pixels: rows and columns of the file; `cell` counts the pixels that were kept
+// --- pixels: `row` and `column` count those of the file; `cell` is an index into the pixels kept in the page
 
 function pixelAt(x, y) {
   const row = Math.floor(y / facts.factor), column = Math.floor(x / facts.factor);
@@ -49,16 +49,16 @@ const mix = (a, b, share) => a.map((part, i) => part + (b[i] - part) * share);
 const hex = (rgb) => "#" + rgb.map((part) => Math.round(part).toString(16).padStart(2, "0")).join("");
 const rgbOf = (text) => [1, 3, 5].map((i) => parseInt(text.slice(i, i + 2), 16));
 const ramp = (colourAt) => Array.from({ length: 256 }, (_, i) => hex(colourAt(i / 255)));
-// Light on screen in proportion to the value: the display's own curve is undone.
-const onScreen = (share) => (share <= 0.0031308 ? 12.92 * share : 1.055 * share ** (1 / 2.4) - 0.055);
-const GREY = ramp((share) => mix([0, 0, 0], [255, 255, 255], onScreen(share)));
+// sRGB encoding, so that the light of the screen is proportional to the value.
+const encodeSrgb = (share) => (share <= 0.0031308 ? 12.92 * share : 1.055 * share ** (1 / 2.4) - 0.055);
+const GREY = ramp((share) => mix([0, 0, 0], [255, 255, 255], encodeSrgb(share)));
 const DIVERGING = ramp((share) =>
   share < 0.5 ? mix([33, 102, 205], [245, 245, 245], 2 * share) : mix([245, 245, 245], [205, 33, 45], 2 * share - 1));
 
 function tinted(band) {
   const colour = rgbOf(facts.colours[band]);
   return ramp((share) => {
-    const light = onScreen(share);
+    const light = encodeSrgb(share);
     return light < 0.6 ? mix([0, 0, 0], colour, light / 0.6) : mix(colour, [255, 255, 255], (light - 0.6) / 0.4);
   });
 }
@@ -79,23 +79,23 @@ function setScale(name, palette, low, high, unit = "") {
     `<span>${short(low)}${unit}</span><i style="background:linear-gradient(to right,${stops})"></i><span>${short(high)}${unit}</span>`;
 }
 
-const lazily = (make) => {
+const memoised = (make) => {
   const made = new Map();
   return (key) => made.get(key) ?? made.set(key, make(key)).get(key);
 };
-const errorMap = lazily((kind) => errorMaps[kind]());
+const errorMap = memoised((kind) => errorMaps[kind]());
 const reference = compared ? "truth" : "cube";
-const rangeOf = lazily((band) =>
+const rangeOf = memoised((band) =>
   band === "all" ? quantiles(reference, [0.002, 0.998]) : quantiles(reference, [0.002, 0.998], band, band + 1));
-const largestDifference = lazily((band) => quantileOf(difference(band).map(Math.abs), 0.995));
-const largestInAnyBand = lazily(() => Math.max(...facts.wavelengths.map((_, band) => largestDifference(band) || 0)));
+const largestDifference = memoised((band) => quantileOf(difference(band).map(Math.abs), 0.995));
+const largestInAnyBand = memoised(() => Math.max(...facts.wavelengths.map((_, band) => largestDifference(band) || 0)));
 
 function drawBand() {
   const { band, show, contrast } = state;
   if (show === "difference") {
     setImage("band", difference(band), [ROWS, COLUMNS]);
-    const most = contrast === "all" ? largestInAnyBand("") : largestDifference(band);
-    setScale("band", DIVERGING, -most, most);
+    const largest = contrast === "all" ? largestInAnyBand("") : largestDifference(band);
+    setScale("band", DIVERGING, -largest, largest);
   } else {
     setImage("band", plane(show, band), [ROWS, COLUMNS]);
     const [low, high] = contrast === "all" ? rangeOf("all") : rangeOf(band);
@@ -174,31 +174,31 @@ function fitSpectra(spectra) {
   range.setv(ends);
 }
 
-// What is known of a pixel at the slider's band.
+// One pixel's numbers in the selected band.
 function reading(pixel) {
   let text = `<span>row ${pixel.row}, col ${pixel.column}</span><span class="value">${shown(valueAt("cube", state.band, pixel.cell))}</span>`;
   if (compared) {
-    const between = angle(spectrumAt("cube", pixel.cell), spectrumAt("truth", pixel.cell));
-    text += `<span>truth ${shown(valueAt("truth", state.band, pixel.cell))}</span><span title="spectral angle">${degrees(between)}</span>`;
+    const apart = angle(spectrumAt("cube", pixel.cell), spectrumAt("truth", pixel.cell));
+    text += `<span>truth ${shown(valueAt("truth", state.band, pixel.cell))}</span><span title="spectral angle">${degrees(apart)}</span>`;
   }
   return text;
 }
 
 function listPins() {
-  element("cursor").innerHTML = state.under ? reading(state.under) : "move over a picture; click to keep a pixel";
+  element("cursor").innerHTML = state.under ? reading(state.under) : "point at a picture to see a spectrum; click to pin it";
   element("pins").innerHTML = state.pins.map((pin) =>
-    `<li style="--pin:${PIN_COLOURS[pin.slot]}"><b>${LETTERS[pin.slot]}</b>${reading(pin)}<button data-slot="${pin.slot}" title="drop">×</button></li>`).join("");
+    `<li style="--pin:${PIN_COLOURS[pin.slot]}"><b>${LETTERS[pin.slot]}</b>${reading(pin)}<button data-slot="${pin.slot}" title="remove">×</button></li>`).join("");
 }
 
 function drawBandErrors() {
   if (!compared) return;
   const errors = facts.comparison.bandRmse.map((value) => value ?? NaN);
   model("band_errors").data = { nm: facts.wavelengths, rmse: errors, colour: facts.colours };
-  const most = Math.max(...errors.filter((value) => !isNaN(value)), 0) || 1;
-  model("bands").y_range.setv({ end: 1.08 * most });
+  const largest = Math.max(...errors.filter((value) => !isNaN(value)), 0) || 1;
+  model("bands").y_range.setv({ end: 1.08 * largest });
 }
 
-// --- what the user does
+// --- interaction
 
 function setBand(band) {
   state.band = Math.min(BANDS - 1, Math.max(0, band));
@@ -219,14 +219,14 @@ function togglePin(x, y) {
   if (!pixel) return;
   const unit = (model("band").x_range.end - model("band").x_range.start) / model("band").inner_width;
   const near = state.pins.find((pin) => Math.hypot(pin.x - x, pin.y - y) < NEAR_SCREEN_PIXELS * unit);
-  if (near) return dropPin(near.slot);
+  if (near) return removePin(near.slot);
   if (state.pins.length === LETTERS.length) state.pins.shift();
   const slot = [...LETTERS].findIndex((_, i) => !state.pins.some((pin) => pin.slot === i));
   state.pins.push({ ...pixel, slot });
   drawSpectra();
 }
 
-function dropPin(slot) {
+function removePin(slot) {
   state.pins = state.pins.filter((pin) => pin.slot !== slot);
   drawSpectra();
 }
@@ -235,9 +235,9 @@ function point(x, y) {
   const pixel = pixelAt(x, y);
   if (pixel?.cell === state.under?.cell) return;
   state.under = pixel;
-  if (!point.asked) {
-    point.asked = true;
-    requestAnimationFrame(() => { point.asked = false; drawSpectra(); });
+  if (!point.scheduled) {
+    point.scheduled = true;
+    requestAnimationFrame(() => { point.scheduled = false; drawSpectra(); });
   }
 }
 
@@ -247,7 +247,7 @@ function play() {
   element("play").textContent = state.playing ? "❚❚" : "▶";
 }
 
-// --- the view: square pixels whatever the panel's shape
+// --- the view: pixels are square in panels of any shape
 
 function fitView(whole) {
   const { inner_width: width, inner_height: height, x_range: across, y_range: down } = model("band");
@@ -332,7 +332,7 @@ function describe() {
     element("scores").innerHTML = score("PSNR", `${exact} dB`) + score("RMSE", short(rmse ?? NaN)) + score("SAM", degrees(sam ?? NaN));
   }
   const top = facts.offset + (facts.levels - 1) * facts.step;
-  const note = [`Values are the file's own, rounded to steps of ${facts.step.toPrecision(2)} (${Math.round(Math.log2(facts.levels + 1))}-bit codes from ${short(facts.offset)} to ${short(top)}).`];
+  const note = [`Values are those of the file, rounded to steps of ${facts.step.toPrecision(2)} (${Math.round(Math.log2(facts.levels + 1))}-bit codes from ${short(facts.offset)} to ${short(top)}).`];
   if (facts.factor > 1) {
     note.push(`One pixel in ${facts.factor} × ${facts.factor} is shown, ${ROWS} × ${COLUMNS} of ${rows} × ${columns}${compared ? "; PSNR, RMSE, SAM and the error of each band are those of the whole cube" : ""}.`);
   }
@@ -353,15 +353,15 @@ function buildControls() {
   element("scale").innerHTML = ticks.map((band) =>
     `<span style="left:${BANDS > 1 ? (100 * band) / (BANDS - 1) : 0}%">${Math.round(facts.wavelengths[band])}</span>`).join("");
   const redraw = () => setBand(state.band);
-  choice("palette-choice", "palette", { grey: ["grey", "light on screen in proportion to the value"], tint: ["tint", "in the colour of the wavelength"] }, redraw);
-  choice("contrast-choice", "contrast", { all: ["one scale", "the same scale for all bands"], band: ["each band", "stretch each band"] }, redraw);
-  if (facts.pictures.photo) choice("colour-choice", "colour", { rendered: ["cube", facts.rendering], photo: ["photo", "the photo given"] }, drawColour);
+  choice("palette-choice", "palette", { grey: ["grey", "screen brightness proportional to the value"], tint: ["tint", "shades of the wavelength's colour"] }, redraw);
+  choice("contrast-choice", "contrast", { all: ["one scale", "same scale for all bands"], band: ["each band", "a scale of its own for each band"] }, redraw);
+  if (facts.pictures.photo) choice("colour-choice", "colour", { rendered: ["cube", facts.rendering], photo: ["photo", "the input photo"] }, drawColour);
   if (!compared) return;
   choice("band-choice", "show", { cube: ["cube", ""], truth: ["truth", ""], difference: ["difference", "cube − truth"] }, redraw);
-  choice("error-choice", "error", { rmse: ["RMSE", "root mean square over the bands"], sam: ["SAM", "spectral angle"], band: ["this band", "|cube − truth| in the band of the slider"] }, drawError);
+  choice("error-choice", "error", { rmse: ["RMSE", "root mean square over the bands"], sam: ["SAM", "spectral angle"], band: ["this band", "|cube − truth| in the selected band"] }, drawError);
 }
 
-// Clicks and moves over the pictures, as the browser tells them: Bokeh takes a slow click for something else.
+// Handles clicks and moves as browser events: Bokeh reports a slow click as a different event.
 function listenTo(picture) {
   const at = ({ clientX, clientY }) => {
     const box = picture.firstElementChild.getBoundingClientRect();
@@ -396,8 +396,8 @@ function listen() {
   for (const [id, then] of [["play", play], ["reset", () => fitView(true)], ["clear", clear], ["save", saveSpectra], ["appearance", look], ["help-button", help]]) {
     element(id).addEventListener("click", then);
   }
-  document.addEventListener("click", ({ target }) => target.blur?.()); // so that the space bar stays with the bands
-  element("pins").addEventListener("click", ({ target }) => { if (target.dataset.slot) dropPin(Number(target.dataset.slot)); });
+  document.addEventListener("click", ({ target }) => target.blur?.()); // so that Space keeps playing the bands
+  element("pins").addEventListener("click", ({ target }) => { if (target.dataset.slot) removePin(Number(target.dataset.slot)); });
   document.querySelectorAll(".picture .plot").forEach(listenTo);
   for (const name of ["inner_width", "inner_height"]) model("band").properties[name].change.connect(onResize);
 }
@@ -411,7 +411,7 @@ async function drawn() {
 }
 
 async function open() {
-  if (!window.DecompressionStream) throw new Error("this page takes a browser of 2023 or later");
+  if (!window.DecompressionStream) throw new Error("this page needs a browser from 2023 or later");
   await Promise.all([unpackAll(), drawn()]);
   state.pins = facts.pins.map(([row, column], slot) => ({ ...pixelAt(column, row), slot }));
   describe();

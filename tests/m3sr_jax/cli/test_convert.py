@@ -141,5 +141,5 @@ def test_an_output_is_replaced_only_when_asked(quick, tmp_path, capsys):
 
 
 def test_a_checkpoint_of_nothing_known_is_no_release():
-    with pytest.raises(InputError, match="found keys such as a, b, expected a convolution"):
+    with pytest.raises(InputError, match="found keys such as a, b, expected those of M3SR, MST"):
         infer_model({"a": np.zeros(1), "b": np.zeros(1)})

@@ -1,4 +1,4 @@
-"""What a forward pass takes."""
+"""Time and memory of a forward pass."""
 
 from flax import linen as nn
 
@@ -14,4 +14,4 @@ def test_time_and_memory_of_a_small_network():
     speed = measure_forward(Small(), 32, 32, repeats=1)
     assert speed.seconds > 0
     assert speed.activation_bytes >= 32 * 32 * 64 * 4
-    assert "s an image, activation memory" in speed.describe()
+    assert "s per image, activation memory" in speed.describe()

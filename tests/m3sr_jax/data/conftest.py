@@ -34,7 +34,7 @@ def synthetic(synthetic_spec, synthetic_root):
 
 
 class CountingReader:
-    """Scenes of given sizes whose every cube value tells scene and pixel; remembers what was read."""
+    """Scenes of given sizes whose cube values encode scene and pixel; records what was read."""
 
     def __init__(self, sizes):
         self.sizes = sizes

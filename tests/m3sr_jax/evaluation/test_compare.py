@@ -1,4 +1,4 @@
-"""Comparisons of evaluations: which may be compared, and what is said of their differences."""
+"""Comparisons of evaluations: which ones are comparable, and how they differ."""
 
 import json
 
@@ -54,7 +54,7 @@ def test_only_shared_scenes_under_one_protocol_are_compared(pair, tmp_path):
     with pytest.raises(InputError, match="ours, none: no scene in common"):
         check_comparable([ours, none])
     odd = read_evaluation(write(tmp_path / "odd.json", 2, protocol="ntire2022"))
-    with pytest.raises(InputError, match=r"different protocols \(name 'cave' and 'ntire2022', crop 0 and 128"):
+    with pytest.raises(InputError, match=r"different protocols \(name cave and ntire2022, crop 0 and 128"):
         check_comparable([ours, odd])
 
 
@@ -63,14 +63,14 @@ def test_the_command_prints_both_tables(pair, capsys):
     printed = " ".join(capsys.readouterr().out.split())
     assert "Mean over 12 shared scenes" in printed
     assert "Protocol cave: full frame" in printed
-    assert "Difference to ours" in printed
+    assert "Difference from ours" in printed
     assert "of 12" in printed
 
 
 @pytest.mark.parametrize(
     ("content", "told"), [(None, "no such file"), ("{", "cannot be read"), ("{}", "cannot be read")]
 )
-def test_what_is_no_report_costs_one_line(pair, tmp_path, content, told, capsys):
+def test_a_file_that_is_not_a_report_is_one_line(pair, tmp_path, content, told, capsys):
     path = tmp_path / "bad.json"
     if content is not None:
         path.write_text(content)
@@ -81,7 +81,16 @@ def test_what_is_no_report_costs_one_line(pair, tmp_path, content, told, capsys)
     assert main(["compare", str(pair[0])]) == 2
 
 
-def test_reports_of_one_name_are_told_apart_by_folder(tmp_path, capsys):
+def test_reports_that_call_the_floor_epsilon_compare_with_new_ones(pair):
+    earlier = json.loads(pair[0].read_text())
+    earlier["protocol"]["epsilon"] = earlier["protocol"].pop("mrae_floor")
+    pair[0].write_text(json.dumps(earlier))
+    old, new = map(read_evaluation, pair)
+    assert old.protocol == new.protocol
+    assert check_comparable([old, new]) == check_comparable([new, old]) == NAMES
+
+
+def test_reports_of_one_name_are_labelled_by_folder(tmp_path, capsys):
     paths = []
     for run in ("a", "b"):
         (tmp_path / run).mkdir()

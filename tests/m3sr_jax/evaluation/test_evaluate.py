@@ -1,4 +1,4 @@
-"""Evaluation reads each scene once, scores it under the protocol, and means over scenes."""
+"""Evaluation reads each scene once, scores it under the protocol, and averages over scenes."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def grey(rgb):
     return np.repeat(rgb.mean(-1, keepdims=True), 31, axis=-1)
 
 
-def test_scores_are_the_protocols_and_means_go_over_scenes(dataset):
+def test_scores_are_the_protocols_and_means_are_over_scenes(dataset):
     steps = []
     report = evaluate(grey, dataset.valid, PROTOCOL, lambda done, total: steps.append((done, total)), name="grey")
     assert dataset.valid.reads == [0, 1, 2]
@@ -44,7 +44,7 @@ def test_several_methods_share_one_reading_of_each_scene(dataset):
 def test_large_sets_are_fitted_on_every_kth_pixel(dataset, monkeypatch):
     from m3sr_jax.evaluation import evaluate as module
 
-    monkeypatch.setattr(module, "MOST_FITTED_PIXELS", 24 * 28 * 5 // 4)
+    monkeypatch.setattr(module, "MAX_FITTED_PIXELS", 24 * 28 * 5 // 4)
     thinned = [
         Scene(scene.name, scene.rgb[::2, ::2], scene.cube[::2, ::2], scene.wavelengths) for scene in dataset.train
     ]
@@ -64,7 +64,7 @@ def test_baselines_are_fitted_on_the_training_scenes_alone(dataset):
     assert quadratic < evaluate(baselines["least_squares_linear"], dataset.train, PROTOCOL).means["rmse"]
 
 
-def test_what_cannot_be_evaluated_says_why(dataset, empty_source):
+def test_errors_say_why_nothing_can_be_evaluated(dataset, empty_source):
     with pytest.raises(InputError, match="no scenes"):
         evaluate(grey, empty_source, PROTOCOL)
     with pytest.raises(InputError, match=r"valid0.*28\).*31\)"):

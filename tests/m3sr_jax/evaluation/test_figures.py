@@ -1,4 +1,4 @@
-"""The picture: written whole, of a sensible size, at any aspect; its four pixels differ in colour."""
+"""The picture is written whole, at a sensible size and any aspect; its four pixels differ in colour."""
 
 import numpy as np
 import pytest
@@ -54,7 +54,7 @@ def test_the_picture_is_written_whole(tmp_path):
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 1000
 
 
-def test_spectra_are_those_of_the_pixels_asked_for(tmp_path):
+def test_spectra_are_those_of_the_requested_pixels(tmp_path):
     scene = patches(96, 128)
     estimate = Estimate("M3SR", scene.cube)
     pictures = []

@@ -6,7 +6,7 @@ import numpy as np
 
 from m3sr_jax.evaluation.intervals import bootstrap_interval
 
-# Percentiles of 10,000 resampled means scatter by about this share of the interval's width.
+# Percentiles of 10,000 resampled means vary by about this fraction of the interval's width.
 SCATTER = 0.03
 
 
@@ -18,7 +18,7 @@ def test_the_interval_of_many_normal_scores_is_the_textbook_one():
     assert bootstrap_interval(scores.tolist()) == (low, high)
 
 
-def test_there_is_none_where_it_would_say_nothing():
+def test_too_few_or_infinite_scores_have_no_interval():
     assert bootstrap_interval([3.0]) is None
     assert bootstrap_interval([3.0, math.inf]) is None
     assert bootstrap_interval([3.0, 3.0]) == (3.0, 3.0)

@@ -1,4 +1,4 @@
-"""The least-squares baseline: exact recovery, streaming, rank deficiency, and its figures on real scenes."""
+"""The least-squares baseline: exact recovery, streaming, rank deficiency, and its scores on real scenes."""
 
 import os
 from pathlib import Path
@@ -70,7 +70,7 @@ def test_predict_takes_any_leading_shape():
     np.testing.assert_array_equal(predicted[1, 7, 11], fitted.predict(rgb[1, 7, 11]))
 
 
-def test_what_cannot_be_fitted_says_why():
+def test_errors_say_why_nothing_can_be_fitted():
     whole = polynomial_scenes(1, 1)[0]
     with pytest.raises(InputError, match="no scenes"):
         LeastSquares.fit([])
@@ -105,8 +105,8 @@ def cave():
 @pytest.mark.parametrize(
     ("degree", "psnr", "rmse", "sam"), [(1, 35.05, 0.0181, 16.8), (2, 35.73, 0.0168, 14.7)], ids=["linear", "quadratic"]
 )
-def test_figures_on_six_cave_scenes(cave, degree, psnr, rmse, sam):
-    """The linear figures are the field's for this split and camera (35.0 dB, .0181, 16.8°)."""
+def test_scores_on_six_cave_scenes(cave, degree, psnr, rmse, sam):
+    """The linear scores are the field's for this split and camera (35.0 dB, .0181, 16.8°)."""
     held_out = [each for each in cave if each.name in TEST_SCENES]
     assert (len(held_out), len(cave)) == (6, 26)
     fitted = LeastSquares.fit((each for each in cave if each.name not in TEST_SCENES), degree)

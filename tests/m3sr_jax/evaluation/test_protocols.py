@@ -1,4 +1,4 @@
-"""Protocols: what is cropped, clipped and floored, and that it is said."""
+"""Protocols: what they crop, clip and floor, and that they state it."""
 
 import json
 
@@ -10,9 +10,9 @@ from m3sr_jax.errors import InputError
 from m3sr_jax.evaluation import metrics
 from m3sr_jax.evaluation.protocols import METRICS, PROTOCOLS, Protocol, band_rmse, evaluate_pair, get_protocol
 
-# A score in float32 and the same in float64; what two scores promise to agree to.
+# Agreement of a score in float32 with the same in float64; of PSNR with RMSE.
 INDEPENDENT, PSNR_RMSE_DB = 1e-5, 1e-4
-# scikit-image crops half a window at the border, as we do.
+# scikit-image crops half a window at the border, as `mssim` does.
 SSIM = {
     "gaussian_weights": True,
     "sigma": 1.5,
@@ -40,12 +40,13 @@ def test_ntire2022_scores_the_226_by_256_centre(pair):
 
 
 @pytest.mark.parametrize(
-    ("name", "crop", "epsilon"), [("ntire2022", 128, 0), ("ntire2020", 0, 0), ("cave", 0, 1e-3), ("synthetic", 0, 1e-3)]
+    ("name", "crop", "mrae_floor"),
+    [("ntire2022", 128, 0), ("ntire2020", 0, 0), ("cave", 0, 1e-3), ("synthetic", 0, 1e-3)],
 )
-def test_presets_are_the_benchmarks_terms(name, crop, epsilon):
+def test_presets_are_the_benchmarks_terms(name, crop, mrae_floor):
     protocol = get_protocol(name)
     assert get_protocol("ntire2020_clean") is get_protocol("ntire2020_real") is PROTOCOLS["ntire2020"]
-    assert (protocol.name, protocol.crop, protocol.epsilon) == (name, crop, epsilon)
+    assert (protocol.name, protocol.crop, protocol.mrae_floor) == (name, crop, mrae_floor)
     assert (protocol.clamp, protocol.psnr_mode, protocol.ssim_window) == (False, "cube", 11)
 
 
@@ -54,7 +55,7 @@ def test_every_term_changes_the_scores_it_should(pair):
     plain = evaluate_pair(Protocol("plain"), prediction, target)
     for protocol, touched in [
         (Protocol("clamped", clamp=True), {"mrae", "rmse", "sam", "mssim"}),
-        (Protocol("floored", epsilon=0.5), {"mrae"}),
+        (Protocol("floored", mrae_floor=0.5), {"mrae"}),
         (Protocol("per band", psnr_mode="band"), {"psnr"}),
         (Protocol("narrow", ssim_window=7), {"mssim"}),
     ]:
@@ -70,7 +71,7 @@ def test_terms_can_be_printed_and_stored():
     assert "0.001" in PROTOCOLS["cave"].describe()
 
 
-def test_what_cannot_be_scored_says_why(pair):
+def test_errors_say_why_nothing_can_be_scored(pair):
     prediction, target = pair
     with pytest.raises(InputError, match="ntire2022, ntire2020, cave"):
         get_protocol("ntire")
@@ -78,7 +79,7 @@ def test_what_cannot_be_scored_says_why(pair):
         evaluate_pair(PROTOCOLS["ntire2022"], prediction[:256, :260], target[:256, :260])
 
 
-def by_numpy(x, y, epsilon):
+def by_numpy(x, y, mrae_floor):
     """The five scores in float64, by their definitions, with none of our code."""
     x, y = x.astype(np.float64), y.astype(np.float64)
     error = np.mean((np.clip(x, 0, 1) - np.clip(y, 0, 1)) ** 2)
@@ -87,7 +88,7 @@ def by_numpy(x, y, epsilon):
         structural_similarity(a, b, **SSIM) for a, b in zip(np.moveaxis(x, -1, 0), np.moveaxis(y, -1, 0), strict=True)
     ]
     return {
-        "mrae": np.mean(np.abs(x - y) / np.maximum(y, epsilon)),
+        "mrae": np.mean(np.abs(x - y) / np.maximum(y, mrae_floor)),
         "rmse": np.sqrt(np.mean((x - y) ** 2)),
         "psnr": 10 * np.log10(1 / error),
         "sam": np.degrees(np.arccos(np.clip(cosine, -1, 1))).mean(),
@@ -96,13 +97,13 @@ def by_numpy(x, y, epsilon):
 
 
 @pytest.mark.parametrize(
-    ("name", "crop", "epsilon"), [("ntire2022", 128, 0), ("ntire2020_real", 0, 0), ("cave", 0, 1e-3)]
+    ("name", "crop", "mrae_floor"), [("ntire2022", 128, 0), ("ntire2020_real", 0, 0), ("cave", 0, 1e-3)]
 )
-def test_a_protocols_numbers_are_those_of_an_independent_computation(pair, name, crop, epsilon):
+def test_a_protocols_numbers_are_those_of_an_independent_computation(pair, name, crop, mrae_floor):
     prediction, target = (cube[..., ::10] for cube in pair)
     region = (slice(crop, 482 - crop), slice(crop, 512 - crop))
     scores = evaluate_pair(get_protocol(name), prediction, target)
-    assert scores == pytest.approx(by_numpy(prediction[region], target[region], epsilon), rel=INDEPENDENT)
+    assert scores == pytest.approx(by_numpy(prediction[region], target[region], mrae_floor), rel=INDEPENDENT)
     unclipped = np.clip(prediction, 0, 1)
     scores = evaluate_pair(get_protocol(name), unclipped, target)
     assert abs(scores["psnr"] + 20 * np.log10(scores["rmse"])) < PSNR_RMSE_DB

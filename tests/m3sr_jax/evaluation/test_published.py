@@ -1,4 +1,4 @@
-"""Published rows: the papers' figures, and which of them stand beside which model."""
+"""Published rows: the papers' scores, and which of them appear beside which model."""
 
 from m3sr_jax.evaluation.published import published_rows
 
@@ -12,7 +12,7 @@ def test_rows_are_the_papers():
     assert published_rows("synthetic") == ()
 
 
-def test_an_ablation_stands_beside_the_papers_own():
+def test_an_ablation_gets_the_papers_row_of_the_same_ablation():
     def last(**fields):
         return published_rows("ntire2022", {"name": "m3sr", **fields})[-1].method
 

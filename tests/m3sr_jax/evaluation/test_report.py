@@ -34,7 +34,7 @@ def test_the_folder_holds_scores_page_and_picture(dataset, tmp_path):
     assert "reconstruction.png" in (folder / "report.md").read_text()
 
 
-def test_a_folder_that_cannot_be_made_is_bad_input(dataset, tmp_path):
+def test_a_folder_that_cannot_be_created_is_bad_input(dataset, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
         write_report(tmp_path / "file" / "report", grey, dataset, PROTOCOL)

@@ -46,7 +46,7 @@ def pair():
 def test_mrae_divides_by_the_truth_or_the_floor(pair):
     prediction, target = pair
     expected = (np.abs(prediction - target) / np.maximum(target, 0.01)).mean()
-    np.testing.assert_allclose(losses.mrae(*map(jnp.asarray, pair), floor=0.01), expected, rtol=1e-5)
+    np.testing.assert_allclose(losses.mrae(*map(jnp.asarray, pair), mrae_floor=0.01), expected, rtol=1e-5)
     assert np.isfinite(losses.mrae(jnp.asarray(prediction), jnp.zeros_like(target)))
 
 
@@ -81,7 +81,7 @@ def test_wavelet_is_the_mean_absolute_error_of_the_bands(pair, size):
 def test_a_weighted_sum_is_one(pair):
     x, y = map(jnp.asarray, pair)
     config = LossConfig(mae=0.5, mrae=0.1, spectral_angle=2.0, wavelet=0.25, mrae_floor=0.02)
-    expected = 0.5 * losses.mae(x, y) + 0.1 * losses.mrae(x, y, floor=0.02)
+    expected = 0.5 * losses.mae(x, y) + 0.1 * losses.mrae(x, y, mrae_floor=0.02)
     expected += 2.0 * losses.spectral_angle(x, y) + 0.25 * losses.wavelet(x, y)
     np.testing.assert_allclose(losses.weighted_loss(config)(x, y), expected, rtol=1e-6)
     assert losses.weighted_loss(LossConfig()) is losses.mae

@@ -1,4 +1,4 @@
-"""Rendering against colour-science's own integration, and against what CAVE's authors rendered."""
+"""Rendering, against colour-science's own integration and against the renderings of CAVE's authors."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ from PIL import Image
 from m3sr_jax.viewer.colorimetry import display_matrix, render
 
 NM = np.arange(400.0, 701.0, 10.0)
-# 10 nm bands that stop at 400 and 700 nm, against 5 nm of whole curves: measured at most 0.001 of white.
+# 10 nm bands from 400 to 700 nm, against the whole curves at 5 nm: the largest difference is 0.001 of white.
 BAND_TOLERANCE = 0.002
 
 
@@ -25,8 +25,8 @@ def test_measured_reflectances_have_the_colours_that_colour_science_gives():
     import colour
 
     chart = colour.SDS_COLOURCHECKERS["BabelColor Average"]
-    weights, how = display_matrix(NM)
-    assert how == "CIE 1931 × D65"
+    weights, description = display_matrix(NM)
+    assert description == "CIE 1931 × D65"
     cmfs = colour.MSDS_CMFS["CIE 1931 2 Degree Standard Observer"]
     lamp = colour.SDS_ILLUMINANTS["D65"]
     to_rgb = colour.RGB_COLOURSPACES["sRGB"].matrix_XYZ_to_RGB
@@ -36,10 +36,10 @@ def test_measured_reflectances_have_the_colours_that_colour_science_gives():
         np.testing.assert_allclose(ours, theirs, atol=BAND_TOLERANCE)
 
 
-def test_exposure_brings_dim_cubes_up_and_is_told():
+def test_exposure_brightens_dim_cubes_and_is_stated():
     rendering = render(np.full((4, 4, 31), 0.05, np.float32), NM)
     assert (rendering.rgba[..., :3] >= 254).all()
-    assert rendering.how == "CIE 1931 × D65, exposure × 20"
+    assert rendering.description == "CIE 1931 × D65, exposure × 20"
 
 
 @pytest.mark.parametrize("nm", [np.linspace(900, 1700, 12), np.array([550.0]), np.array([500.0, 600.0])])
@@ -47,7 +47,7 @@ def test_false_colour_where_there_is_no_visible_range(nm):
     cube = np.zeros((2, 2, len(nm)), np.float32)
     cube[0, 0, -1] = 1
     rendering = render(cube, nm, exposure=1.0)
-    assert rendering.how.startswith(f"false colour {nm[-1]:.0f} / ")
+    assert rendering.description.startswith(f"false colour {nm[-1]:.0f} / ")
     assert rendering.rgba[0, 0, 0] == 255
     assert (rendering.rgba[1, 1, :3] == 0).all()
 
@@ -70,6 +70,5 @@ def test_cave_looks_as_its_authors_rendered_it():
     rgb = render(cube, NM, exposure=1.0).rgba[..., :3].astype(np.float64)
     theirs = np.asarray(Image.open(folder / "balloons_RGB.bmp").convert("RGB"), np.float64)
     psnr = 10 * np.log10(255**2 / np.mean((rgb - theirs) ** 2))
-    assert (
-        psnr > 31
-    )  # the lowest of all CAVE scenes under exact D65; their exposure differs a little from scene to scene
+    # The lowest of all CAVE scenes under exact D65; their exposure differs slightly from scene to scene.
+    assert psnr > 31

@@ -1,4 +1,4 @@
-"""The errors beside a page, against the metrics."""
+"""The scores on a page, against the metrics."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def cubes():
     return truth + rng.normal(0, 0.1, truth.shape).astype(np.float32), truth
 
 
-def test_as_the_metrics_say(cubes):
+def test_scores_equal_the_metrics(cubes):
     cube, truth = cubes
     result = compare(cube, truth)
     for name in ("rmse", "psnr", "sam"):
@@ -27,14 +27,14 @@ def test_as_the_metrics_say(cubes):
     np.testing.assert_allclose(result.band_rmse, np.sqrt(np.mean((cube - truth) ** 2, axis=(0, 1))), rtol=FLOAT32)
 
 
-def test_missing_values_count_nowhere(cubes):
+def test_missing_values_are_ignored(cubes):
     cube, truth = cubes
     whole = compare(cube[:100], truth[:100])
     cube[100:], truth[0, 0, 2], cube[1, 1, 2] = np.nan, np.inf, np.nan
     result = compare(cube, truth)
     np.testing.assert_array_equal(np.delete(result.band_rmse, 2), np.delete(whole.band_rmse, 2))
-    there = np.isfinite(cube[..., 2]) & np.isfinite(truth[..., 2])
-    expected = np.sqrt(np.mean((cube[there, 2].astype(np.float64) - truth[there, 2]) ** 2))
+    finite = np.isfinite(cube[..., 2]) & np.isfinite(truth[..., 2])
+    expected = np.sqrt(np.mean((cube[finite, 2].astype(np.float64) - truth[finite, 2]) ** 2))
     assert result.band_rmse[2] == pytest.approx(expected)
     assert result.sam == pytest.approx(whole.sam, rel=0.01)
 

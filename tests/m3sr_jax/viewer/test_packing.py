@@ -1,4 +1,4 @@
-"""Cubes as text, against a plain inverse of what the page does."""
+"""Cubes packed as text, read back by a plain unpacker."""
 
 import base64
 import zlib
@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from m3sr_jax.viewer import packing
-from m3sr_jax.viewer.packing import FEWEST_LEVELS, MOST_LEVELS, decimation, encode, fit_scale, pack, pack_cubes
+from m3sr_jax.viewer.packing import MAX_LEVELS, MIN_LEVELS, decimation, encode, fit_scale, pack, pack_cubes
 
 
 def unpack(text, shape):
-    """Codes (S, H, W) back: bytes to zigzag to differences to codes."""
+    """Unpacks codes (S, H, W): bytes to zigzag to differences to codes."""
     low, high = np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8).reshape(2, -1).astype(np.int64)
     zigzag = low + 256 * high
     delta = np.where(zigzag % 2, -(zigzag // 2) - 1, zigzag // 2).reshape(shape)
@@ -58,33 +58,33 @@ def test_a_cube_of_one_value(value):
     np.testing.assert_array_equal(decode(unpack(packed.texts[0], (2, 3, 4)), packed.scale), cube)
 
 
-def test_coarser_codes_where_the_budget_asks_for_it(cube, monkeypatch):
+def test_codes_get_coarser_until_they_fit_the_budget(cube, monkeypatch):
     full = len(pack_cubes([cube]).texts[0])
     monkeypatch.setattr(packing, "TEXT_BUDGET", full * 9 // 10)
     packed = pack_cubes([cube])
     assert len(packed.texts[0]) <= full * 9 // 10
-    assert FEWEST_LEVELS <= packed.scale.levels < MOST_LEVELS
+    assert MIN_LEVELS <= packed.scale.levels < MAX_LEVELS
     back = decode(unpack(packed.texts[0], (5, 9, 13)), packed.scale)
     assert np.abs(back - cube).max() <= packed.scale.step * 0.5001
     monkeypatch.setattr(packing, "TEXT_BUDGET", 1)
-    assert pack_cubes([cube]).scale.levels == FEWEST_LEVELS
+    assert pack_cubes([cube]).scale.levels == MIN_LEVELS
 
 
-def test_pixels_are_taken_out_not_averaged(cube, monkeypatch):
-    monkeypatch.setattr(packing, "MOST_SAMPLES", cube.size // 5)
+def test_pixels_are_decimated_not_averaged(cube, monkeypatch):
+    monkeypatch.setattr(packing, "MAX_SAMPLES", cube.size // 5)
     packed = pack_cubes([cube])
     assert (packed.factor, packed.height, packed.width) == (3, 3, 4)
     back = decode(unpack(packed.texts[0], (5, 3, 4)), packed.scale)
     assert np.abs(back - cube[1::3, 1::3]).max() <= packed.scale.step * 0.5001
 
 
-def test_sizes_users_have_are_thinned_as_little_as_possible():
+def test_common_sizes_are_decimated_as_little_as_possible():
     assert decimation(512 * 512 * 31) == 1
     assert decimation(2 * 512 * 512 * 31) == 1
     assert decimation(3000 * 4000 * 31) == 5
 
 
 def test_the_highest_value_has_the_highest_code(cube):
-    codes = encode(cube, fit_scale([cube], MOST_LEVELS))
+    codes = encode(cube, fit_scale([cube], MAX_LEVELS))
     assert codes.min() == 1
     assert codes.max() == 65535

@@ -1,4 +1,4 @@
-"""The page as a file: whole, self-contained, and honest about what does not fit together."""
+"""The page as a file: whole, self-contained, and only for inputs that fit together."""
 
 import importlib.util
 import json
@@ -24,7 +24,7 @@ def facts_of(path):
     return json.loads(re.search(r'<script type="application/json" id="facts">(.*?)</script>', text).group(1))
 
 
-def test_the_page_is_one_file_that_names_no_other(tmp_path, cube):
+def test_the_page_is_one_file_without_references(tmp_path, cube):
     page = tmp_path / "page.html"
     write_page(page, cube, NM, truth=cube * 0.9, photo=np.zeros((40, 60, 3), np.float32))
     text = page.read_text(encoding="utf-8")
@@ -34,7 +34,7 @@ def test_the_page_is_one_file_that_names_no_other(tmp_path, cube):
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
 
 
-def test_what_the_page_states(tmp_path, cube):
+def test_the_page_states_its_facts(tmp_path, cube):
     cube[3, 4, 5] = np.nan
     write_page(tmp_path / "page.html", cube, NM, title="a < b")
     facts = facts_of(tmp_path / "page.html")
@@ -45,7 +45,7 @@ def test_what_the_page_states(tmp_path, cube):
     assert facts["comparison"] is None
     assert facts["title"] == "a < b"
     assert len({*facts["colours"][:3]}) == 3
-    assert len({*facts["colours"][4:]}) == 1  # no colour stands for what no eye sees
+    assert len({*facts["colours"][4:]}) == 1  # invisible wavelengths share one colour
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (2, 300, 3), (40, 3, 31)])
@@ -66,14 +66,14 @@ def test_a_cube_without_any_value(tmp_path):
     "extras",
     [{"truth": np.zeros((20, 30, 5), np.float32)}, {"photo": np.zeros((20, 40, 3), np.float32)}, {"nm": NM[:-1]}],
 )
-def test_what_does_not_belong_together_is_refused(tmp_path, cube, extras):
+def test_inputs_that_do_not_fit_together_are_rejected(tmp_path, cube, extras):
     nm = extras.pop("nm", NM)
     with pytest.raises((ValueError, jaxtyping.TypeCheckError)):  # tests run with shapes checked, users without
         write_page(tmp_path / "page.html", cube, nm, **extras)
     assert not list(tmp_path.iterdir())
 
 
-def test_proportions_but_for_rounding():
+def test_proportions_up_to_rounding():
     assert same_proportions((1300, 1392, 3), (325, 348, 31))
     assert same_proportions((1001, 667, 3), (500, 333, 31))
     assert not same_proportions((482, 512, 3), (512, 482, 31))

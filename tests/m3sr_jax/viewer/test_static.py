@@ -1,4 +1,4 @@
-"""The page in a real browser: what it plots is what is in the cube."""
+"""The page in a real browser: it plots the values of the cube."""
 
 import shutil
 from types import SimpleNamespace
@@ -25,7 +25,7 @@ LAPTOP, DESKTOP = (1366, 768), (1920, 1080)
 NM = np.arange(400.0, 701.0, 10.0)
 HEIGHT, WIDTH = 48, 64
 MISSING = (slice(30, 36), slice(40, 50))
-# Half a step of the codes, and float32 on its way to the screen.
+# Half a step of the codes, and float32 in the arrays that Bokeh draws.
 EXACT = 0.5001
 FLOAT32 = 1e-6
 
@@ -63,7 +63,7 @@ def files(tmp_path_factory):
 
 @pytest.fixture
 def opened(browser, files):
-    """Opens a page at a size; at the end there were no errors, and nothing was asked of a network."""
+    """Opens a page in a window; fails if the page logs an error or makes a network request."""
     pages, faults = [], []
 
     def go(name="compared", size=LAPTOP):
@@ -98,7 +98,7 @@ def image(page, name):
 
 
 def on_screen(page, panel, row, column):
-    """Where the middle of a pixel lies in the window."""
+    """Returns the position of a pixel's centre in the window."""
     box = page.locator(f"#{panel}-panel .plot > *").bounding_box()
     view = page.evaluate(
         "() => { const {x_range, y_range, inner_width, inner_height} = m3sr.model('band');"
@@ -127,7 +127,7 @@ def test_the_slider_shows_the_band_of_the_cube(opened):
 
 @pytest.mark.parametrize("size", [LAPTOP, DESKTOP])
 @pytest.mark.parametrize("panel", ["colour", "band", "error"])
-def test_a_click_keeps_the_spectrum_of_that_very_pixel(opened, size, panel):
+def test_a_click_pins_the_spectrum_of_that_pixel(opened, size, panel):
     page, (cube, truth) = opened(size=size), scene()
     page.keyboard.press("c")
     row, column = 7, 51
@@ -138,14 +138,14 @@ def test_a_click_keeps_the_spectrum_of_that_very_pixel(opened, size, panel):
         data = plotted(page, source)
         np.testing.assert_allclose(data["nm"][0], NM)
         np.testing.assert_allclose(data["value"][0], expected[row, column], atol=step(page) * EXACT)
-    told = page.locator("#pins li").inner_text().split()
-    assert [told[2].rstrip(","), told[4]] == [str(row), str(column)]
-    assert float(told[5]) == pytest.approx(float(cube[row, column, 15]), abs=1e-5 + step(page))
-    page.mouse.click(place.x + 2, place.y)  # its mark again
+    shown = page.locator("#pins li").inner_text().split()
+    assert [shown[2].rstrip(","), shown[4]] == [str(row), str(column)]
+    assert float(shown[5]) == pytest.approx(float(cube[row, column, 15]), abs=1e-5 + step(page))
+    page.mouse.click(place.x + 2, place.y)  # the same pin again
     page.wait_for_function("m3sr.state.pins.length == 0")
 
 
-def test_several_pixels_are_kept_and_the_cursor_comes_on_top(opened):
+def test_several_pixels_are_pinned_and_the_cursor_adds_one(opened):
     page, (cube, _) = opened(), scene()
     page.keyboard.press("c")
     chosen = [(3, 4), (40, 10), (20, 60)]
@@ -164,7 +164,7 @@ def test_several_pixels_are_kept_and_the_cursor_comes_on_top(opened):
     assert plotted(page, "pins")["letter"] == ["A", "C"]
 
 
-def test_missing_values_are_said_and_leave_gaps(opened):
+def test_missing_values_are_named_and_leave_gaps(opened):
     page = opened()
     place = on_screen(page, "band", 32, 45)
     page.mouse.click(place.x, place.y)
@@ -181,7 +181,7 @@ def test_keys_step_the_band(opened):
     ]:  # fmt: skip
         page.keyboard.press(key)
         assert page.evaluate("m3sr.state.band") == expected
-    page.locator("#band").focus()  # a slider has arrow keys of its own: still one step
+    page.locator("#band").focus()  # the slider handles arrow keys too: still one step
     page.keyboard.press("ArrowRight")
     assert page.evaluate("m3sr.state.band") == 1
     page.keyboard.press(" ")
@@ -206,7 +206,7 @@ def test_errors_are_those_of_the_cubes(opened):
 
 
 def test_what_is_drawn_is_upright_and_in_place(opened):
-    """Of the canvas itself: bright where the cube is bright."""
+    """Looks at the screen itself: it is bright where the cube is bright."""
     import io
 
     from PIL import Image

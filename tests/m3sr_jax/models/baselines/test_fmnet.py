@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from m3sr_jax.models import create, init_params
-from m3sr_jax.models.baselines.fmnet import lift
+from m3sr_jax.models.baselines.fmnet import interpolate_bands
 
 
-def test_rgb_is_lifted_red_first_with_flat_ends():
-    cube = lift(jnp.array([[[[0.2, 0.5, 0.9]]]]), 31)[0, 0, 0]
+def test_bands_are_interpolated_from_red_to_blue():
+    cube = interpolate_bands(jnp.array([[[[0.2, 0.5, 0.9]]]]), 31)[0, 0, 0]
     np.testing.assert_allclose(cube[:5], 0.2, rtol=1e-6)
     np.testing.assert_allclose(cube[15], 0.5, rtol=1e-6)
     np.testing.assert_allclose(cube[26:], 0.9, rtol=1e-6)

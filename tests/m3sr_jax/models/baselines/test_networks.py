@@ -17,8 +17,8 @@ SMALL = {
     "fmnet": {"blocks": 1, "width": 8},
     "essaformer": {"width": 16},
 }
-LEAST = {"mst_plus_plus": 5, "hrnet": 5, "gmsr": 3}  # else 1
-BANDS = {"hsrnet": 31}  # else 7
+MIN_SIZE = {"mst_plus_plus": 5, "hrnet": 5, "gmsr": 3}  # of the others 1
+BANDS = {"hsrnet": 31}  # which has no other number of bands
 
 
 def image(height, width, batch=1):
@@ -37,7 +37,7 @@ def network(request):
 
 def test_any_size_and_band_count(network):
     name, model, params = network
-    least = LEAST.get(name, 1)
+    least = MIN_SIZE.get(name, 1)
     for size in ((least, 9), (13, least + 2)):
         cube = run(model, params, image(*size))
         assert cube.shape == (1, *size, model.num_bands)
@@ -53,11 +53,11 @@ def test_bfloat16_computes_near_float32_and_gives_float32(network):
     assert 0 < np.abs(narrow - cube).max() < 0.1 * np.abs(cube).max()
 
 
-@pytest.mark.parametrize("name", LEAST)
+@pytest.mark.parametrize("name", MIN_SIZE)
 def test_an_image_too_small_is_refused(name):
     model = create(name, **SMALL[name])
-    with pytest.raises(ValueError, match=f"at least {LEAST[name]}×{LEAST[name]} pixels"):
-        model.init(jax.random.key(0), image(LEAST[name] - 1, 16))
+    with pytest.raises(ValueError, match=f"at least {MIN_SIZE[name]}×{MIN_SIZE[name]} pixels"):
+        model.init(jax.random.key(0), image(MIN_SIZE[name] - 1, 16))
 
 
 @pytest.mark.parametrize("name", SMALL)
