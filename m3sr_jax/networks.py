@@ -24,6 +24,7 @@ class Network:
         signature: key of a tensor that only this network's release has.
         bands: key of the tensor in the release whose first axis is the bands.
         release_fields: state dict → further fields, where releases differ in more than their bands.
+        grid: pixels; the network itself pads H and W to multiples of it, and tiles start on multiples of it.
         note: what a reader must know wherever its size or cost is printed.
     """
 
@@ -34,6 +35,7 @@ class Network:
     signature: str = ""
     bands: str = ""
     release_fields: str | None = None
+    grid: int = 1
     note: str = ""
 
     @property
@@ -51,6 +53,7 @@ NETWORKS: dict[str, Network] = {
         signature="body.0.encoder_layers.0.0.blocks.0.weights",
         bands="conv_in.weight",
         release_fields="m3sr_jax.convert.infer:m3sr_fields",
+        grid=8,
     ),
     "mst_plus_plus": Network(
         title="MST++",
@@ -59,6 +62,7 @@ NETWORKS: dict[str, Network] = {
         costs="m3sr_jax.cost.baselines:mst_plus_plus_costs",
         signature="body.0.encoder_layers.0.0.blocks.0.0.to_q.weight",
         bands="conv_in.weight",
+        grid=8,
     ),
     "hscnn_plus": Network(
         title="HSCNN+",
@@ -75,6 +79,7 @@ NETWORKS: dict[str, Network] = {
         costs="m3sr_jax.cost.baselines:hrnet_costs",
         signature="top1.conv2d.weight",
         bands="main4.conv2d.weight",
+        grid=8,
     ),
     "gmsr": Network(
         title="GMSR",

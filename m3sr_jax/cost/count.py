@@ -43,6 +43,7 @@ class CostReport:
     parameters: int
     xla_flops: float | None
     parts: dict[str, Cost]
+    note: str = ""
 
     @property
     def total(self) -> Cost | None:
@@ -69,7 +70,8 @@ def cost_report(model: nn.Module, height: int = 482, width: int = 512) -> CostRe
     analysis = jax.jit(lambda params, rgb: model.apply({"params": params}, rgb)).lower(params, image).cost_analysis()
     network = network_of(model)
     parts = load(network.costs)(model, height, width) if network and network.costs else {}
-    return CostReport(height, width, count, (analysis or {}).get("flops"), parts)
+    note = f"{network.title} {network.note}." if network and network.note else ""
+    return CostReport(height, width, count, (analysis or {}).get("flops"), parts, note)
 
 
 def cost_table(report: CostReport) -> Table:
@@ -94,6 +96,8 @@ def cost_table(report: CostReport) -> Table:
     if report.xla_flops is not None:
         xla = f"XLA counts {report.xla_flops / 1e9:.1f} GFLOP, including elementwise work, each loop body once."
         table.caption = f"{table.caption or ''}\n{xla}".strip()
+    if report.note:
+        table.caption = f"{report.note}\n{table.caption or ''}".strip()
     return table
 
 
