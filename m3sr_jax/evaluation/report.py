@@ -126,9 +126,7 @@ def write_figure(
         name: the method to draw.
         pixels: whose spectra to show; by default four of different colours.
     """
-    estimate, baseline = (
-        Estimate(display_name(label), np.asarray(cubes[label], np.float32)) for label in (name, BASELINE)
-    )
+    estimate, baseline = (Estimate(display_name(key), np.asarray(cubes[key], np.float32)) for key in (name, BASELINE))
     both = estimate.cube[None], scene.cube[None]
     scores = f"PSNR {float(psnr(*both)[0]):.2f} dB, SAM {float(sam(*both)[0]):.2f}°"
     heading = f"{scene.name.replace('_', ' ')}, held out, full frame: {scores}"
