@@ -25,7 +25,8 @@ class Network:
         bands: key of the tensor in the release whose first axis is the bands.
         release_fields: state dict → further fields, where releases differ in more than their bands.
         grid: pixels; the network itself pads H and W to multiples of it, and tiles start on multiples of it.
-        note: what a reader must know wherever its size or cost is printed.
+        published_gflop: its cost at 482×512 in GFLOP as the M3SR paper prints it, counted by thop; None if unknown.
+        note: what a reader must know wherever its size, cost or score is printed.
     """
 
     title: str
@@ -36,6 +37,7 @@ class Network:
     bands: str = ""
     release_fields: str | None = None
     grid: int = 1
+    published_gflop: float | None = None
     note: str = ""
 
     @property
@@ -54,6 +56,7 @@ NETWORKS: dict[str, Network] = {
         bands="conv_in.weight",
         release_fields="m3sr_jax.convert.infer:m3sr_fields",
         grid=8,
+        published_gflop=100.9,
     ),
     "mst_plus_plus": Network(
         title="MST++",
@@ -63,6 +66,7 @@ NETWORKS: dict[str, Network] = {
         signature="body.0.encoder_layers.0.0.blocks.0.0.to_q.weight",
         bands="conv_in.weight",
         grid=8,
+        published_gflop=177.7,
     ),
     "hscnn_plus": Network(
         title="HSCNN+",
@@ -71,6 +75,7 @@ NETWORKS: dict[str, Network] = {
         costs="m3sr_jax.cost.baselines:hscnn_plus_costs",
         signature="conv.Ex0.conv1.1.weight",
         bands="conv1_final.1.weight",
+        published_gflop=808.0,
     ),
     "hrnet": Network(
         title="HRNet",
@@ -80,6 +85,7 @@ NETWORKS: dict[str, Network] = {
         signature="top1.conv2d.weight",
         bands="main4.conv2d.weight",
         grid=8,
+        published_gflop=1249.0,
     ),
     "gmsr": Network(
         title="GMSR",
@@ -88,6 +94,7 @@ NETWORKS: dict[str, Network] = {
         costs="m3sr_jax.cost.baselines:gmsr_costs",
         signature="VSS1.self_attention.x_proj_weight",
         bands="conv3.0.weight",
+        published_gflop=8.0,
     ),
     "hsrnet": Network(
         title="HSRNet",
@@ -104,6 +111,7 @@ NETWORKS: dict[str, Network] = {
         costs="m3sr_jax.cost.baselines:fmnet_costs",
         signature="cdic.base.0.input.weight",
         bands="odic.base.0.output.weight",
+        published_gflop=5819.5,
     ),
     "essaformer": Network(
         title="ESSAformer",
@@ -113,7 +121,7 @@ NETWORKS: dict[str, Network] = {
         signature="blockup.convup.attn.lnqkv.weight",
         bands="conv_last.weight",
         release_fields="m3sr_jax.convert.infer:essaformer_fields",
-        note="in a setting of ours: its release enlarges cubes; here it takes RGB, at factor 1 and width 256",
+        note="in a setting of this project: its release enlarges cubes, here it takes RGB at factor 1",
     ),
 }
 BASELINES = tuple(name for name in NETWORKS if name != "m3sr")

@@ -152,7 +152,7 @@ def fmnet_costs(model: FMNet, height: int, width: int) -> dict[str, Cost]:
         for inputs, _ in mixtures
     )
     convs = conv(9, model.num_bands, channels, pixels) + times(conv(9, channels, channels, pixels), model.blocks)
-    return {"convs": convs, "functions": functions, "weights of functions": weights}
+    return {"convs": convs, "functions": functions, "weights": weights}
 
 
 def essaformer_costs(model: ESSAformer, height: int, width: int) -> dict[str, Cost]:

@@ -72,7 +72,9 @@ def predictor_of(name, **fields):
     return Predictor(model, init_params(model, jax.random.key(0)), CARD)
 
 
-@pytest.mark.parametrize(("name", "fields"), [("fmnet", {"blocks": 1, "width": 2}), ("hscnn_plus", {"dense_blocks": 1})])
+@pytest.mark.parametrize(
+    ("name", "fields"), [("fmnet", {"blocks": 1, "width": 2}), ("hscnn_plus", {"dense_blocks": 1})]
+)
 def test_a_network_without_a_grid_gets_the_photo_as_it_is(name, fields):
     whole = predictor_of(name, num_bands=3, **fields)
     rgb = photo(13, 21) / np.float32(255)
