@@ -23,7 +23,7 @@ class Network:
         costs: (model, height, width) → part name → `m3sr_jax.cost.terms.Cost`; None if nothing counts them.
         signature: key of a tensor that only this network's release has.
         bands: key of the tensor in the release whose first axis is the bands.
-        release_fields: state dict → further fields, where releases differ in more than their bands.
+        release_fields: state dict → further fields, where releases differ in more than their bands; it may refuse one.
         grid: pixels; the network itself pads H and W to multiples of it, and tiles start on multiples of it.
         published_gflop: its cost at 482×512 in GFLOP as the M3SR paper prints it, counted by thop; None if unknown.
         note: what a reader must know wherever its size, cost or score is printed.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax.numpy as jnp
@@ -50,13 +51,11 @@ class Mixture(nn.Module):
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W O"]:
         fields: dict[str, Any] = {"use_bias": True, "dtype": self.dtype, "param_dtype": self.param_dtype}
         weights = PixelWeights(self.width, self.dtype, self.param_dtype, name="weights")(x)
-        total = 0
-        for m, size in enumerate(SIZES):
+        parts = []
+        for size, weight in zip(SIZES, jnp.split(weights, len(SIZES), axis=-1), strict=True):
             hidden = nn.relu(_convolve(x, self.width, size, name=f"input_{size}", **fields))
-            total = total + weights[..., m : m + 1] * _convolve(
-                hidden, self.features, size, name=f"output_{size}", **fields
-            )
-        return total
+            parts.append(weight * _convolve(hidden, self.features, size, name=f"output_{size}", **fields))
+        return functools.reduce(jnp.add, parts)
 
 
 class FMNet(nn.Module):
