@@ -133,10 +133,10 @@ class Cell:
 class Code:
     """One machine function under construction."""
 
-    def __init__(self, function: ir.Function, lanes: int) -> None:
-        self.function, self.lanes, self.module = function, lanes, function.module
-        self.vector = ir.VectorType(FLOAT, lanes)
-        self.int_vector = ir.VectorType(INT32, lanes)
+    def __init__(self, function: ir.Function, owner: Module) -> None:
+        self.function, self.owner, self.lanes, self.module = function, owner, owner.lanes, owner.ir
+        self.vector = ir.VectorType(FLOAT, owner.lanes)
+        self.int_vector = ir.VectorType(INT32, owner.lanes)
         self.builder = ir.IRBuilder(function.append_basic_block("entry"))
         self.arguments = [Value(self, argument) for argument in function.args]
 
@@ -241,6 +241,16 @@ class Code:
         """Writes one number `count` times, in whole vectors: the buffer must end on one."""
         with self.loop(count, step=self.lanes) as i:
             self.store(self.vec(value), pointer, i)
+
+    def load_int(self, pointer: Value, index: Operand = 0) -> Value:
+        """The 64-bit integer number `index` of an array of them."""
+        value = self.builder.load((pointer + self._integer(index) * 2).ir, typ=INT)
+        value.align = 4
+        return Value(self, value)
+
+    def store_int(self, value: Value, pointer: Value, index: Operand = 0) -> None:
+        """Writes the 64-bit integer number `index` of an array of them."""
+        self.builder.store(value.ir, (pointer + self._integer(index) * 2).ir).align = 4
 
     # Arithmetic.
     def fma(self, x: Operand, y: Operand, z: Value) -> Value:
@@ -405,7 +415,7 @@ class Module:
         """Makes an internal function; `kinds` has a letter an argument: p pointer, i integer, f float32."""
         made = self._function(name, kinds, result)
         made.linkage = "internal"
-        code = Code(made, self.lanes)
+        code = Code(made, self)
         body(code, *code.arguments)
         if not code.builder.block.is_terminated:
             code.finish()
@@ -419,7 +429,7 @@ class Module:
 
     def exported(self, name: str, kinds: str, result: str, body: Callable[..., None]) -> None:
         """Makes a function that can be called from outside."""
-        code = Code(self._function(name, kinds, result), self.lanes)
+        code = Code(self._function(name, kinds, result), self)
         body(code, *code.arguments)
 
     def _function(self, name: str, kinds: str, result: str) -> ir.Function:
