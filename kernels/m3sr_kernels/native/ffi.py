@@ -47,6 +47,11 @@ class Job:
         return _pointer_word(self._code, self._pointer, self._signature.place_of_buffer(name))
 
     @property
+    def pointer(self) -> Value:
+        """The job itself, to be passed to a function."""
+        return self._pointer
+
+    @property
     def threads(self) -> Value:
         """Threads of XLA's pool."""
         return _word(self._code, self._pointer, _THREADS)

@@ -53,6 +53,14 @@ class Geometry(Protocol):
         """Index of a head's a and dt_bias."""
         ...
 
+    def parameter_count(self, job: Job) -> Value:
+        """Numbers in a, and in dt_bias."""
+        ...
+
+    def skip_count(self, job: Job) -> Value:
+        """Numbers in d."""
+        ...
+
     def skip(self, job: Job, batch: Value, head: Value) -> Value:
         """Index of a head in d."""
         ...

@@ -49,6 +49,14 @@ class Image:
         """Of a and dt_bias."""
         return direction * job.R + head
 
+    def parameter_count(self, job: Job) -> Value:
+        """Of a and dt_bias."""
+        return job.R * 4
+
+    def skip_count(self, job: Job) -> Value:
+        """Of d."""
+        return job.R * job.P
+
     def skip(self, job: Job, batch: Value, head: Value) -> Value:
         """Of d."""
         return head * job.P
