@@ -28,7 +28,7 @@ _META_MAJOR, _META_MINOR, _META_TRAITS, _META_STATE = 24, 28, 32, 40
 
 # A job in 64-bit words: what threads share during a call. Its last words hold the buffers, then the sizes.
 # The counters that all threads change have cache lines of their own.
-_NEXT, _DONE, _REFERENCES, _FAILED, _TOTAL, _THREADS, _SHARED, _SHARED_RAW, _PHASES, _FREE = 0, 8, 16, 17, 18, 19, 20, 21, 22, 26
+_NEXT, _DONE, _REFERENCES, _FAILED, _TOTAL, _THREADS, _SHARED, _SHARED_RAW, _PHASES, _FREE = 0, 8, 16, 17, 18, 19, 20, 21, 22, 30
 _ALIGNMENT = 64
 
 
@@ -45,6 +45,16 @@ class Job:
     def __getitem__(self, name: str) -> Value:
         """Where a buffer begins."""
         return _pointer_word(self._code, self._pointer, self._signature.place_of_buffer(name))
+
+    @property
+    def lanes(self) -> int:
+        """Of a vector."""
+        return self._code.lanes
+
+    @property
+    def zero(self) -> Value:
+        """The integer 0."""
+        return self._code.int(0)
 
     @property
     def pointer(self) -> Value:
@@ -126,7 +136,7 @@ class Kernel(Protocol):
         ...
 
     def phases(self, k: Code, job: Job) -> Sequence[Value]:
-        """Units of each phase of `phase_names`, at most four."""
+        """Units of each phase of `phase_names`, at most eight."""
         ...
 
     def run(self, module: Module, phase: int, k: Code, job: Job, unit: Value, scratch: Value) -> None:

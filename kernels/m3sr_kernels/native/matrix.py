@@ -26,13 +26,13 @@ def product_function(module: Module, rows_at_once: int, *, accumulate: bool) -> 
             left = vectors - done.get()
             # Four vectors are two and two: three and one would read `a` as often and wait for sums.
             for width in range(widest, 0, -1):
-                fits = left.equals(3) if width == 3 else (left >= 2 if width == 2 else left.equals(1))
+                fits = (left.differs(3) | k.int(widest).equals(2)) & (left >= 2) if width == 2 else left.equals(width)
                 with k.when(fits):
                     begin = done.get() * k.lanes
                     with k.loop(rows, step=rows_at_once) as row:
                         target = c + row * c_row + begin
                         _tile(k, target, c_row, a + row * a_row, a_k, a_row, b + begin, b_k, inner, width, scale)
-            done.add(k.select(left.equals(3), k.int(min(3, widest)), k.minimum(left, 2)))
+            done.add(k.minimum(left, 2 if widest == 2 else k.select(left.equals(3), k.int(3), k.int(2))))
 
     def _tile(k: Code, c, c_row, a, a_k, a_row, b, b_k, inner, width, scale) -> None:
         if accumulate:

@@ -45,10 +45,13 @@ def transpose(k: Code, rows: list[Value]) -> list[Value]:
 
 def sum_of_rows(k: Code, rows: list[Value]) -> Value:
     """The vector of the sums over the lanes of `lanes` vectors: lane i is the sum of rows[i]."""
-    columns = transpose(k, rows)
-    while len(columns) > 1:
-        columns = [columns[i] + columns[i + 1] for i in range(0, len(columns), 2)]
-    return columns[0]
+    width = 1
+    while width < k.lanes:
+        low = [lane if not lane & width else k.lanes + lane - width for lane in range(k.lanes)]
+        high = [lane + width if not lane & width else k.lanes + lane for lane in range(k.lanes)]
+        pairs = zip(rows[::2], rows[1::2], strict=True)
+        rows, width = [k.shuffle(x, y, low) + k.shuffle(x, y, high) for x, y in pairs], width * 2
+    return rows[0]
 
 
 def transpose_function(module: Module) -> ir.Function:

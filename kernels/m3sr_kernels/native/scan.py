@@ -89,14 +89,13 @@ class Scan:
         inner, inner_stride, outer_stride, backwards = self.geometry.order(k, job, direction, columns)
         return Walk(length, inner, inner_stride, outer_stride, backwards, first, last)
 
-    def directed(self, k: Code, unit: Value) -> tuple[Value, Value, Value]:
-        """A unit of the first phase: the rest of its number, its direction, and whether that goes along columns."""
-        direction = unit % self.directions
+    def columns(self, k: Code, direction: Value) -> Value:
+        """Whether a direction goes along columns."""
         along = k.int(0)
         for directions, columns in self.geometry.passes:
             for number in directions:
                 along = k.select(direction.equals(number), k.int(int(columns)), along)
-        return unit / self.directions, direction, along.equals(1)
+        return along.equals(1)
 
     def before(self, k: Code, job: Job, share: Share, direction: Value, number: Value) -> tuple[Value, Value]:
         """How many segments a direction visits before this one, and which is number 0, 1, … of all."""
@@ -139,9 +138,9 @@ class Forward(Scan):
         blocks, parts = self._partition(k, job)
         heads = self.geometry.sizes(job)[2]
         if phase == 0:
-            unit, direction, along = self.directed(k, unit)
-            share = Share.of(unit, heads, blocks, parts)
-            self._scan(module, k, job, share, direction, scratch, columns=along, output="none")
+            share, direction = Share.of(unit / self.directions, heads, blocks, parts), unit % self.directions
+            columns = self.columns(k, direction)
+            self._scan(module, k, job, share, direction, scratch, columns=columns, output="none")
             self._keep_states(k, job, share, direction, scratch)
             return
         share = Share.of(unit, heads, blocks, parts)

@@ -24,7 +24,6 @@ from m3sr_kernels.native.ffi import Job, Signature
 from m3sr_kernels.native.matrix import product, tile_rows
 from m3sr_kernels.native.memory import (
     Arena,
-    copy_row_function,
     round_up,
     running_sum,
     shifted,
@@ -39,30 +38,28 @@ from m3sr_kernels.native.vector_math import exp2, sigmoid
 class Backward(Scan):
     """Gradients of a scan.
 
-    Those of b and c are sums over heads, so they come in Z parts, one a block of heads, to be added by the caller; Z is
-    the number of blocks.
+    dx sums over directions, db and dc over heads. So that no two units add to the same numbers at once, there are at most
+    as many blocks of heads as directions, and in turn t block i works on direction (t + i) mod K: each block on one
+    direction, each direction by one block.
     """
 
     def __init__(self, geometry: Geometry, states: int, extra: dict[str, str], results: dict[str, str]) -> None:
         super().__init__(geometry, states)
         self.signature = Signature(geometry.inputs | extra, results)
-        passes = (f"pass_{number}" for number in range(len(geometry.passes)))
-        self.phase_names = ("states", *passes, "sums")
+        self.phase_names = ("states", *(f"turn_{number}" for number in range(self.directions)), "sums")
 
-    def constraints(self, job: Job) -> Sequence[Value]:
-        """No more parts than heads."""
-        return [*super().constraints(job), job.Z <= self.geometry.sizes(job)[2]]
+    def _blocks(self, k: Code, job: Job) -> Value:
+        return k.minimum(self.geometry.sizes(job)[2], self.directions)
 
     def _parts(self, k: Code, job: Job) -> Value:
         batches, length, _, _ = self.geometry.sizes(job)
-        return segments(k, batches * job.Z, (length + (k.lanes - 1)) / k.lanes, job.threads)
+        return segments(k, batches * self._blocks(k, job), (length + (k.lanes - 1)) / k.lanes, job.threads)
 
     def phases(self, k: Code, job: Job) -> Sequence[Value]:
-        """States of every direction's segments, the passes, sums over sequences and segments."""
+        """States of every direction's segments, the turns, sums over sequences and segments."""
         parts = self._parts(k, job)
-        units = self.geometry.sizes(job)[0] * job.Z * parts
-        passes = [units] * len(self.geometry.passes)
-        return [k.select(parts > 1, units * self.directions, k.int(0)), *passes, k.int(1)]
+        units = self.geometry.sizes(job)[0] * self._blocks(k, job) * parts
+        return [k.select(parts > 1, units * self.directions, k.int(0)), *([units] * self.directions), k.int(1)]
 
     # Memory.
     def _width(self, k: Code, job: Job) -> Value:
@@ -101,7 +98,8 @@ class Backward(Scan):
         _, length, heads, _ = self.geometry.sizes(job)
         maps, rows = -(-2 * self.states // W) * W, -(-self.states // W) * W
         chunks = (length + (W - 1)) / W / self._parts(k, job) + 1
-        heads_at_once = (heads + job.Z - 1) / job.Z
+        blocks = self._blocks(k, job)
+        heads_at_once = (heads + blocks - 1) / blocks
         square, state = W * W, self._state(k, job)
         return types.SimpleNamespace(
             map_row=maps,
@@ -111,7 +109,7 @@ class Backward(Scan):
             maps_t=arena.take(maps * W),
             overlap=arena.take(square),  # c_t·b_s
             map_gradients=arena.take(maps * W),
-            map_gradient_rows=arena.take(W * maps),
+            map_gradient_rows=arena.take(W * maps + 2 * W),
             steps=arena.take(3 * W),
             decays=arena.take(3 * W),  # e, q, w
             x=arena.take(width * W),
@@ -140,8 +138,9 @@ class Backward(Scan):
         if phase == len(self.phase_names) - 1:
             self._add_parameters(k, job)
         elif phase == 0:
-            unit, direction, columns = self.directed(k, unit)
-            share = Share.of(unit, heads, job.Z, parts)
+            rest = unit / self.directions
+            direction = unit % self.directions
+            share, columns = Share.of(rest, heads, self._blocks(k, job), parts), self.columns(k, direction)
             arrays = self._arrays(k, job, scratch)
             self._clear(k, job, share, arrays.states)
             self._through_states(module, k, job, share, direction, columns, scratch, keep=False)
@@ -149,19 +148,32 @@ class Backward(Scan):
             self._through_adjoints(module, k, job, share, direction, columns, scratch)
             self._keep(k, job, share, direction, arrays)
         else:
-            share = Share.of(unit, heads, job.Z, parts)
-            directions, columns = self.geometry.passes[phase - 1]
-            step = directions[1] - directions[0] if len(directions) > 1 else 1
-            with k.loop(len(directions)) as turn:
-                direction = turn * step + directions[0]
-                first = turn.equals(0) if phase == 1 else k.int(0).equals(1)
-                self._direction(module, k, job, share, direction, columns, scratch, first)
+            k.call(self._turn_function(module), job.pointer, scratch, unit, phase - 1)
+
+    def _turn_function(self, module: Module) -> ir.Function:
+        """turn(job, scratch, unit, number): one direction of a unit."""
+
+        def body(k: Code, pointer: Value, scratch: Value, unit: Value, turn: Value) -> None:
+            job, K = Job(k, pointer, self.signature), self.directions
+            blocks = self._blocks(k, job)
+            share = Share.of(unit, self.geometry.sizes(job)[2], blocks, self._parts(k, job))
+            visited = k.int(0).equals(1)  # whether another block has had this direction
+            for earlier in range(1, K):
+                visited = visited | ((turn >= earlier) & ((share.block + earlier) % K < blocks))
+            direction = (turn + share.block) % K
+            self._direction(module, k, job, share, direction, scratch, turn.equals(0), ~visited)
+
+        return module.once("turn", lambda: module.function("turn", "ppii", body))
 
     def _clear(self, k: Code, job: Job, share: Share, states: Value) -> None:
         k.fill(states, (share.last_head - share.first_head) * self._state(k, job))
 
-    def _direction(self, module, k, job, share, direction, columns, scratch, first) -> None:
-        """Gradients by one direction; `first` writes dx and the skip's gradient, the others add to dx."""
+    def _direction(self, module, k, job, share, direction, scratch, first, first_maps) -> None:
+        """Gradients by one direction.
+
+        `first` writes dx, with the skip's part, where later turns add; `first_maps` writes db and dc.
+        """
+        columns = self.columns(k, direction)
         arrays, state = self._arrays(k, job, scratch), self._state(k, job)
         heads = share.last_head - share.first_head
         self._enter(k, job, share, direction, arrays.states, backwards=False)
@@ -171,7 +183,7 @@ class Backward(Scan):
         with k.loop(heads) as own:
             k.fill(self._summands(k, job, share, direction, share.first_head + own), self._summand(k, job))
         order = self.walk(k, job, share, direction, columns)
-        streams = self._streams(k, job, share, direction, ("x", "dy", "dx"), "bc") if columns else []
+        streams = self._streams(k, job, share, direction, columns, ("x", "dy", "dx"), "bc")
         with order.visit(module, k, arrays.tables, streams, reverse=True) as (number, pixels, count):
             self._load_maps(module, k, job, share, direction, pixels, count, arrays)
             self._products_of_maps(module, k, arrays)
@@ -184,21 +196,23 @@ class Backward(Scan):
                     *(entering, arrays.adjoints + own * state, own, k.select(first, k.int(1), k.int(0))),
                     self._summands(k, job, share, direction, share.first_head + own),
                 )
-            self._store_map_gradients(module, k, job, share, direction, pixels, count, arrays)
+            self._store_map_gradients(module, k, job, share, direction, pixels, count, arrays, first_maps)
 
     def start_adjoints(self, k: Code, job: Job, share: Share, adjoints: Value) -> None:
         """The adjoint of the state after the last element: zero unless an op returns that state."""
         self._clear(k, job, share, adjoints)
 
-    def _streams(self, k, job, share, direction, channels, maps) -> list[tuple[Value, Value, Value]]:
+    def _streams(self, k, job, share, direction, columns, channels, maps) -> list[tuple[Value, Value, Value]]:
+        """What to prefetch: nothing along rows, where the hardware does."""
         geometry, streams = self.geometry, []
+        one = k.select(columns, k.int(1), k.int(0))
         P = geometry.sizes(job)[3]
         for name in channels:
             base, stride = geometry.channels(job, name, share.batch)
-            streams.append((base + share.first_head * P, stride, (share.last_head - share.first_head) * P))
+            streams.append((base + share.first_head * P, stride, one * (share.last_head - share.first_head) * P))
         for name in maps:
-            streams.append((*geometry.maps(job, name, share.batch, direction), k.int(1)))
-        return [*streams, (*geometry.steps(job, "dt", share.batch, direction), k.int(1))]
+            streams.append((*geometry.maps(job, name, share.batch, direction), one))
+        return [*streams, (*geometry.steps(job, "dt", share.batch, direction), one)]
 
     # States and adjoints between chunks.
     def _through_states(self, module, k, job, share, direction, columns, scratch, *, keep) -> None:
@@ -206,7 +220,7 @@ class Backward(Scan):
         arrays, state = self._arrays(k, job, scratch), self._state(k, job)
         heads = share.last_head - share.first_head
         order = self.walk(k, job, share, direction, columns)
-        streams = [] if columns is False else self._streams(k, job, share, direction, ("x",), "b")
+        streams = self._streams(k, job, share, direction, columns, ("x",), "b")
         if not keep:
             with k.loop(heads) as own:
                 k.store(k.zero(), self._entries(k, job, share, direction, share.segment, share.first_head + own))
@@ -305,13 +319,14 @@ class Backward(Scan):
     def _load_maps(self, module, k, job, share, direction, pixels, count, arrays) -> None:
         """Rows of b and c side by side, zero where there is no element."""
         bases = [self.geometry.maps(job, name, share.batch, direction) for name in ("b", "c")]
-        copy = copy_row_function(module)
         k.fill(arrays.maps, arrays.map_row * k.lanes)
         with k.loop(count) as i:
             pixel = k.load_int(pixels, i)
             for number, (base, stride) in enumerate(bases):
                 target = arrays.maps + i * arrays.map_row + number * self.states
-                k.call(copy, base + pixel * stride, target, self.states)
+                for n in range(0, self.states, k.lanes):
+                    mask = k.constant_mask([n + lane < self.states for lane in range(k.lanes)])
+                    k.store_masked(mask, k.load_masked(mask, base + pixel * stride, n), target, n)
 
     def _products_of_maps(self, module, k, arrays) -> None:
         W, transpose = k.lanes, transpose_function(module)
@@ -468,18 +483,24 @@ class Backward(Scan):
                     step, du = k.broadcast(arrays.steps, i + k.lanes), k.load(arrays.du, i * width + p)
                     k.store_masked(mask, k.fma(step, du, k.load_masked(mask, place, p)), place, p)
 
-    def _store_map_gradients(self, module, k, job, share, direction, pixels, count, arrays) -> None:
+    def _store_map_gradients(self, module, k, job, share, direction, pixels, count, arrays, first) -> None:
         W, geometry = k.lanes, self.geometry
-        transpose, copy = transpose_function(module), copy_row_function(module)
+        transpose = transpose_function(module)
         for row in range(0, arrays.map_row, W):
             target = arrays.map_gradient_rows + row
             k.call(transpose, arrays.map_gradients + row * W, W, target, arrays.map_row)
-        part = share.block * geometry.sizes(job)[0] + share.batch
+        bases = [geometry.maps(job, name, share.batch, direction) for name in ("db", "dc")]
         with k.loop(count) as i:
             pixel, source = k.load_int(pixels, i), arrays.map_gradient_rows + i * arrays.map_row
-            for number, name in enumerate(("db", "dc")):
-                base, stride = geometry.maps(job, name, part, direction)
-                k.call(copy, source + number * self.states, base + pixel * stride, self.states)
+            for number, (base, stride) in enumerate(bases):
+                for n in range(0, self.states, W):
+                    mask = k.constant_mask([n + lane < self.states for lane in range(W)])
+                    place, gained = base + pixel * stride, k.load(source, number * self.states + n)
+                    with k.either(first) as (writes, adds):
+                        with writes:
+                            k.store_masked(mask, gained, place, n)
+                        with adds:
+                            k.store_masked(mask, gained + k.load_masked(mask, place, n), place, n)
 
     # The parameters' gradients.
     def _add_parameters(self, k: Code, job: Job) -> None:

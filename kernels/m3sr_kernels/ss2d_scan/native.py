@@ -1,0 +1,80 @@
+"""`ss2d_scan` on a CPU by compiled kernels."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from m3sr_kernels.native.call import ffi_call, native_call, register
+
+MAX_STATES = 64
+
+
+def unsupported(x, dt, a, b, c, d, dt_bias) -> str | None:
+    """What keeps these arguments from the kernels; None if nothing does."""
+    del x, dt, a, c, d, dt_bias
+    return f"more than {MAX_STATES} states" if b.shape[-1] > MAX_STATES else None
+
+
+@jax.jit
+def ss2d_scan_native(x, dt, a, b, c, d, dt_bias) -> jax.Array:
+    """Arguments and result as `ss2d_scan`; computes in float32.
+
+    The gradient keeps the inputs alone.
+    """
+    wide = [array.astype(jnp.float32) for array in (x, dt, a, b, c, d.sum(0), dt_bias)]
+    return _scan(*wide).astype(x.dtype)
+
+
+@jax.custom_vjp
+def _scan(*arrays: jax.Array) -> jax.Array:
+    return native_call(_forward, _forward_xla, *arrays)[0]
+
+
+def _scan_fwd(*arrays: jax.Array):
+    return _scan(*arrays), arrays
+
+
+def _scan_bwd(arrays: tuple[jax.Array, ...], cotangent: jax.Array):
+    return tuple(native_call(_backward, _backward_xla, *arrays, cotangent))
+
+
+_scan.defvjp(_scan_fwd, _scan_bwd)
+
+
+def _forward_xla(x, dt, a, b, c, d, dt_bias) -> list[jax.Array]:
+    from m3sr_kernels.ss2d_scan.api import IMPLEMENTATIONS
+
+    quarter = jnp.broadcast_to(d[None] / 4, (4, *d.shape))
+    return [IMPLEMENTATIONS["xla"](x, dt, a, b, c, quarter, dt_bias)]
+
+
+def _backward_xla(*arrays: jax.Array) -> list[jax.Array]:
+    *primals, cotangent = arrays
+    return list(jax.vjp(lambda *inputs: _forward_xla(*inputs)[0], *primals)[1](cotangent))
+
+
+def _forward(*arrays: jax.Array) -> list[jax.Array]:
+    return ffi_call(_handler("forward", arrays[3].shape[-1]), [arrays[0].shape], *arrays)
+
+
+def _backward(*arrays: jax.Array) -> list[jax.Array]:
+    shapes = [array.shape for array in arrays[:-1]]
+    return ffi_call(_handler("backward", arrays[3].shape[-1]), shapes, *arrays)
+
+
+@functools.cache
+def _handler(which: str, states: int) -> str:
+    from m3sr_kernels.native import ffi, scan, scan_gradient
+    from m3sr_kernels.ss2d_scan.native_kernels import Image
+
+    name = f"m3sr_ss2d_scan_{which}_{states}"
+    if which == "forward":
+        kernel = scan.Forward(Image(), states, {"y": "B H W I"})
+    else:
+        gradients = {f"d{argument}": shape for argument, shape in Image.inputs.items()}
+        kernel = scan_gradient.Backward(Image(), states, {"dy": "B H W I"}, gradients)
+    register(name, functools.partial(ffi.add_handler, name=name, kernel=kernel))
+    return name
