@@ -1,5 +1,5 @@
-# Every target makes .venv if it is missing and installs what it needs; called again, it starts at once.
-# Another interpreter: make PYTHON=/path/to/python3.12 demo. A narrower test run: make test TESTS=tests/m3sr_jax/io.
+# Every target creates .venv if it is missing and installs what it needs; a second call starts at once.
+# With another interpreter: make PYTHON=/path/to/python3.12 demo. Some of the tests: make test TESTS=tests/m3sr_jax/io.
 
 PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13; do \
 	"$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2> /dev/null && echo "$$python" && break; done)
@@ -18,11 +18,11 @@ demo: .venv/.run
 test: .venv/.dev
 	$(BIN)/python -m pytest -q -n auto --dist worksteal $(TESTS)
 
-# Every case of the releases' numbers that M3SR_PARITY_DIR holds; make test runs those that cover each network and type.
+# All reference numbers in M3SR_PARITY_DIR; make test checks a subset that covers every network and dtype.
 parity: .venv/.dev
 	M3SR_FULL_PARITY=1 $(BIN)/python -m pytest -q -n auto tests/m3sr_jax/test_parity.py tests/m3sr_jax/test_baseline_parity.py tests/m3sr_kernels/test_release_numbers.py
 
-# Every baseline on every benchmark's files; make test runs some of the pairs.
+# Every baseline on every data set; make test runs some of the pairs.
 matrix: .venv/.dev
 	M3SR_FULL_MATRIX=1 $(BIN)/python -m pytest -q -n auto tests/m3sr_jax/test_baselines_on_benchmarks.py
 
@@ -34,39 +34,40 @@ lint: .venv/.dev
 bench: .venv/.dev
 	for script in benchmarks/bench_*.py; do $(BIN)/python "$$script" || exit; done
 
-# Ten thousand damaged files for every reader; those that do more than be refused or read are kept in build/fuzz.
+# Ten thousand damaged files for every reader. A file that is neither refused nor read correctly is kept in build/fuzz.
 fuzz: .venv/.dev
-	$(BIN)/python benchmarks/fuzz_readers.py --keep build/fuzz --output build/fuzz.jsonl
+	$(BIN)/python tools/fuzz_readers.py --keep build/fuzz --output build/fuzz.jsonl
 
-# The package as others install it: a wheel in an environment of its own, beside Hugging Face's `kernels`.
+# The package as users install it: a wheel in its own environment, next to Hugging Face's `kernels`.
 wheel: | $(BIN)/python
-	rm -rf build/wheel .venv-wheel && $(BIN)/python -m pip wheel --quiet . --no-deps --wheel-dir build/wheel
+	rm -rf build/lib build/wheel .venv-wheel && $(BIN)/python -m pip wheel --quiet . --no-deps --wheel-dir build/wheel
 	$(PYTHON) -m venv .venv-wheel && .venv-wheel/bin/python -m pip install --quiet build/wheel/*.whl kernels
-	cd build/wheel && ../../.venv-wheel/bin/python ../../benchmarks/check_wheel.py *.whl
+	cd build/wheel && ../../.venv-wheel/bin/python ../../tools/check_wheel.py *.whl
 
-# A telling part of the tests with the lowest versions that pyproject.toml allows. Their deprecation warnings are no news,
-# and jax 0.10.0 sums a batch in parts to 2e-6 of the whole one's gradient norm, where the test asks for 1e-6.
+# A representative part of the tests with the lowest versions that pyproject.toml allows. Deprecation warnings are
+# expected there and ignored. With jax 0.10.0 the gradient norm of a batch in parts is off by 2e-6; the deselected test
+# requires 1e-6.
 oldest: .venv-oldest/.run
 	.venv-oldest/bin/python -m pytest -q -o addopts=--import-mode=importlib -o filterwarnings= $(OLDEST_TESTS) \
 		--deselect tests/m3sr_jax/training/test_step.py::test_parts_in_turn_give_the_step_of_the_whole_batch
 
-# Known vulnerabilities of what .venv holds, by the Python Packaging Advisory Database.
+# Known vulnerabilities of the packages in .venv, from the Python Packaging Advisory Database.
 audit: .venv/.run
 	$(BIN)/python -m pip install --quiet pip-audit && $(BIN)/pip-audit --strict --skip-editable
 
-# Compiles every GPU kernel without a GPU, in an environment of its own (4.4 GB). jax 0.10: from 0.11 on a machine without
-# a GPU compiles Triton kernels for one architecture only.
+# Compiles every GPU kernel without a GPU, in its own environment (4.4 GB). It needs jax 0.10: without a GPU, jax 0.11
+# and newer compile Triton kernels for one architecture only.
 gpu-compile: .venv-gpu/.run
-	.venv-gpu/bin/python benchmarks/gpu_compile.py --output benchmarks/results/gpu_compile.jsonl
+	.venv-gpu/bin/python tools/gpu_compile.py --output benchmarks/results/gpu_compile.jsonl
 
 gpu-memory: .venv-gpu/.run
-	.venv-gpu/bin/python benchmarks/gpu_memory.py --output benchmarks/results/gpu_memory.jsonl
+	.venv-gpu/bin/python tools/gpu_memory.py --output benchmarks/results/gpu_memory.jsonl
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "error: found no Python 3.11 or newer with venv; install one (Debian: apt install python3 python3-venv) or pass PYTHON=" >&2; exit 2; }
 	$(PYTHON) -m venv .venv
 
-# Stamps: what is installed follows pyproject.toml.
+# Stamp files: a change of pyproject.toml reinstalls.
 .venv/.run: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
@@ -77,7 +78,7 @@ $(BIN)/python:
 
 .venv-oldest/.run: pyproject.toml
 	$(PYTHON) -m venv --clear .venv-oldest
-	.venv-oldest/bin/python benchmarks/oldest_versions.py > .venv-oldest/versions.txt
+	.venv-oldest/bin/python tools/oldest_versions.py > .venv-oldest/versions.txt
 	.venv-oldest/bin/python -m pip install --quiet --constraint .venv-oldest/versions.txt --editable . beartype hypothesis pytest scikit-image spectral
 	@touch $@
 

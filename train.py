@@ -1,7 +1,7 @@
 """Trains M3SR: python train.py --config configs/demo.py --workdir runs/demo [--config.group.field=value].
 
-The same command again goes on where the run left off. Exit codes: 0 done; 1 one of several
-processes was lost; 2 bad usage or input; 130 interrupted.
+Run the same command again to resume. Exit codes: 0 done; 1 one of several processes was lost;
+2 bad usage or input; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from m3sr_jax.processes import join
 CONFIG = config_flags.DEFINE_config_file(
     "config", help_string="Config file, such as configs/demo.py.", lock_config=True
 )
-COORDINATOR = flags.DEFINE_string("coordinator_address", None, "Several processes: HOST:PORT of process 0.")
-NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Several processes: how many.", lower_bound=1)
-PROCESS_ID = flags.DEFINE_integer("process_id", None, "Several processes: which one this is, from 0.", lower_bound=0)
-DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Several processes that the cluster tells of each other.")
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: config, checkpoints, metrics, report.")
+COORDINATOR = flags.DEFINE_string("coordinator_address", None, "With several processes: HOST:PORT of process 0.")
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Number of processes.", lower_bound=1)
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, from 0.", lower_bound=0)
+DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Let JAX detect the processes of a cluster.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: config, checkpoints, metrics and report.")
 
 
 def main(_: list[str]) -> int:
@@ -41,7 +41,7 @@ def train() -> int:
     config = Config.from_config_dict(CONFIG.value)
     join(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value, distributed=DISTRIBUTED.value)
 
-    from m3sr_jax.training.loop import train_and_evaluate  # JAX takes a second, a typo should not
+    from m3sr_jax.training.loop import train_and_evaluate  # late: JAX takes a second, and a typo should not
 
     return train_and_evaluate(config, Path(WORKDIR.value))
 

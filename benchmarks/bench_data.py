@@ -1,10 +1,10 @@
-"""Batches of 32 crops of 128×128 a second: from a prepared store, and from the .mat files directly.
+"""Batches of 32 crops of 128×128 per second, from a prepared store and directly from the .mat files.
 
     python benchmarks/bench_data.py [--download DIR --store DIR] [--batches 200] [--output FILE]
 
-Without folders it makes a few scenes of 482×512×31 in the NTIRE 2022 layout and prepares them. Each way is measured in
-a process of its own, so that the largest resident memory is its own. Wall time depends on what else the machine does;
-CPU time a batch, over all threads, does less: cores / CPU time bounds the rate that free cores would give.
+Without --download and --store it creates a few scenes of 482×512×31 in the NTIRE 2022 layout and prepares them. Each
+measurement runs in its own process, which gives it its own peak memory. Wall time depends on the machine's other work;
+CPU time per batch, over all threads, depends on it less. `batches_per_s_by_cpu` is the upper limit, cores / CPU time.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ SIZE = (482, 512)
 
 
 def main() -> None:
-    """Measures both ways in the same run."""
+    """Measures the store, the files, and the store again with its pages in the system's cache."""
     options = parser(__doc__)
     options.add_argument("--download", type=Path, help="NTIRE 2022 as downloaded")
-    options.add_argument("--store", type=Path, help="what m3sr prepare made of it")
+    options.add_argument("--store", type=Path, help="the store that m3sr prepare wrote")
     options.add_argument("--batches", type=int, default=200, help="batches timed from the store")
     options.add_argument("--raw-batches", type=int, default=5, help="batches timed from the files")
-    options.add_argument("--only", type=Path, help="measure this one folder here, print JSON (used by the others)")
+    options.add_argument("--only", type=Path, help="measure this folder in this process and print JSON (internal)")
     arguments = options.parse_args()
     if arguments.only:
         print(json.dumps(measure(arguments.only, arguments.batches)))
@@ -40,23 +40,23 @@ def main() -> None:
         if download is None or store is None:
             download, store = make_scenes(Path(temporary))
         rows = []
-        for way, folder, batches in (
+        for name, folder, batches in (
             ("store", store, arguments.batches),
             ("mat files", download, arguments.raw_batches),
             ("store again", store, arguments.batches),
         ):
             command = [sys.executable, __file__, "--only", str(folder), "--batches", str(batches)]
             printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-            rows.append({"from": way, **json.loads(printed.splitlines()[-1])})
+            rows.append({"from": name, **json.loads(printed.splitlines()[-1])})
             show(rows[-1])
     save(rows, "data", arguments.output)
 
 
 def measure(folder: Path, batches: int) -> dict[str, float | int | str]:
-    """Times training batches after two that are not counted."""
+    """Times training batches, after two for warm-up."""
     from m3sr_jax.config import DataConfig
+    from m3sr_jax.data.open import open_dataset
     from m3sr_jax.data.pipeline import train_batches
-    from m3sr_jax.data.scenes import open_dataset
 
     start = time.perf_counter()
     source = open_dataset(DataConfig(name="ntire2022", root=str(folder))).train
@@ -88,7 +88,7 @@ def measure(folder: Path, batches: int) -> dict[str, float | int | str]:
 
 
 def peak_resident() -> int:
-    """Bytes; mapped pages of the store count while they are mapped."""
+    """Peak resident memory in bytes, the store's mapped pages included."""
     import resource
 
     unit = 1 if sys.platform == "darwin" else 1024
@@ -96,7 +96,7 @@ def peak_resident() -> int:
 
 
 def make_scenes(folder: Path, train: int = 24) -> tuple[Path, Path]:
-    """Writes noise in the NTIRE 2022 layout, and prepares it."""
+    """Writes scenes of noise in the NTIRE 2022 layout and prepares them."""
     from PIL import Image
 
     from m3sr_jax.cli import main as m3sr

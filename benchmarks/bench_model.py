@@ -1,11 +1,12 @@
-"""The whole model, forward and training step, against the matmul rate of the same run.
+"""The whole model: time, memory and share of peak of a forward pass and a training step.
 
 Command:  python benchmarks/bench_model.py [--output benchmarks/results/cpu.jsonl]
 
-`share` is the exact operation count (m3sr inspect) over the time, as a share of the rate of a large float32 matrix
-product; the training step is given as a multiple of the forward pass at its size. --implementations compares those of
-the scans; "default" is what None means on the device. A GPU trains on a whole batch of 32 crops. --remat measures
-the training step of one crop alone, without and with model.remat; `cpu_s` is the time over all cores.
+`share` is the exact operation count (m3sr inspect) per second, as a share of the rate of a large float32 matrix product
+in the same run. `over_forward` is the training step's time over that of the forward pass at the same size.
+--implementations compares implementations of the scans; "default" is the one that implementation=None chooses. On a GPU
+the training step takes the whole batch of 32 crops. --remat measures only the training step of one crop, without and
+with model.remat. `cpu_s` is CPU time over all cores.
 """
 
 from __future__ import annotations
@@ -17,26 +18,27 @@ from typing import Any
 
 import jax
 from flax import linen as nn
-from m3sr_kernels.dispatch import resolve
+from m3sr_kernels import Implementation
+from m3sr_kernels.dispatch import NAMES, resolve
 from measure import compile_and_time, matmul_gflops, parser, save, show
 
 from m3sr_jax import M3SR
 from m3sr_jax.cli.xla_flags import plan_for_memory
 from m3sr_jax.config import OptimConfig
+from m3sr_jax.cost.count import cost_report
 from m3sr_jax.models import init_params
-from m3sr_jax.report.cost import m3sr_costs
 from m3sr_jax.training.state import create_train_state, make_optimizer
 from m3sr_jax.training.step import jit_train_step
 
 FORWARD = {"gpu": [(1, 482, 512)], "cpu": [(1, 128, 128), (4, 128, 128), (1, 256, 256), (1, 482, 512)]}
 TRAINING = {"gpu": [(32, 128, 128)], "cpu": [(1, 128, 128), (4, 128, 128)]}
-BANDS = 31  # of every network by default
+BANDS = 31  # every network's default
 
 
 def time_training_step(model: nn.Module, shape: tuple[int, int, int]) -> dict[str, float]:
-    """The step that training runs: loss, gradient, Adam.
+    """Times the training step: loss, gradient and Adam.
 
-    It consumes its state, so each call is given the last one's.
+    The step donates its state, so each call takes the state that the last one returned.
     """
     optimizer = make_optimizer(OptimConfig(), num_steps=1000)
     state = create_train_state(optimizer, init_params(model, jax.random.key(0)))
@@ -59,7 +61,7 @@ def time_training_step(model: nn.Module, shape: tuple[int, int, int]) -> dict[st
 
 
 def measure_remat() -> list[dict[str, Any]]:
-    """Rows of the training step of one crop, keeping all activations and recomputing each block's."""
+    """Rows of the training step of one crop: keeping all activations, and recomputing those of each block."""
     rows = []
     for remat in (False, True):
         row = {"mode": "training step", "shape": "1x128x128", "remat": remat}
@@ -68,8 +70,8 @@ def measure_remat() -> list[dict[str, Any]]:
     return rows
 
 
-def measure_model(implementation: str | None, *, training: bool) -> Iterator[dict[str, Any]]:
-    """Rows of one choice of scans, each as soon as it is there: forward at each size, then the training step."""
+def measure_model(implementation: Implementation | None, *, training: bool) -> Iterator[dict[str, Any]]:
+    """Yields the rows of one implementation of the scans: forward at each size, then the training step."""
     model = M3SR(implementation=implementation)
     scans = resolve(implementation, jax.default_backend())
     params = init_params(model, jax.random.key(0))
@@ -80,7 +82,9 @@ def measure_model(implementation: str | None, *, training: bool) -> Iterator[dic
         rgb = jax.random.uniform(jax.random.key(1), (*shape, 3))
         times = compile_and_time(lambda params, rgb: model.apply({"params": params}, rgb), params, rgb, repeats=3)
         rates.append(matmul_gflops())
-        gflop = shape[0] * sum(part.flops for part in m3sr_costs(model, *shape[1:]).values()) / 1e9
+        total = cost_report(model, *shape[1:]).total
+        assert total is not None
+        gflop = shape[0] * total.flops / 1e9
         row = {"mode": "forward", "shape": "x".join(map(str, shape)), "scans": scans, "gflop": gflop}
         row |= {"matmul_gflops": rates[-1]}
         forward[row["shape"]] = times["min_s"]
@@ -97,7 +101,7 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("--skip-training", action="store_true")
     options.add_argument("--remat", action="store_true")
-    options.add_argument("--implementations", nargs="+", default=["default"])
+    options.add_argument("--implementations", nargs="+", default=["default"], choices=["default", *NAMES])
     args = options.parse_args()
     if args.remat:
         save(measure_remat(), "model", args.output)

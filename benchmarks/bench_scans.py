@@ -1,16 +1,15 @@
-"""The scans at M3SR's shapes: every implementation, forward and gradient, time and working memory.
+"""The scans at M3SR's shapes: time and working memory of every implementation, forward and gradient.
 
 Command:  python benchmarks/bench_scans.py [--output benchmarks/results/cpu.jsonl] [--size 128]
 On a GPU: python benchmarks/bench_scans.py --photo --torch --output benchmarks/results/gpu.jsonl
 
-The floor is what a scan must do: each input read and each output written once (gradient: inputs and cotangent read,
-gradients written). On a GPU `over_floor` is a time over that of those bytes at the rate of a large copy in the same
-run. --torch adds plain PyTorch (torch_peer.py) and its largest difference from ours, relative to the largest value.
+On a GPU `over_floor` is the time over the least time that memory allows: each input read and each output written once
+(gradient: inputs and cotangent read, gradients written) at the rate of a large copy in the same run. --torch adds plain
+PyTorch (torch_peer.py) and its largest difference from ours, relative to the largest value.
 """
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -19,51 +18,39 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from m3sr_kernels import s6_scan, ss2d_scan, ssd_scan
+from m3sr_kernels.s6_scan import shapes as s6_shapes
+from m3sr_kernels.ss2d_scan import shapes as ss2d_shapes
+from m3sr_kernels.ssd_scan import shapes as ssd_shapes
 from measure import compile_and_time, copy_bytes_per_s, normal_arrays, parser, save, show, tree_bytes
 
 IMPLEMENTATIONS = ("xla", "associative", "reference")
+Case = tuple[str, Callable, dict[str, tuple[int, ...]]]
 
 
-def cases(size: int) -> dict:
-    """The model's first level and its bottleneck at a size×size image: op, arguments."""
-    full, small = size * size, (size // 4) ** 2
-
-    def s6(pixels, width):
-        shape = (pixels, 4, width)
-        return s6_scan, normal_arrays(
-            0, x=shape, dt=shape, a=(width, 16), b=(pixels, 4, 16), c=(pixels, 4, 16), d=(width,), z=shape
-        )
-
-    def ss2d(side, heads, width):
-        image = (1, side, side)
-        arrays = normal_arrays(0, x=(*image, heads * width), dt=(*image, 4, heads), a=(4, heads), b=(*image, 4, 8))
-        return ss2d_scan, arrays | normal_arrays(1, c=(*image, 4, 8), d=(4, heads, width), dt_bias=(4, heads))
-
-    def ssd(length, heads, width):
-        arrays = normal_arrays(0, x=(1, length, heads, width), dt=(1, length, heads), a=(heads,))
-        return ssd_scan, arrays | normal_arrays(1, b=(1, length, 1, 8), c=(1, length, 1, 8))
-
-    return {
-        f"s6 {full} pixels, D 62": s6(full, 62),
-        f"s6 {small} pixels, D 248": s6(small, 248),
-        f"ss2d {size}x{size}, 2 heads of 31 (spatial)": ss2d(size, 2, 31),
-        f"ss2d {size // 2}x{size // 2}, 8 heads of 31 (frequency)": ss2d(size // 2, 8, 31),
-        f"ss2d {size // 8}x{size // 8}, 31 heads of 32 (bottleneck)": ss2d(size // 8, 31, 32),
-        f"ssd {full} pixels, 8 heads of 31": ssd(full, 8, 31),
-    }
+def image_cases(size: int) -> Iterator[Case]:
+    """Yields the scans of the model's first level and bottleneck for a size×size image: case, op, argument shapes."""
+    full, small = size**2, (size // 4) ** 2
+    for name, op, shape in (
+        (f"s6 {full} pixels, D 62", s6_scan, s6_shapes.Shape(full, 4, 62)),
+        (f"s6 {small} pixels, D 248", s6_scan, s6_shapes.Shape(small, 4, 248)),
+        (f"ss2d {size}x{size} (spatial)", ss2d_scan, ss2d_shapes.Shape(1, size, size, 2, 31, 8)),
+        (f"ss2d {size // 2}x{size // 2} (frequency)", ss2d_scan, ss2d_shapes.Shape(1, size // 2, size // 2, 8, 31, 8)),
+        (
+            f"ss2d {size // 8}x{size // 8} (bottleneck)",
+            ss2d_scan,
+            ss2d_shapes.Shape(1, size // 8, size // 8, 31, 32, 8),
+        ),
+        (f"ssd {full} pixels, 8 heads", ssd_scan, ssd_shapes.Shape(1, full, 8, 31, 1, 8)),
+    ):
+        yield name, op, shape.arguments
 
 
-def photo_cases(pattern: str) -> Iterator[tuple[str, Callable, dict]]:
-    """The shapes of a 482×512 photo, from each op's shapes.py: case, op, size of each argument."""
-    for op in (s6_scan, ss2d_scan):
-        try:
-            shapes = importlib.import_module(f"m3sr_kernels.{op.__name__}.shapes").SHAPES
-        except ModuleNotFoundError:
-            continue
-        for name, shape in shapes.items():
-            case = f"{op.__name__} {name}"
-            if name.startswith("photo") and re.search(pattern, case):
-                yield case, op, shape.arguments
+def photo_cases() -> Iterator[Case]:
+    """Yields the scans of a 482×512 photo: case, op, argument shapes."""
+    for op, shapes in ((s6_scan, s6_shapes), (ss2d_scan, ss2d_shapes)):
+        for name, shape in shapes.SHAPES.items():
+            if name.startswith("photo"):
+                yield f"{op.__name__} {name}", op, shape.arguments
 
 
 def measure_case(case: str, op: Callable, arrays: dict, implementation: str, copy_rate: float) -> list[dict]:
@@ -78,14 +65,14 @@ def measure_case(case: str, op: Callable, arrays: dict, implementation: str, cop
     x, rows = tree_bytes(arrays["x"]), []
     floors = {"forward": tree_bytes(arrays) + x, "gradient": 2 * tree_bytes(arrays) + x}
     modes = {"forward": forward}
-    if implementation != "pallas_mosaic":  # whose gradient is XLA's
+    if implementation != "pallas_mosaic":  # its gradient is XLA's
         modes["gradient"] = gradient
     for mode, function in modes.items():
         repeats = 2 if implementation in ("associative", "reference") else 5
         row: dict[str, Any] = {"case": case, "implementation": implementation, "mode": mode}
         try:
             row |= compile_and_time(function, arrays, repeats=repeats)
-        # The associative scan needs more memory than many a GPU has; Mosaic's kernels need a newer one than some.
+        # The associative scan needs more memory than many GPUs have; Mosaic's kernels need sm_90.
         except (jax.errors.JaxRuntimeError, NotImplementedError) as error:
             row["error"] = str(error).partition("\n")[0][:200]
         if copy_rate and "median_s" in row:
@@ -96,13 +83,13 @@ def measure_case(case: str, op: Callable, arrays: dict, implementation: str, cop
 
 
 def measure_torch(case: str, op: Callable, arrays: dict) -> list[dict]:
-    """Rows of the PyTorch peer; the scan by einsums is left uncompiled: its chunks are matrix products already."""
+    """Rows of plain PyTorch. Only S6 goes through torch.compile: ss2d_scan is matrix products already."""
     import torch_peer
 
     inputs = {name: np.asarray(array) for name, array in arrays.items()}
     try:
         times = torch_peer.time_scan(op.__name__, inputs, compiled=op is s6_scan)
-    except RuntimeError as error:  # no compiler there, or too little memory
+    except RuntimeError as error:  # no compiler, or out of memory
         return [{"case": case, "implementation": "torch", "error": str(error).partition("\n")[0][:200]}]
     ours = np.asarray(op(**arrays))
     difference = float(np.abs(times["y"] - ours).max() / np.abs(ours).max())
@@ -124,10 +111,10 @@ def measure_torch(case: str, op: Callable, arrays: dict) -> list[dict]:
 def main() -> None:
     options = parser(__doc__)
     options.add_argument("--size", type=int, default=128, help="side of the image")
-    options.add_argument("--photo", action="store_true", help="the shapes of a 482×512 photo instead")
+    options.add_argument("--photo", action="store_true", help="use the shapes of a 482×512 photo")
     options.add_argument("--torch", action="store_true", help="add plain PyTorch on the GPU")
     options.add_argument("--implementations", nargs="+")
-    options.add_argument("--cases", default="", help="regular expression that a case's name must contain")
+    options.add_argument("--cases", default="", help="run only the cases whose name matches this regular expression")
     args = options.parse_args()
     on_gpu = jax.default_backend() == "gpu"
     names = args.implementations or (
@@ -136,11 +123,10 @@ def main() -> None:
     copy_rate = copy_bytes_per_s() if on_gpu else 0.0
     if on_gpu:
         save([{"copy_bytes_per_s": copy_rate}], "scans", args.output)
-    if args.photo:
-        chosen = ((case, op, normal_arrays(0, **sizes)) for case, op, sizes in photo_cases(args.cases))
-    else:
-        chosen = ((case, *how) for case, how in cases(args.size).items() if re.search(args.cases, case))
-    for case, op, arrays in chosen:
+    for case, op, shapes in photo_cases() if args.photo else image_cases(args.size):
+        if not re.search(args.cases, case):
+            continue
+        arrays = normal_arrays(0, **shapes)
         arrays["a"] = -jnp.exp(0.3 * arrays["a"])
         for name in names:
             save(measure_case(case, op, arrays, name, copy_rate), "scans", args.output)

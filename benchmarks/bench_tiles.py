@@ -1,10 +1,10 @@
-"""What tiles change: a photo predicted in tiles against the same photo predicted whole.
+"""The error of tiling: a photo predicted in tiles, compared with the same photo predicted whole.
 
 Command:  python benchmarks/bench_tiles.py --checkpoint DIR --photo FILE [--side 640] [--tiles 448] [--overlaps 0 64]
 
-The largest centred square of at most `side` pixels is predicted whole and in tiles. `rmse` and `max` are differences of
-the two cubes, in the cube's unit; `step` is the 99.9th percentile of how much the difference changes from one pixel to
-the next, which is what an eye sees as a seam; `work` is pixels predicted over pixels of the photo.
+It predicts the central crop of at most side × side pixels whole and in tiles. `rmse` and `max` are differences of the
+two cubes, in the cube's unit. `step` is the 99.9th percentile of the change of the difference between neighbouring
+pixels, which the eye sees as a seam. `work` is the number of predicted pixels over the pixels of the crop.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from m3sr_jax.io import read_rgb
 
 
 def differences(tiled: np.ndarray, whole: np.ndarray) -> dict[str, float]:
-    """How two cubes differ: overall, at most, and from pixel to pixel."""
+    """Differences of two cubes: root mean square, maximum, and change between neighbouring pixels."""
     error = tiled - whole
     steps = np.concatenate([np.abs(np.diff(error, axis=axis)).ravel() for axis in (0, 1)])
     return {
@@ -47,7 +47,8 @@ def main() -> None:
         rgb = rgb[top : top + args.side, left : left + args.side]
         start = time.perf_counter()
         whole = predictor.predict(rgb, tile=0)
-        print(f"{path.name}: {rgb.shape[0]}×{rgb.shape[1]} whole in {time.perf_counter() - start:.0f} s with compiling")
+        seconds = time.perf_counter() - start
+        print(f"{path.name}: {rgb.shape[0]}×{rgb.shape[1]} whole in {seconds:.0f} s, compilation included")
         for tile in args.tiles:
             for overlap in args.overlaps:
                 tiled = predictor.predict(rgb, tile=tile, overlap=overlap)

@@ -1,12 +1,12 @@
-"""Pages of `m3sr view`: how large, how long to make, how long until a browser has opened them.
+"""Pages of `m3sr view`: file size, time to write, and time to open in a browser.
 
 Command:  python benchmarks/bench_viewer.py [--output benchmarks/results/cpu.jsonl]
           [--screenshot benchmarks/results/view.png]
 
-The cube is a synthetic scene of 512×512×31 values, or `--cube FILE`, with and without a truth (a least-squares estimate
-beside the scene; for a file, the file with noise beside itself). `opened_s` is the median from the start of loading
-until pictures and spectra are on screen, in headless Chromium without a GPU; the goal is 3 s, and 25 MB. `opened_cpu_s`
-is the processor time of the tab's process, which other work on the machine hardly changes.
+The cube is a synthetic scene of 512×512×31, or --cube FILE. One page shows the cube alone; the other shows an estimate
+(least squares; for a file, the cube with noise) beside the cube as truth. `opened_s` is the median time from loading
+until pictures and spectra are on screen, in headless Chromium without a GPU. The goals are 3 s and 25 MB.
+`opened_cpu_s` is the CPU time of the tab's process, which depends little on other work.
 """
 
 from __future__ import annotations
@@ -21,36 +21,36 @@ import numpy as np
 from measure import parser, save, show
 
 from m3sr_jax.data.synthetic import SyntheticSpec, open_synthetic
+from m3sr_jax.evaluation.least_squares import LeastSquares
 from m3sr_jax.io import read_cube
-from m3sr_jax.least_squares import LeastSquares
-from m3sr_jax.report.viewer import write_page
+from m3sr_jax.viewer.page import write_page
 
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-OPENINGS = 5
+REPEATS = 5
 WINDOW = {"width": 1366, "height": 768}
-SHOWN = 2
+SCENE = 2  # of the held-out scenes, the one that the pages show
 
 
 def synthetic_scene() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """An estimate by quadratic least squares of a held-out scene, its truth, its photo, and wavelengths."""
+    """A held-out scene: its estimate by quadratic least squares, truth, photo and wavelengths."""
     with tempfile.TemporaryDirectory() as folder:
-        dataset = open_synthetic(SyntheticSpec(num_train=6, num_valid=SHOWN + 1, height=512, width=512), folder)
-        scene = dataset.valid[SHOWN]
+        dataset = open_synthetic(SyntheticSpec(num_train=6, num_valid=SCENE + 1, height=512, width=512), folder)
+        scene = dataset.valid[SCENE]
         estimate = LeastSquares.fit((dataset.train[i] for i in range(len(dataset.train))), 2).predict(scene.rgb)
         return np.asarray(estimate, np.float32), scene.cube, scene.rgb, scene.wavelengths
 
 
 def opening_seconds(page: Path, screenshot: Path | None) -> tuple[list[float], list[float]]:
-    """Opens a page several times in fresh tabs: seconds by the clock, and of the processor in the tab's process.
+    """Opens a page several times, each in a new tab; returns wall times and CPU times in seconds.
 
-    The first opening, which also warms the browser up, is left out.
+    The first opening warms up the browser and is left out.
     """
     from playwright.sync_api import sync_playwright
 
     seconds, processor = [], []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-        for _ in range(OPENINGS + 1):
+        for _ in range(REPEATS + 1):
             tab = browser.new_page(viewport=WINDOW)  # type: ignore[arg-type]
             devtools = tab.context.new_cdp_session(tab)
             devtools.send("Performance.enable")
@@ -68,8 +68,8 @@ def opening_seconds(page: Path, screenshot: Path | None) -> tuple[list[float], l
 
 def main() -> None:
     options = parser(__doc__)
-    options.add_argument("--cube", type=Path, help="a cube to use instead")
-    options.add_argument("--screenshot", type=Path, help="PNG to write of the page with truth")
+    options.add_argument("--cube", type=Path, help="show this cube instead of a synthetic scene")
+    options.add_argument("--screenshot", type=Path, help="PNG file for a screenshot of the page with truth")
     args = options.parse_args()
     if args.cube is None:
         cube, truth, photo, wavelengths = synthetic_scene()

@@ -1,14 +1,15 @@
-"""The five networks side by side: cost, time and memory of a forward pass and of a training step.
+"""The networks side by side: cost, and time and memory of a forward pass and a training step.
 
 Command:  python benchmarks/bench_zoo.py [--models m3sr gmsr] [--sizes 256x256 482x512] [--training 1x128x128]
           [--output benchmarks/results/zoo.jsonl]
 
-Nothing behind --sizes or --training leaves that part out.
+--sizes or --training without a value skips that part.
 
-Every measurement has a process of its own, so that its peak memory is its own, and so that one that fails, for want of
-memory say, is reported and does not stop the others. `temp_mib` is what XLA plans for the program, `peak_host_mib` the
-most that the process held resident, the compiler's own memory included. `share` is the exact count over the fastest
-time, as a share of the rate of a large float32 matrix product in the same process. A GPU trains on a batch of 32 crops.
+Every measurement runs in its own process. Peak memory is therefore its own, and one that fails, for lack of memory for
+example, is reported without stopping the others. `temp_mib` is the working memory that XLA plans; `peak_host_mib` is
+the peak resident memory of the process, the compiler's included. `share` is the exact operation count over the fastest
+time, as a share of the rate of a large float32 matrix product in the same process. On a GPU the training step takes a
+batch of 32 crops.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from bench_model import TRAINING, time_training_step
 from measure import compile_and_time, matmul_gflops, parser, save, show
 
 from m3sr_jax.cli.xla_flags import plan_for_memory
+from m3sr_jax.cost.count import cost_report
+from m3sr_jax.environment import peak_memory
 from m3sr_jax.models import create, init_params
-from m3sr_jax.report.cost import cost_report
-from m3sr_jax.report.environment import peak_memory
 
 Shape = tuple[int, ...]
-# GFLOP by thop at 482×512 as the M3SR paper prints them.
+# GFLOP at 482×512 as the M3SR paper prints them, counted by thop.
 PUBLISHED = {"hscnn_plus": 808.0, "hrnet": 1249.0, "mst_plus_plus": 177.7, "gmsr": 8.0, "m3sr": 100.9}
 PUBLISHED_SIZE = (482, 512)
 FORWARD = [(1, 256, 256), (1, *PUBLISHED_SIZE)]
@@ -45,7 +46,7 @@ def cost(name: str) -> dict[str, Any]:
 
 
 def forward(name: str, shape: Shape) -> dict[str, Any]:
-    """One pass over a batch of that shape."""
+    """Times a forward pass of a batch of this shape."""
     model, before = create(name), matmul_gflops()
     params = init_params(model, jax.random.key(0))
     rgb = jax.random.uniform(jax.random.key(1), (*shape, 3))
@@ -57,7 +58,7 @@ def forward(name: str, shape: Shape) -> dict[str, Any]:
 
 
 def training_step(name: str, shape: Shape | None) -> dict[str, Any]:
-    """Loss, gradient and Adam on a batch of that shape, by default the device's."""
+    """Times loss, gradient and Adam on a batch of this shape; None is the device's default batch."""
     batch, height, width = shape or TRAINING.get(jax.default_backend(), TRAINING["cpu"])[0]
     return {"shape": f"{batch}x{height}x{width}"} | time_training_step(create(name), (batch, height, width))
 
@@ -67,27 +68,27 @@ MODES = {"forward": forward, "training step": training_step}
 
 
 def with_peaks(mode: str, name: str, shape: Shape | None) -> dict[str, Any]:
-    """What the child process does: measures, and looks at its own memory."""
-    told = {} if shape is None else {"shape": "x".join(map(str, shape))}
+    """Measures, and adds the peak memory of this process (run in a child process)."""
+    given = {} if shape is None else {"shape": "x".join(map(str, shape))}
     measured = MODES[mode](name, shape)  # type: ignore[arg-type]
     peaks = {f"peak_{where}_mib": size / 2**20 for where, size in peak_memory().items()}
-    return told | measured | peaks
+    return given | measured | peaks
 
 
 def measure_apart(mode: str, name: str, shape: Shape | None) -> dict[str, Any]:
-    """A row of one measurement in a new process; of one that failed, with the reason under "failed"."""
+    """Measures in a new process; the row of a failed measurement has the reason under "failed"."""
     row: dict[str, Any] = {"mode": mode, "model": name}
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         try:
             return row | pool.submit(with_peaks, mode, name, shape).result()
-        except Exception as error:  # whatever it is, the other measurements are still wanted
-            told = str(error).partition("\n")[0]
-            shown = {} if shape is None else {"shape": "x".join(map(str, shape))}
-            return row | shown | {"failed": f"{type(error).__name__}: {told}"}
+        except Exception as error:  # the other measurements go on
+            reason = str(error).partition("\n")[0]
+            given = {} if shape is None else {"shape": "x".join(map(str, shape))}
+            return row | given | {"failed": f"{type(error).__name__}: {reason}"}
 
 
 def markdown(costs: dict[str, dict[str, Any]], rows: list[dict[str, Any]]) -> str:
-    """Two tables: counts beside the published ones, and measurements."""
+    """Two Markdown tables: costs beside the published ones, and measurements."""
     lines = ["| | parameters used | in the release's files | exact GFLOP | `thop` GFLOP | published |"]
     lines.append("|---|" + "---:|" * 5)
     for name, c in costs.items():
@@ -119,12 +120,16 @@ def shape_of(text: str) -> Shape:
 
 
 def main() -> None:
-    plan_for_memory()  # as every command does; the children inherit it
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # or this process would take the GPU's memory
+    plan_for_memory()  # as every command does; child processes inherit it
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # leaves the GPU's memory to the child processes
     options = parser(__doc__)
     options.add_argument("--models", nargs="+", default=list(PUBLISHED), choices=list(PUBLISHED), metavar="NAME")
-    options.add_argument("--sizes", nargs="*", type=shape_of, default=FORWARD, metavar="HxW", help="of forward passes")
-    options.add_argument("--training", type=shape_of, nargs="*", default=[None], metavar="BxHxW", help="or nothing")
+    options.add_argument(
+        "--sizes", nargs="*", type=shape_of, default=FORWARD, metavar="HxW", help="of the forward passes"
+    )
+    options.add_argument(
+        "--training", type=shape_of, nargs="*", default=[None], metavar="BxHxW", help="of the training steps"
+    )
     args = options.parse_args()
     jobs = [("forward", shape) for shape in args.sizes] + [("training step", shape) for shape in args.training]
     costs, rows = {name: cost(name) for name in args.models}, []

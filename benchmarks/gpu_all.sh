@@ -1,10 +1,10 @@
 #!/bin/sh
-# Everything that needs a GPU, within 8 minutes: tests marked gpu, scans and model timed, a short training.
-# Command: benchmarks/gpu_all.sh     Needs an environment with JAX on CUDA, flax, optax, h5py, rich, pytest-xdist; for the
-# scans also torch, for the training also ml_collections, grain and colour-science, else they are left out. What cannot be
-# installed there may be given by PYTHONPATH; PYTHON= picks the interpreter. Results and logs go to $OUT, else
-# benchmarks/results/. A part that fails or runs out of its time is reported, what it measured before is kept, and the
-# others still run.
+# Everything that needs a GPU, within 8 minutes: tests marked gpu, timings of scans and model, a short training.
+# Command: benchmarks/gpu_all.sh
+# It needs JAX with CUDA, flax, optax, h5py, rich and pytest-xdist. The comparison with PyTorch also needs torch; the
+# training also needs ml_collections, grain and colour-science. Both are skipped without them. PYTHON= selects the
+# interpreter, PYTHONPATH may add packages. Results and logs go to $OUT, by default benchmarks/results/. If a part
+# fails or exceeds its time limit, its results so far are kept and the other parts still run.
 cd "$(dirname "$0")/.." || exit
 PYTHON=${PYTHON:-python3}
 results=${OUT:-benchmarks/results}
@@ -33,7 +33,7 @@ part gpu_model 120 "$PYTHON" benchmarks/bench_model.py --implementations default
 if has ml_collections grain colour; then
 	part gpu_train 90 "$PYTHON" train.py --config configs/demo.py --workdir "$(mktemp -d)" --config.train.num_steps=40
 else
-	echo "== gpu_train is left out: it needs ml_collections, grain and colour-science"
+	echo "== skipped gpu_train: it needs ml_collections, grain and colour-science"
 fi
 echo "results in $results; failed:${failed:- none}"
 [ -z "$failed" ]

@@ -1,9 +1,9 @@
-"""What every benchmark shares: timing, memory, the machine's own speed, and JSON with device and versions.
+"""What the benchmarks share: timing, memory, the machine's peak rates, and JSON rows with device and versions.
 
-Times are medians of repeated calls after one warm-up; compilation is timed apart. The matmul rate, or on a GPU the rate
-of a large copy, is measured in the same run, so that results are ratios that travel better than seconds. A GPU works
-behind the host's back: there, each time is that of many calls put in its queue at once, divided by their number, and
-so the device's own as long as a call takes it longer than the host takes to queue one (some 20 µs).
+Times are medians of repeated calls after one warm-up; compilation is timed separately. Each run also measures the rate
+of a large matrix product, or on a GPU that of a large copy, because ratios transfer to other machines better than
+seconds do. A GPU runs asynchronously: there, a time is that of many queued calls divided by their number. It is the
+device's own time as long as a call takes longer than queuing it does (about 20 µs).
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from m3sr_jax.report.environment import environment
+from m3sr_jax.environment import environment
 
-GPU_BATCH_S = 0.05  # device work that is queued at once and timed as one
+GPU_BATCH_S = 0.05  # device time of the calls that are queued and timed together
 
 
 def compile_and_time(function: Callable, *arguments: Any, repeats: int = 5) -> dict[str, float]:
-    """Compiles `function` for `arguments` and times it: compile_s, median_s, min_s, and the program's own temp_mib."""
+    """Compiles `function` for `arguments` and times it; returns compile_s, median_s, min_s and temp_mib."""
     start = time.perf_counter()
     compiled = jax.jit(function).lower(*arguments).compile()
     result = {"compile_s": time.perf_counter() - start}
@@ -35,7 +35,7 @@ def compile_and_time(function: Callable, *arguments: Any, repeats: int = 5) -> d
 
 
 def time_calls(call: Callable[[], Any], repeats: int = 5) -> dict[str, float]:
-    """Times a compiled function's call: median_s and min_s of `repeats` times, after a warm-up."""
+    """Times a call `repeats` times after a warm-up; returns median_s and min_s."""
 
     def seconds(calls: int) -> float:
         start = time.perf_counter()
@@ -51,34 +51,31 @@ def time_calls(call: Callable[[], Any], repeats: int = 5) -> dict[str, float]:
 
 
 def copy_bytes_per_s(size: int = 2**29) -> float:
-    """Bytes a second, read and written, of adding 1 to `size` float32 numbers: what a memory-bound kernel can reach."""
+    """Bytes per second, read plus written, of adding 1 to `size` float32 numbers: the peak of a memory-bound op."""
     numbers = jnp.zeros(size, jnp.float32) + 0.5
     return 8 * size / compile_and_time(lambda x: x + 1, numbers)["median_s"]
 
 
 def tree_bytes(*trees: Any) -> int:
-    """Bytes of all arrays in the trees."""
+    """Total size of all arrays in the trees, in bytes."""
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(trees))
 
 
 def matmul_gflops(size: int = 3000) -> float:
-    """Best rate of a large float32 matrix product, in GFLOP/s."""
+    """Highest measured rate of a large float32 matrix product, in GFLOP/s."""
     matrix = jax.random.normal(jax.random.key(0), (size, size))
     return 2 * size**3 / compile_and_time(lambda m: m @ m, matrix)["min_s"] / 1e9
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """A parser with --output, which appends to a JSON-lines file."""
+    """A parser with the option --output."""
     result = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     result.add_argument("--output", type=Path, help="JSON-lines file to append to")
     return result
 
 
 def save(rows: list[dict[str, Any]], benchmark: str, output: Path | None) -> None:
-    """Appends one JSON object a row to `output`, with the benchmark's name, device and versions.
-
-    Nothing without `output`.
-    """
+    """Appends each row to `output`, if given, as a JSON object with the benchmark's name, device and versions."""
     lines = [json.dumps({"benchmark": benchmark, **row, "environment": environment()}) for row in rows]
     if output:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -87,7 +84,7 @@ def save(rows: list[dict[str, Any]], benchmark: str, output: Path | None) -> Non
 
 
 def show(row: dict[str, Any]) -> None:
-    """One row as text, at once, so that a long run shows where it is."""
+    """Prints a row at once, so that a long run shows its progress."""
     print(
         "  ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items())
     )

@@ -1,7 +1,7 @@
-"""The scans in plain PyTorch, as someone would write them there without building an extension: a peer for ours.
+"""The scans in plain PyTorch, as one would write them without building an extension, for comparison.
 
-Both are written from the equations of `m3sr_kernels`: S6 as a loop over the tokens, for torch.compile to fuse; SSD in
-chunks of matrix products (Dao and Gu, "Transformers are SSMs", 2024, section 6), each direction on its own copy.
+Both follow the equations of `m3sr_kernels`: S6 as a loop over the tokens, fused by torch.compile; SSD in chunks of
+matrix products (Dao and Gu, "Transformers are SSMs", 2024, section 6), each direction on its own copy.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def s6_scan(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, z
 
 
 def ssd_scan(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, *, chunk: int = 64) -> Tensor:
-    """Gives y = c·h of h_t = exp(dt·a)·h + dt·b·x: x (B, L, H, P), dt (B, L, H) after softplus, b and c (B, L, N)."""
+    """y = c·h with h_t = exp(dt·a)·h + dt·b·x: x (B, L, H, P), dt (B, L, H) after softplus, b and c (B, L, N)."""
     length = x.shape[1]
     x, dt, b, c = (F.pad(array, [0, 0] * (array.ndim - 2) + [0, -length % chunk]) for array in (x, dt, b, c))
     x, dt, b, c = (array.unflatten(1, (-1, chunk)) for array in (x, dt, b, c))
@@ -38,7 +38,7 @@ def ssd_scan(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, *, chunk: i
     within = torch.einsum("bktn,bksn,bktsh,bkshp->bkthp", c, b, _decay(total), u)
     added = torch.einsum("bksn,bksh,bkshp->bkhpn", b, torch.exp(total[:, :, -1:] - total), u)
     chunks = torch.cumsum(total[:, :, -1], 1)
-    left = torch.einsum("bklh,blhpn->bkhpn", _decay(chunks), added)  # the state that each chunk leaves
+    left = torch.einsum("bklh,blhpn->bkhpn", _decay(chunks), added)  # the state after each chunk
     entries = F.pad(left[:, :-1], (0, 0, 0, 0, 0, 0, 1, 0))
     between = torch.einsum("bktn,bkth,bkhpn->bkthp", c, torch.exp(total), entries)
     return (within + between).flatten(1, 2)[:, :length]
@@ -51,7 +51,7 @@ def _decay(total: Tensor) -> Tensor:
 
 
 def ss2d_scan(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, dt_bias: Tensor) -> Tensor:
-    """`m3sr_kernels.ss2d_scan`: four sequences, flipped and transposed as copies, and their outputs brought back."""
+    """`m3sr_kernels.ss2d_scan`: four sequences as flipped and transposed copies, their outputs summed by pixel."""
     height, width = x.shape[1:3]
     heads = a.shape[1]
     total = torch.zeros_like(x)
@@ -76,7 +76,7 @@ SCANS = {"s6_scan": s6_scan, "ss2d_scan": ss2d_scan}
 
 
 def time_scan(op: str, arrays: dict[str, Any], *, compiled: bool = True, repeats: int = 5) -> dict[str, Any]:
-    """Times a scan on the GPU: forward_s and gradient_s, medians by the device's own clock, and y as a NumPy array."""
+    """Times a scan on the GPU; returns forward_s and gradient_s (medians by CUDA events) and y as a NumPy array."""
     inputs = {name: torch.tensor(array, device="cuda", requires_grad=True) for name, array in arrays.items()}
     function: Callable = torch.compile(SCANS[op]) if compiled else SCANS[op]
 

@@ -1,11 +1,11 @@
-"""Times the GPU kernels with other tile sizes on this GPU, and writes the fastest into the table under its device kind.
+"""Times the GPU kernels with other tile sizes on this GPU; --write puts the fastest into tiles.json for its kind.
 
 Command:  python benchmarks/tune_tiles.py [--ops s6_scan causal_conv ss2d_scan ssd_scan] [--write]
                                           [--output benchmarks/results/gpu.jsonl]
 
-Every size is one that keeps a warp's reads contiguous; results do not depend on it. Each op is tuned at the photo's
-full-size shape, the gradient after the forward pass and with its choice. Without --write nothing but the times is left.
---lower-only works without a GPU: it lowers every candidate for CUDA, and times and writes nothing.
+All sizes keep a warp's reads contiguous; results do not depend on them. Each op is tuned at the full-size shape of a
+photo: the forward pass first, then the gradient with the forward pass's choice. --lower-only works without a GPU: it
+lowers every candidate for CUDA, and neither times nor writes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import m3sr_kernels
 import m3sr_kernels.tiles as tile_table
 from m3sr_kernels.gpu_call import GpuCall
-from m3sr_kernels.mamba_token_mix.causal_conv import causal_conv_silu
+from m3sr_kernels.mamba_token_mix.triton_causal_conv import causal_conv_silu
 from measure import compile_and_time, normal_arrays, parser, save, show
 
 TABLE = Path(tile_table.__file__).with_name("tiles.json")
@@ -36,7 +36,7 @@ def grid(**values: tuple[int, ...]) -> Candidates:
 
 
 def tiles_of_a_block(prefix: str) -> Candidates:
-    """1 to 4 numbers a thread."""
+    """Tile sizes with 1 to 4 numbers per thread."""
     sizes = grid(rows=(2, 4, 8, 16), columns=(32, 64, 128), num_warps=(1, 2, 4, 8))
     fitting = [size for size in sizes if 1 <= size["rows"] * size["columns"] // (32 * size["num_warps"]) <= 4]
     return [{prefix + name: value for name, value in size.items()} for size in fitting]
@@ -49,14 +49,14 @@ SSD = {
 }
 SEARCHES: dict[str, dict[str, Candidates]] = {
     "s6_scan": {"forward": tiles_of_a_block(""), "gradient": tiles_of_a_block("gradient_")},
-    "causal_conv": {"gradient": tiles_of_a_block("")},  # one size for both
+    "causal_conv": {"gradient": tiles_of_a_block("")},  # forward pass and gradient share one size
     "ss2d_scan": SSD,
     "ssd_scan": SSD,
 }
 
 
 def sizes_of(op: str) -> dict[str, tuple[int, ...]]:
-    """The shape of each argument of an op."""
+    """Argument → shape, for an op."""
     if op == "causal_conv":
         pixels, tokens, channels = sizes_of("s6_scan")["x"]
         return {"x": (pixels, tokens, channels), "kernel": (4, channels), "bias": (channels,)}
@@ -64,7 +64,7 @@ def sizes_of(op: str) -> dict[str, tuple[int, ...]]:
 
 
 def function_of(op: str, mode: str) -> Callable[[dict[str, Any]], Any]:
-    """The op with its kernels, forward or as a gradient."""
+    """The op with its Triton kernels, or its gradient."""
 
     def forward(arrays):
         if op == "causal_conv":
@@ -75,10 +75,10 @@ def function_of(op: str, mode: str) -> Callable[[dict[str, Any]], Any]:
 
 
 def try_candidate(op: str, mode: str, arrays: dict[str, Any], tuned: dict[str, int], *, lower: bool) -> dict[str, Any]:
-    """The time with the tile sizes `tuned`, or "error", the reason why it does not run; `lower` measures nothing."""
-    jax.clear_caches()  # a kernel is traced once for its arguments, whatever the table says now
+    """Times the tile sizes `tuned`, or returns the reason for failing under "error"; `lower` only lowers."""
+    jax.clear_caches()  # or a kernel traced before would keep the old sizes
     device_kind = tile_table._local_kind()
-    with mock.patch.dict(tile_table._table()[op], {device_kind: tuned}):
+    with mock.patch.dict(tile_table.TABLE[op], {device_kind: tuned}):
         if lower:
             jax.jit(function_of(op, mode)).trace(arrays).lower(lowering_platforms=("cuda",))
             return {}
@@ -89,7 +89,7 @@ def try_candidate(op: str, mode: str, arrays: dict[str, Any], tuned: dict[str, i
 
 
 def tune(op: str, *, lower: bool, output: Path | None) -> dict[str, int]:
-    """Tries every candidate of an op, saves its times, and returns the table's entry with the fastest."""
+    """Tries every candidate of an op, saves the times, and returns the table entry with the fastest sizes."""
     shapes = sizes_of(op)
     if lower:
         arrays = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in shapes.items()}
@@ -114,7 +114,7 @@ def tune(op: str, *, lower: bool, output: Path | None) -> dict[str, int]:
 
 
 def write_table(op: str, kind: str, best: dict[str, int]) -> None:
-    """Puts the values under the device's name, one line a device, and replaces the file in one step."""
+    """Writes the sizes under the device's name, one line per device, and replaces the file atomically."""
     table = json.loads(TABLE.read_text())
     table[op][kind] = best
     ops = [
@@ -129,11 +129,11 @@ def write_table(op: str, kind: str, best: dict[str, int]) -> None:
 def main() -> None:
     options = parser(__doc__)
     options.add_argument("--ops", nargs="+", default=list(SEARCHES), choices=list(SEARCHES))
-    options.add_argument("--write", action="store_true", help=f"put the fastest into {TABLE.name}")
-    options.add_argument("--lower-only", action="store_true", help="only see whether every candidate lowers for CUDA")
+    options.add_argument("--write", action="store_true", help=f"write the fastest sizes into {TABLE.name}")
+    options.add_argument("--lower-only", action="store_true", help="only check that every candidate lowers for CUDA")
     args = options.parse_args()
     if jax.default_backend() != "gpu" and not args.lower_only:
-        raise SystemExit("error: found no GPU that JAX can use; tile sizes are tuned on the device they are for")
+        raise SystemExit("error: JAX found no GPU; tune tile sizes on the GPU they are for, or pass --lower-only")
     for op in args.ops:
         best = tune(op, lower=args.lower_only, output=args.output)
         if args.lower_only:

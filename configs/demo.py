@@ -1,9 +1,10 @@
-"""The main job in minutes, on built-in synthetic scenes and any CPU.
+"""Training in minutes, on built-in synthetic scenes and any CPU.
 
 Command:  make demo   (python train.py --config configs/demo.py --workdir runs/demo)
 Hardware: two CPU cores, 7 GB of memory, no GPU.
-Duration: 5 minutes with the install, measured on two cores.
-Score:    24.85 dB PSNR, 13.56 degrees SAM on 12 held-out scenes; quadratic least squares 24.53 dB, 13.85 degrees.
+Duration: 5 minutes including installation, measured on two cores.
+Score:    24.85 dB PSNR and 13.56 degrees SAM on 12 held-out scenes; quadratic least squares reaches 24.53 dB and
+          13.85 degrees.
 """
 
 from m3sr_jax.config import default_config

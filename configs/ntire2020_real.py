@@ -1,32 +1,13 @@
-"""NTIRE 2020 Real World with the paper's recipe: MAE, Adam, 4e-4, cosine, 100 epochs, 32 crops of 128² a batch.
-
-450 scenes to train and 10 to validate, the official split. Photos divided by 255. An epoch is as many crops as tile the
-training scenes once: 12 a scene, 168 steps.
+"""NTIRE 2020 Real World: recipe, scenes, variants and duration as in configs/ntire2020_clean.py, with real photos.
 
 Command:   m3sr prepare --dataset ntire2020_real --data-root DOWNLOAD --output STORE
            python train.py --config configs/ntire2020_real.py --workdir runs/ntire2020_real --config.data.root=STORE
-Variants:  --config configs/ntire2020_real.py:NAME with no_spatial, no_frequency, no_spectral, groups2, groups8,
-           groups16, mst_plus_plus, hscnn_plus, hrnet, gmsr, mstpp_recipe (MRAE, batch 20, 300 × 1000 steps)
-Duration:  estimated, not measured: 17k steps of 1.9 TFLOP, 4 hours on one RTX 4090 if it sustains 2 TFLOP/s.
-Score:     the paper's 36.35 dB PSNR, .0171 RMSE; not trained by us to the end.
+Duration:  estimated, not measured: 17k steps of 1.9 TFLOP, 4 hours on one RTX 4090 that sustains 2 TFLOP/s.
+Score:     the paper reports 36.35 dB PSNR and .0171 RMSE; we have not trained to the end.
 """
 
-from m3sr_jax.config import apply_variant, default_config
+from m3sr_jax.config import paper_recipe
 
 
 def get_config(variant=""):
-    config = default_config()
-
-    config.data.name = "ntire2020_real"
-    config.data.batch_size = 32
-    config.data.crop_size = 128
-
-    config.optim.learning_rate = 4e-4
-
-    config.train.num_epochs = 100
-    config.train.log_every_steps = 20
-    config.train.eval_every_steps = 168
-    config.train.checkpoint_every_steps = 168
-
-    apply_variant(config, variant)
-    return config
+    return paper_recipe("ntire2020_real", variant, log_every_steps=20, eval_every_steps=168)

@@ -6,22 +6,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from m3sr_jax.checkpoint import ModelCard as ModelCard
     from m3sr_jax.checkpoint import load_model as load_model
     from m3sr_jax.checkpoint import save_model as save_model
     from m3sr_jax.config import Config as Config
     from m3sr_jax.errors import InputError as InputError
     from m3sr_jax.inference.predictor import Predictor as Predictor
     from m3sr_jax.inference.predictor import load as load
+    from m3sr_jax.model_card import ModelCard as ModelCard
     from m3sr_jax.models import M3SR as M3SR
     from m3sr_jax.models import create as create
 
-# Public name → the module that has it, imported on first use: JAX and Flax take a second.
-_HOMES = {
+# Public name → its module, imported on first use, since JAX and Flax take a second to import.
+_MODULES = {
     "Config": "config",
     "InputError": "errors",
     "M3SR": "models",
-    "ModelCard": "checkpoint",
+    "ModelCard": "model_card",
     "Predictor": "inference.predictor",
     "create": "models",
     "load": "inference.predictor",
@@ -32,10 +32,10 @@ __all__ = ["M3SR", "Config", "InputError", "ModelCard", "Predictor", "create", "
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"m3sr_jax.{_HOMES[name]}"), name)
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"m3sr_jax.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'm3sr_jax' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return sorted([*globals(), *_MODULES])

@@ -1,168 +1,93 @@
-"""Trained models on disk: an Orbax checkpoint beside `model.json`, which says what the parameters are.
+"""Trained models on disk: an Orbax checkpoint beside `model.json`, which describes the model.
 
-Layout of what `save_model` (and `m3sr convert`) writes: DIR/model.json, DIR/params/, DIR/params.crc32.
-Layout of a training workdir: DIR/model.json, DIR/checkpoints/{latest,best}/STEP/params/; STEP/run/ has the checksum.
+`save_model` (and `m3sr convert`) writes DIR/model.json, DIR/params/ and DIR/params.crc32. A training workdir has
+DIR/model.json and DIR/checkpoints/{latest,best}/STEP/params/, with the checksum in STEP/run/.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
-import math
 import os
-import shutil
-import tempfile
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from m3sr_jax.config import Config, ModelConfig
-from m3sr_jax.errors import InputError
-from m3sr_jax.io.files import reading
+from m3sr_jax.errors import InputError, one_line
+from m3sr_jax.io.files import written_folder
+from m3sr_jax.model_card import MODEL_FILE, ModelCard, read_card
 
 if TYPE_CHECKING:
     import flax.linen as nn
 
-MODEL_FILE = "model.json"
 CHECKPOINTS = "checkpoints"
 CHECKSUM_FILE = "params.crc32"
-PARAMS_CHECKSUM = "params_crc32"  # beside a run's checkpoint
-RGB_NORMALIZATIONS = ("unit", "minmax")
+PARAMS_CHECKSUM = "params_crc32"  # key in a run's checkpoint
 Which = Literal["best", "latest"]
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelCard:
-    """What a user of the parameters has to know.
-
-    Attributes:
-        model: fields of the network.
-        wavelengths: band centres in nm, one a band, in the order of the output's last axis.
-        rgb_normalization: "unit", values divided by the format's largest, or "minmax", (x − min)/(max − min)
-            over the image.
-        camera: the response that made the RGB of the training data; "" where unknown.
-        provenance: where the parameters come from, free of form.
-    """
-
-    model: ModelConfig
-    wavelengths: tuple[float, ...]
-    rgb_normalization: str = "unit"
-    camera: str = ""
-    provenance: dict[str, Any] = dataclasses.field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if len(self.wavelengths) != self.model.num_bands:
-            found, expected = len(self.wavelengths), self.model.num_bands
-            raise InputError(f"model card: found {found} wavelengths, expected one for each of {expected} bands")
-        if not all(0 < centre < math.inf for centre in self.wavelengths):
-            raise InputError(f"model card: found wavelengths {self.wavelengths}, expected numbers above 0, in nm")
-        if not isinstance(self.camera, str) or not isinstance(self.provenance, dict):
-            raise InputError("model card: expected text as camera and an object as provenance")
-        if self.rgb_normalization not in RGB_NORMALIZATIONS:
-            found, expected = repr(self.rgb_normalization), " or ".join(RGB_NORMALIZATIONS)
-            raise InputError(f"model card: found rgb_normalization {found}, expected {expected}")
-        # How a run computes (scans, memory) is not what the model is: the next machine chooses anew.
-        object.__setattr__(self, "model", dataclasses.replace(self.model, implementation=None, remat=False))
-
-    def to_json(self) -> str:
-        """Returns the card as indented JSON; `from_json` reads it back."""
-        values = dataclasses.asdict(self)
-        del values["model"]["implementation"], values["model"]["remat"]
-        return json.dumps(values, indent=2) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str) -> ModelCard:
-        """Reads what `to_json` wrote.
-
-        Raises:
-            InputError: the text is no such card.
-        """
-        try:
-            values = json.loads(text)
-            model = Config.from_config_dict({"model": values.pop("model")}).model
-            wavelengths = values.pop("wavelengths")
-            if not isinstance(wavelengths, list):
-                raise TypeError(f"found wavelengths {wavelengths!r}, no list")
-            return cls(model=model, wavelengths=tuple(map(float, wavelengths)), **values)
-        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
-            raise InputError(f"model card: not readable ({error}); expected what m3sr or train.py wrote") from error
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all: first under a temporary name in the same folder."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
 
 
 def save_model(directory: str | os.PathLike[str], card: ModelCard, params: Any, *, overwrite: bool = False) -> None:
     """Writes parameters and card; the directory appears whole or not at all.
 
     Args:
-        directory: a new or empty directory; its parents are made.
+        directory: a new or empty directory; missing parents are created.
         card: becomes model.json.
         params: pytree of arrays, as `model.init(...)["params"]`.
-        overwrite: replace an earlier model (a directory that holds model.json).
+        overwrite: replace an earlier model (a directory with a model.json).
 
     Raises:
-        InputError: the directory cannot be written, or holds something and `overwrite` is not set.
+        InputError: the directory cannot be written, or is not empty and `overwrite` is not set.
     """
     target = Path(directory).absolute()
     if target.exists() and not target.is_dir():
-        raise InputError(f"{target}: found a file, expected a directory to write to")
+        raise InputError(f"{target}: found a file, expected a directory; choose another name")
     if target.is_dir() and any(target.iterdir()):
         if not overwrite:
-            raise InputError(f"{target}: not empty; give another directory or --overwrite")
+            raise InputError(f"{target}: not empty; choose another directory or pass --overwrite")
         if not (target / MODEL_FILE).is_file():
-            raise InputError(f"{target}: holds something other than a model (no {MODEL_FILE}); remove it yourself")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    except OSError as error:
-        raise InputError(f"{target}: cannot be written ({error.strerror})") from error
-    try:
+            raise InputError(
+                f"{target}: not empty and no model (no {MODEL_FILE}); choose another directory"
+            )
+    with written_folder(target) as folder:
         with _checkpointer() as checkpointer:
-            checkpointer.save(temporary / "params", host_copy(params))
-        (temporary / CHECKSUM_FILE).write_text(f"{params_checksum(params)}\n")
-        (temporary / MODEL_FILE).write_text(card.to_json())
-        temporary.chmod(0o755)  # mkdtemp makes it private
-        if target.is_dir():
-            shutil.rmtree(target)
-        os.replace(temporary, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            checkpointer.save(folder / "params", host_copy(params))
+        (folder / CHECKSUM_FILE).write_text(f"{params_checksum(params)}\n")
+        (folder / MODEL_FILE).write_text(card.to_json())
 
 
 def load_model(directory: str | os.PathLike[str], which: Which = "best") -> tuple[nn.Module, Any, ModelCard]:
     """Reads a training workdir or what `m3sr convert` wrote.
 
     Args:
-        directory: holds model.json.
-        which: in a workdir, the checkpoint with the best PSNR so far ("latest" before the first evaluation), or
-            the newest.
+        directory: folder of model.json.
+        which: of a workdir, the checkpoint with the best PSNR so far (the latest before the first evaluation), or the
+            latest.
 
     Returns:
         The Linen module, its parameters (numpy arrays) and the card.
 
     Raises:
-        InputError: no such directory, no model.json, no checkpoint, or parameters that are not the model's.
+        InputError: there is no such directory, no model.json or no checkpoint, or the parameters are not the model's.
     """
+    from m3sr_jax.models import build_model
+
     card = read_card(Path(directory))
-    model = card.model.build()
+    model = build_model(card.model)
     return model, load_params(directory, model, which), card
 
 
 def load_params(directory: str | os.PathLike[str], model: nn.Module, which: Which = "best") -> Any:
-    """Reads the parameters alone, for a model made otherwise; see `load_model`.
+    """Reads the parameters alone, for a model that exists already; see `load_model`.
 
     Raises:
-        InputError: as `load_model`; the parameters that do not fit are listed, and changed numbers are noticed.
+        InputError: as `load_model`; lists the parameters that do not fit, and notices changed numbers.
     """
+    from m3sr_jax.models import parameter_shapes
+
     root = Path(directory).absolute()
     read_card(root)
     path = _params_directory(root, which)
-    expected = _expected_params(model)
+    expected = parameter_shapes(model)
     with _checkpointer() as checkpointer:
         try:
             found = _shapes(checkpointer.metadata(path).item_metadata.tree)
@@ -173,45 +98,25 @@ def load_params(directory: str | os.PathLike[str], model: nn.Module, which: Whic
             wanted, params = _saved_checksum(path), checkpointer.restore(path, expected)
         except InputError:
             raise
-        except Exception as error:  # of damaged files Orbax raises whatever its parts do
-            reason = " ".join(str(error).split())
-            raise InputError(f"{path}: not a readable Orbax checkpoint ({reason})") from error
+        except Exception as error:  # Orbax documents no closed set
+            raise InputError(f"{path}: not a readable Orbax checkpoint ({one_line(error)})") from error
     if wanted not in (None, params_checksum(params)):
         raise InputError(
-            f"{path}: its numbers are not those that were saved; make it anew, or, of a training run, take "
-            "--which latest or remove this checkpoint"
+            f"{path}: its checksum does not match its numbers; convert the model again, or, for a training run, pass "
+            "--which latest or delete this checkpoint"
         )
     return params
 
 
-def read_card(directory: Path) -> ModelCard:
-    """Reads DIR/model.json.
-
-    Raises:
-        InputError: no such directory, or no readable model.json in it.
-    """
-    path = directory / MODEL_FILE
-    if not directory.is_dir():
-        raise InputError(f"{directory}: no such directory, expected a training workdir or what m3sr convert wrote")
-    if not path.is_file():
-        raise InputError(f"{directory}: no {MODEL_FILE}, expected a training workdir or what m3sr convert wrote")
-    with reading(path, "a model card"):
-        text = path.read_text(encoding="utf-8")
-    try:
-        return ModelCard.from_json(text)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-
-
 def saved_steps(directory: Path) -> list[int]:
-    """Returns the steps whose checkpoints are complete, ascending; unfinished ones have other names."""
+    """Returns the steps of complete checkpoints, ascending; unfinished ones have other names."""
     if not directory.is_dir():
         return []
     return sorted(int(entry.name) for entry in directory.iterdir() if entry.name.isdigit())
 
 
 def host_copy(tree: Any) -> Any:
-    """Returns the arrays as numpy copies, which later steps that reuse device memory cannot touch."""
+    """Returns the arrays as numpy copies, which stay valid when later steps reuse the device's memory."""
     import jax
     import numpy as np
 
@@ -219,7 +124,7 @@ def host_copy(tree: Any) -> Any:
 
 
 def checksum(tree: Any) -> int:
-    """CRC-32 of the bytes of all leaves, in the tree's order."""
+    """Returns the CRC-32 of the bytes of all leaves, in the tree's order."""
     import jax
     import numpy as np
 
@@ -230,7 +135,7 @@ def checksum(tree: Any) -> int:
 
 
 def params_checksum(params: Any) -> int:
-    """CRC-32 of parameters as `load_params` gives them, in float32."""
+    """Returns the CRC-32 of parameters as `load_params` returns them, in float32."""
     import jax
     import numpy as np
 
@@ -238,7 +143,7 @@ def params_checksum(params: Any) -> int:
 
 
 def _saved_checksum(params: Path) -> int | None:
-    """Returns what was written beside the parameters, None where an earlier version wrote nothing."""
+    """Returns the checksum stored beside the parameters; None for files of a version that stored none."""
     alone, run = params.parent / CHECKSUM_FILE, params.parent / "run" / "metadata"
     if alone.is_file():
         return int(alone.read_text())
@@ -253,15 +158,7 @@ def _params_directory(root: Path, which: Which) -> Path:
         if steps:
             step = root / CHECKPOINTS / kind / str(steps[-1])
             return step / ("ema" if (step / "ema").is_dir() else "params")  # what the run itself evaluates
-    raise InputError(f"{root}: holds no checkpoint yet; let the training run reach its first one")
-
-
-def _expected_params(model: nn.Module) -> Any:
-    import jax
-    import jax.numpy as jnp
-
-    image = jax.ShapeDtypeStruct((1, 16, 16, 3), jnp.float32)
-    return jax.eval_shape(model.init, jax.random.key(0), image)["params"]
+    raise InputError(f"{root}: no checkpoint yet; wait until the training run has saved its first one")
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
@@ -279,7 +176,7 @@ def _mismatches(found: dict[str, tuple[int, ...]], wanted: dict[str, tuple[int, 
 
 
 def _checkpointer() -> Any:
-    """Orbax for this process alone: of several, each may read and write by itself."""
+    """Returns an Orbax checkpointer for this process alone, which does not wait for other processes."""
     import jax
 
     ocp = quiet_orbax()
@@ -291,7 +188,7 @@ def _checkpointer() -> Any:
 
 
 def quiet_orbax() -> Any:
-    """Imports Orbax, which is slow, and which else logs what it raises and every optional file that is not there."""
+    """Imports Orbax (slowly) without its logs, which repeat its errors and name every missing optional file."""
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     import orbax.checkpoint as ocp
 

@@ -1,18 +1,22 @@
-"""The one exception the command line turns into a message and exit code 2."""
+"""The exception that the command line turns into a message and exit code 2."""
 
-LONGEST = 1500  # characters
+MAX_LENGTH = 1500  # characters
 
 
 class InputError(Exception):
     """Something the user gave cannot be used.
 
-    The message is one the user can act on: it names the file or field, says what was found, what was expected and what
-    to do. It is one line whatever a file made it quote: control characters are escaped, and the middle of a long
-    message is left out.
+    The message names the file or field and says what was found, what was expected and what to do. It is always one
+    line, even where it quotes a file: control characters are escaped, and a long message loses its middle.
     """
 
     def __init__(self, message: str) -> None:
         shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
-        if len(shown) > LONGEST:
-            shown = f"{shown[: LONGEST // 2]} … {shown[-LONGEST // 2 :]}"
+        if len(shown) > MAX_LENGTH:
+            shown = f"{shown[: MAX_LENGTH // 2]} … {shown[-MAX_LENGTH // 2 :]}"
         super().__init__(shown)
+
+
+def one_line(error: BaseException, limit: int = 300) -> str:
+    """Returns a library's message on one line of at most `limit` characters; the error's type if it has none."""
+    return " ".join(str(error).split())[:limit] or type(error).__name__

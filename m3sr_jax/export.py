@@ -1,15 +1,13 @@
-"""A model as one program of any image size, for use without this package: StableHLO by `jax.export`, and safetensors.
+"""Exports a model as one program for any image size that runs without this package.
 
-Layout of what `export_model` writes: DIR/model.jaxexport (the program), DIR/params.safetensors (the parameters, with
-model.json in the metadata), DIR/run.py (ten lines that use them with JAX alone).
+`export_model` writes DIR/model.jaxexport (the program, StableHLO by `jax.export`), DIR/params.safetensors (the
+parameters, with model.json in the metadata) and DIR/run.py (ten lines that run them with JAX alone).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +19,10 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import export
 from jaxtyping import Array, Float
 
-from m3sr_jax.checkpoint import MODEL_FILE, ModelCard
-from m3sr_jax.errors import InputError
+from m3sr_jax.errors import InputError, one_line
+from m3sr_jax.io.files import written_folder
+from m3sr_jax.io.normalization import normalise_rgb
+from m3sr_jax.model_card import MODEL_FILE, ModelCard
 
 PROGRAM, PARAMS, SCRIPT = "model.jaxexport", "params.safetensors", "run.py"
 PLATFORMS = ("cpu", "cuda")
@@ -46,66 +46,55 @@ def export_model(directory: str | os.PathLike[str], model: nn.Module, params: An
     """Writes program, parameters and script; the directory appears whole or not at all.
 
     Args:
-        directory: a new directory; its parents are made.
+        directory: a new directory; missing parents are created.
         model: the network.
         params: its parameters.
-        card: goes along; its RGB normalisation is part of the program.
+        card: stored with the parameters; its RGB normalisation becomes part of the program.
 
     Raises:
-        InputError: the directory is there or cannot be written, or the network cannot be exported.
+        InputError: the directory exists or cannot be written, or the network cannot be exported.
     """
     from safetensors.numpy import save
 
     target = Path(directory).absolute()
     if target.exists():
-        raise InputError(f"{target}: is there already; give another directory")
+        raise InputError(f"{target}: already exists; choose another directory")
     flat = {name: np.asarray(leaf, np.float32) for name, leaf in flatten_dict(params, sep="/").items()}
     program = export_program(model, flat, card.rgb_normalization)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    except OSError as error:
-        raise InputError(f"{target}: cannot be written ({error.strerror})") from error
-    try:
-        (unfinished / PROGRAM).write_bytes(program.serialize())
-        (unfinished / PARAMS).write_bytes(save(flat, metadata={MODEL_FILE: card.to_json()}))  # save_file's are private
-        (unfinished / SCRIPT).write_text(RUN_PY)
-        unfinished.chmod(0o755)  # mkdtemp makes it private
-        os.replace(unfinished, target)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    with written_folder(target) as folder:
+        (folder / PROGRAM).write_bytes(program.serialize())
+        # Not `save_file`, whose files only their owner can read.
+        (folder / PARAMS).write_bytes(save(flat, metadata={MODEL_FILE: card.to_json()}))
+        (folder / SCRIPT).write_text(RUN_PY)
 
 
 def export_program(model: nn.Module, params: dict[str, np.ndarray], rgb_normalization: str) -> export.Exported:
-    """Traces (parameters by path, rgb) → cube for symbolic batch, height and width, the latter multiples of 8.
+    """Traces (parameters by path, rgb) → cube for any batch size and any height and width that are multiples of 8.
 
     Args:
-        model: the network; its scans run through XLA, which knows symbolic shapes.
+        model: the network; its scans run as XLA code, which supports symbolic shapes.
         params: "unet_0/…/kernel" → float32 array.
-        rgb_normalization: as in the model's card; done inside.
+        rgb_normalization: as in the model's card; the program applies it.
 
     Returns:
         The program, for CPU and CUDA.
 
     Raises:
-        InputError: the network does not take symbolic sizes.
+        InputError: the network does not support symbolic sizes.
     """
     if hasattr(model, "implementation"):
         model = dataclasses.replace(model, implementation="xla")  # type: ignore[call-arg]
 
     def run(params: dict[str, Array], rgb: Float[Array, "B H W 3"]) -> Array:
-        if rgb_normalization == "minmax":
-            low, high = (reduce(rgb, (1, 2, 3), keepdims=True) for reduce in (jnp.min, jnp.max))
-            rgb = (rgb - low) / jnp.maximum(high - low, jnp.finfo(rgb.dtype).tiny)
-        return model.apply({"params": unflatten_dict(params, sep="/")}, rgb)  # type: ignore[return-value]
+        normalised = normalise_rgb(rgb, rgb_normalization)
+        return model.apply({"params": unflatten_dict(params, sep="/")}, normalised)  # type: ignore[return-value]
 
     sizes = export.symbolic_shape("b, 8*h, 8*w")
     image = jax.ShapeDtypeStruct((*sizes, 3), jnp.float32)
     shapes = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in params.items()}
-    # The scans fix layouts by a custom call that XLA has long had on every platform, but that jax.export does not list.
+    # The scans fix layouts with a custom call that XLA has on every platform, though jax.export does not list it.
     allowed = [export.DisabledSafetyCheck.custom_call("LayoutConstraint")]
     try:
         return export.export(jax.jit(run), platforms=PLATFORMS, disabled_checks=allowed)(shapes, image)
     except (TypeError, ValueError, NotImplementedError, jax.errors.InconclusiveDimensionOperation) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"the network cannot be exported for images of any size: {reason}") from error
+        raise InputError(f"the network cannot be exported for images of any size: {one_line(error)}") from error

@@ -1,7 +1,7 @@
-"""Several processes at one task: how they find each other, what each does, and how they hear of each other's errors.
+"""Several processes at one task: joining them, dividing the work, and raising one process's error in all of them.
 
-Process 0 is the writer: it alone makes files, and what it finds on disk decides for all. A process that is alone takes
-none of these ways: every function here then only calls what it is given.
+Process 0 is the writer: it alone writes files, and what it finds on disk holds for all. In a single process every
+function here just calls what it is given.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ import pickle
 import sys
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from m3sr_jax.errors import InputError
+from m3sr_jax.errors import InputError, one_line
 
 T = TypeVar("T")
 
-# How long a process that is done waits for the others before it ends.
-_SECONDS_TO_END = 120
-# Head start of the others where all fail: when process 0 is gone, JAX ends them before they can say why.
-_SECONDS_LAST = 2.0
+# How long a finished process waits for the others before it exits.
+_SHUTDOWN_TIMEOUT_SECONDS = 120
+# Process 0 exits this much later: once it is gone, JAX ends the others before they can say why they failed.
+_WRITER_EXIT_DELAY_SECONDS = 2.0
 
 
 def join(
@@ -32,16 +32,16 @@ def join(
     *,
     distributed: bool = False,
 ) -> None:
-    """Makes this process one of several, if flags or a SLURM step of several tasks say so; call before JAX starts.
+    """Joins this process to the others, if flags or a SLURM step with several tasks say so; call before JAX starts.
 
     Args:
-        coordinator_address: HOST:PORT of process 0; the same for all.
-        num_processes: how many there are.
-        process_id: which one this is, from 0.
-        distributed: leave all three to what JAX finds out, on SLURM, Kubernetes, Open MPI or a TPU pod.
+        coordinator_address: HOST:PORT of process 0, the same in every process.
+        num_processes: number of processes.
+        process_id: number of this process, from 0.
+        distributed: let JAX detect all three, on SLURM, Kubernetes, Open MPI or a TPU pod.
 
     Raises:
-        InputError: only some of the three are given, they contradict each other, or the others cannot be found.
+        InputError: only some of the three are given, they contradict each other, or the processes cannot connect.
     """
     given = (coordinator_address, num_processes, process_id)
     if any(value is not None for value in given):
@@ -53,10 +53,10 @@ def join(
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.config.update("jax_enable_preemption_service", False)  # SIGTERM is ours, see training/signals.py
     try:
-        jax.distributed.initialize(*given, shutdown_timeout_seconds=_SECONDS_TO_END)
+        jax.distributed.initialize(*given, shutdown_timeout_seconds=_SHUTDOWN_TIMEOUT_SECONDS)
     except (ValueError, TypeError, KeyError, RuntimeError) as error:
         raise InputError(
-            f"several processes: they did not find each other ({' '.join(str(error).split())[:200]}); give each one "
+            f"the processes could not connect ({one_line(error, 200)}); give each one "
             "--coordinator_address=HOST:PORT, --num_processes and --process_id"
         ) from error
 
@@ -71,16 +71,16 @@ def _check_given(coordinator_address: str | None, num_processes: int | None, pro
 
 
 def leave_if_joined(code: int) -> None:
-    """Ends, at once, a process that failed while others may go on; does nothing in a process that is alone.
+    """Exits at once if this process is one of several; does nothing in a single process.
 
-    An orderly end would wait for the others, which wait for this one; so they lose the connection, and end too.
+    An orderly exit would wait for the others, which wait for this one. Instead they lose the connection and exit too.
     """
     if not is_joined():
         return
     sys.stdout.flush()
     sys.stderr.flush()
     if is_writer():
-        time.sleep(_SECONDS_LAST)
+        time.sleep(_WRITER_EXIT_DELAY_SECONDS)
     os._exit(code)
 
 
@@ -91,24 +91,24 @@ def is_joined() -> bool:
 
 
 def is_writer() -> bool:
-    """Whether this process makes the files and talks to the user."""
+    """Whether this process writes the files and talks to the user."""
     import jax
 
     return jax.process_index() == 0
 
 
-def own_share(count: int) -> range:
-    """Returns which of `count` things this process does: every n-th."""
+def local_indices(count: int) -> range:
+    """Returns which of `count` items this process handles: every n-th of n processes."""
     import jax
 
     return range(jax.process_index(), count, jax.process_count())
 
 
-def together(work: Callable[[], T]) -> list[T]:
-    """Every process does its work and gets the results of all, in their order; all have to call this.
+def gather(work: Callable[[], T]) -> list[T]:
+    """Runs `work` in every process and returns all results, in the processes' order. Every process must call this.
 
     Args:
-        work: returns what can be pickled. What it raises is raised in every process, so that none waits for another.
+        work: returns a value that can be pickled. An error in one process is raised in all, so that none waits.
     """
     import jax
     from jax.experimental import multihost_utils
@@ -126,7 +126,7 @@ def together(work: Callable[[], T]) -> list[T]:
 
 
 def on_writer(work: Callable[[], T]) -> T:
-    """Process 0 does the work; all get its result, or the error it raised. All have to call this."""
+    """Runs `work` in process 0 and returns its result, or raises its error, in all. Every process must call this."""
     import jax
     from jax.experimental import multihost_utils
 
@@ -141,21 +141,38 @@ def on_writer(work: Callable[[], T]) -> T:
     return value
 
 
+class _StandIn:
+    """Takes the place of an object that only process 0 has: every method does nothing and returns None."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_, **__: None
+
+
+def writer_only(make: Callable[[], T]) -> T:
+    """Returns what `make` returns in process 0, and in the others a stand-in whose methods do nothing.
+
+    Every process must call this; an error of `make` is raised in all. Read values from the object in `on_writer`.
+    """
+    made: list[T] = []
+    on_writer(lambda: made.append(make()))
+    return made[0] if made else cast(Any, _StandIn())
+
+
 def writer_first(work: Callable[[], T]) -> T:
-    """Every process does the work, process 0 before the others, which find what it put into caches on disk."""
+    """Runs `work` in process 0, then in the others, which find on disk what it cached. Every process must call this."""
     done: list[T] = []
 
     def turn(writers: bool) -> None:
         if is_writer() == writers:
             done.append(work())
 
-    together(lambda: turn(True))
-    together(lambda: turn(False))
+    gather(lambda: turn(True))
+    gather(lambda: turn(False))
     return done[0]
 
 
 def _attempt(work: Callable[[], object]) -> tuple[np.ndarray, Exception | None]:
-    """Returns the pickled result and error, as bytes, and the error itself, which keeps its traceback."""
+    """Returns the pickled result and error, and the error itself, which still has its traceback."""
     value, raised = None, None
     try:
         value = work()
@@ -165,5 +182,5 @@ def _attempt(work: Callable[[], object]) -> tuple[np.ndarray, Exception | None]:
 
 
 def _padded(size: int) -> int:
-    """The next power of two: few sizes, so that few programs are compiled to send them."""
+    """Rounds up to a power of two: few sizes, so that few programs are compiled to send them."""
     return 1 << max(10, (int(size) - 1).bit_length())

@@ -30,7 +30,7 @@ def losses() -> list[float]:
     step, found = None, []
     for _ in range(STEPS):
         whole = {name: rng.random((BATCH, SIZE, SIZE, width), np.float32) for name, width in (("rgb", 3), ("cube", 31))}
-        batch = devices.share({name: values[mine] for name, values in whole.items()})
+        batch = devices.shard({name: values[mine] for name, values in whole.items()})
         if step is None:
             step = jit_train_step(model, optimizer, mesh=devices.mesh).lower(state, batch).compile(QUICK)
         state, metrics = step(state, batch)
@@ -45,4 +45,4 @@ if __name__ == "__main__":
 
     tyro.cli(Processes).join()
     print(json.dumps(losses()))
-    processes.together(lambda: None)
+    processes.gather(lambda: None)

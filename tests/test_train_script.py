@@ -15,6 +15,7 @@ import pytest
 
 from m3sr_jax.checkpoint import load_params
 from m3sr_jax.config import load_config
+from m3sr_jax.models import build_model
 
 ROOT = Path(__file__).parents[1]
 TOY = Path(__file__).parent / "m3sr_jax" / "training" / "toy_config.py"
@@ -64,7 +65,7 @@ def signal_at(process, workdir, step, number) -> None:
 
 def same_run(workdir, other) -> None:
     assert lines(workdir) == lines(other)
-    model = load_config(TOY).model.build()
+    model = build_model(load_config(TOY).model)
     for which in ("best", "latest"):
         ours, theirs = (load_params(folder, model, which) for folder in (workdir, other))
         assert jax.tree.all(jax.tree.map(np.array_equal, ours, theirs))
@@ -82,24 +83,24 @@ def test_killed_at_any_step_and_run_again_it_logs_the_same_bits(start, uninterru
     output, errors = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, errors
     # The checkpoint of step 10 is begun only once that of step 5 is on disk.
-    assert step <= 10 or "going on from step" in output
+    assert step <= 10 or "resuming from step" in output
     same_run(tmp_path, uninterrupted)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_it_saves_says_how_to_go_on_and_does(start, uninterrupted, tmp_path, number):
+def test_interrupted_it_saves_says_how_to_resume_and_does(start, uninterrupted, tmp_path, number):
     process = start(tmp_path)
     signal_at(process, tmp_path, 12, number)
     output, errors = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130, errors
-    assert "the same command again goes on" in output
+    assert "run the same command to resume" in output
     saved = max(int(path.name) for path in (tmp_path / "checkpoints" / "latest").iterdir())
     assert saved == lines(tmp_path)[-1]["step"] >= 12
     if number == signal.SIGINT:  # the other one goes the same way
         process = start(tmp_path)
         output, errors = process.communicate(timeout=PATIENCE_SECONDS)
         assert process.returncode == 0, errors
-        assert f"going on from step {saved}" in output
+        assert f"resuming from step {saved}" in output
         same_run(tmp_path, uninterrupted)
 
 
@@ -121,7 +122,7 @@ def refused(*arguments) -> str:
         ("--config.model.num_blocks=1,1", "config field model.num_blocks: found (1, 1), expected three numbers"),
         ("--config.data.crop_size=64", "config field data.crop_size: found 64, expected at most data.scene_size = 32"),
         ("--cnfig.seed=1", "Unknown command line flag 'cnfig.seed'"),
-        ("stray", "arguments stray: not understood"),
+        ("stray", "arguments stray: unknown"),
     ],
 )
 def test_what_cannot_be_used_costs_one_line(tmp_path, flag, told):
@@ -135,7 +136,7 @@ def test_what_cannot_be_used_costs_one_line(tmp_path, flag, told):
         (None, "No such file or directory"),
         ("def get_config(:", "SyntaxError"),
         ("x = 1", "get_config"),
-        ("def get_config(): return 3", "found a int, expected a ConfigDict"),
+        ("def get_config(): return 3", "found a value of type int, expected a ConfigDict"),
         ("def get_config(): return {'modle': {}}", "config field modle: no such field; did you mean model?"),
     ],
 )

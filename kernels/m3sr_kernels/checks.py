@@ -1,4 +1,4 @@
-"""Shape checks that name the argument, what was found and what was expected."""
+"""Checks of arguments, whose errors name the argument, what was found and what was expected."""
 
 from __future__ import annotations
 

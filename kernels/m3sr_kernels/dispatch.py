@@ -1,35 +1,43 @@
-"""Choice of an implementation: by name, or the best for the platform that the program is compiled for."""
+"""Chooses an implementation of an op: by name, or the best one for the platform that the program is compiled for."""
 
 from __future__ import annotations
 
 import functools
+import importlib
 from collections.abc import Callable, Mapping
+from typing import Literal, get_args
 
 import jax
 
 from m3sr_kernels.gpu_call import MIN_CAPABILITY, GpuCall, local_gpus_run
 
-NAMES = ("pallas_triton", "pallas_mosaic", "xla", "associative", "reference")
-BEST_ON_CUDA = "pallas_triton"
+# pallas_triton  GPU kernels for CUDA, sm_80 and newer
+# pallas_mosaic  GPU kernels for CUDA, sm_90 and newer; forward only, the gradient is that of xla
+# xla            array operations that XLA compiles well, on any platform
+# associative    `lax.associative_scan`; holds every state in memory
+# reference      the definition, a plain loop over time
+Implementation = Literal["pallas_triton", "pallas_mosaic", "xla", "associative", "reference"]
+NAMES: tuple[Implementation, ...] = get_args(Implementation)
+BEST_ON_CUDA: Implementation = "pallas_triton"
 
 
 def choose(
-    op: str, implementations: Mapping[str, Callable], implementation: str | None, *, interpret: bool = False
+    op: str, implementations: Mapping[str, Callable], implementation: Implementation | None, *, interpret: bool = False
 ) -> Callable:
     """Returns the function that implements `op`.
 
     Args:
       op: name of the op, for messages.
-      implementations: what the op has, "xla" among them; functions of the same positional arguments. Those of Pallas
-        take `call`, a `GpuCall`, besides.
-      implementation: a name of `NAMES`; or None for the best. None is settled when the program is compiled, for each
-        of its platforms if it has several (`jax.export`): see `resolve`.
-      interpret: a Pallas implementation runs on any platform, slowly; the others ignore it.
+      implementations: the op's functions by name, "xla" among them. All take the same positional arguments; those of
+        Pallas also take `call`, a `GpuCall`.
+      implementation: one of `NAMES`, or None for the best. None is settled when the program is compiled, for each of
+        its platforms separately if it has several (`jax.export`); see `resolve`.
+      interpret: runs a Pallas implementation on any platform, slowly; ignored by the others.
 
     Raises:
-      ValueError: the name is none of `NAMES`.
-      NotImplementedError: the op has no such implementation; an explicit request never falls back silently. A Pallas
-        one on a platform that cannot run it raises the same when it is compiled, see `GpuCall`.
+      ValueError: the name is not one of `NAMES`.
+      NotImplementedError: the op has no such implementation. A Pallas one raises it when it is compiled for a platform
+        that cannot run it; see `GpuCall`. A named implementation is never replaced by another.
     """
     if implementation is None:
         if BEST_ON_CUDA not in implementations or not local_gpus_run(BEST_ON_CUDA):
@@ -50,13 +58,25 @@ def _by_platform(on_cuda: Callable, elsewhere: Callable, *arguments):
     return jax.lax.platform_dependent(*arguments, cuda=on_cuda, default=elsewhere)
 
 
-def resolve(implementation: str | None, platform: str) -> str:
-    """Names what an `implementation` means on a platform ("cpu", "gpu", "tpu"), given the GPUs of this machine.
+def imported_on_call(module: str, name: str) -> Callable:
+    """Function `name` of a module that is first imported when the function is called.
 
-    An op that lacks the best one takes "xla".
+    GPU backends are slow to import, and jax may drop one.
+    """
+
+    def call(*arguments, **options):
+        return getattr(importlib.import_module(module), name)(*arguments, **options)
+
+    return call
+
+
+def resolve(implementation: Implementation | None, platform: str) -> Implementation:
+    """Names the implementation that runs on a platform ("cpu", "gpu", "tpu"), given the GPUs of this machine.
+
+    An op without the best one uses "xla".
 
     Raises:
-      NotImplementedError: a Pallas implementation was asked for that the platform or its GPUs cannot run.
+      NotImplementedError: the platform or its GPUs cannot run the Pallas implementation asked for.
     """
     on_cuda = platform in ("gpu", "cuda")
     if implementation is None:

@@ -1,8 +1,8 @@
 """A call of a Pallas kernel that knows which platform it is lowered for.
 
-`pallas_call` is lowered, or refused, when the computation around it is compiled, with messages of its own. This wrapper
-is lowered with it: on CUDA it becomes the kernel, on any other platform it raises `NotImplementedError` with the
-reason, whatever devices the machine has. So a program can be lowered for CUDA on a machine without a GPU.
+JAX lowers or rejects a `pallas_call` when it compiles the program around it, with messages of its own. `GpuCall` is
+lowered at the same time: for CUDA it becomes the kernel, for any other platform it raises `NotImplementedError` with
+the reason, whatever devices the machine has. So a machine without a GPU can lower a program for CUDA.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ MIN_CAPABILITY = {"pallas_triton": 8.0, "pallas_mosaic": 9.0}
 
 @dataclasses.dataclass(frozen=True)
 class GpuCall:
-    """How an op's kernels are called.
+    """Calls an op's kernels.
 
     Attributes:
       op: public name of the op, for messages.
       implementation: "pallas_triton" or "pallas_mosaic".
-      interpret: the kernels are interpreted, slowly, on any platform.
-      automatic: the implementation was chosen for CUDA by `implementation=None`; code for another platform, which a
-        program for several platforms contains and never runs, is filled with NaN instead of refused.
+      interpret: interprets the kernels, slowly, on any platform.
+      automatic: `implementation=None` chose the kernels for CUDA. A program for several platforms then has a branch for
+        the others that never runs, and returns NaN instead of raising.
     """
 
     op: str
@@ -40,11 +40,11 @@ class GpuCall:
     automatic: bool = False
 
     def __call__(self, function: Callable, *arguments: Any) -> Any:
-        """Returns `function(*arguments)`: a kernel launch and the array work around it.
+        """Returns `function(*arguments)`, which launches kernels and prepares their arrays.
 
         Raises:
-          NotImplementedError: at lowering (at once, outside of jit) for another platform than CUDA, or for a GPU that
-            is too old.
+          NotImplementedError: at lowering (outside of jit, at once), for a platform other than CUDA or a GPU that is
+            too old.
         """
         if self.interpret:
             return function(*arguments)
@@ -59,7 +59,7 @@ class GpuCall:
 
 
 def local_gpus_run(implementation: str) -> bool:
-    """Whether every local GPU is new enough; True where there is none, as when compiling for another machine."""
+    """Whether every local GPU is new enough; True without one, as the program may be compiled for another machine."""
     try:
         devices = jax.local_devices(backend="gpu")
     except RuntimeError:
@@ -68,7 +68,7 @@ def local_gpus_run(implementation: str) -> bool:
 
 
 def _capability(device: Any) -> float:
-    """CUDA compute capability; 0 for an AMD device, which names its architecture instead."""
+    """The CUDA compute capability; 0 for an AMD device, which reports the name of its architecture instead."""
     try:
         return float(device.compute_capability)
     except ValueError:
@@ -86,15 +86,15 @@ def _abstract_eval(*avals, function, call):
 
 
 @_gpu_call_p.def_impl
-def _run(*arguments, **how):
-    return jax.jit(functools.partial(_gpu_call_p.bind, **how))(*arguments)
+def _run(*arguments, **parameters):
+    return jax.jit(functools.partial(_gpu_call_p.bind, **parameters))(*arguments)
 
 
 def _lower_for_cuda(ctx, *operands, function, call):
     if not local_gpus_run(call.implementation):
         raise NotImplementedError(
             f"{call.op}: implementation {call.implementation!r} needs a GPU of compute capability "
-            f"{MIN_CAPABILITY[call.implementation]} or newer; use implementation='xla', or None to choose"
+            f"{MIN_CAPABILITY[call.implementation]} or newer; use implementation='xla', or None for the best choice"
         )
     ctx = ctx.replace(module_context=ctx.module_context.replace(platforms=("cuda",)))
     with _lowering_device(), warnings.catch_warnings():  # jax 0.11 still compiles Triton kernels
@@ -103,9 +103,9 @@ def _lower_for_cuda(ctx, *operands, function, call):
 
 
 def _lowering_device() -> contextlib.AbstractContextManager:
-    """Where there is no GPU, jax 0.11 lowers kernels only for one that it is told about; any will do.
+    """Without a GPU, jax 0.11 lowers kernels only for a device it is told about; any GPU will do.
 
-    A mesh in use has to tell it itself, through its `abstract_device`.
+    A mesh in use has to name one itself, as its `abstract_device`.
     """
     mesh = jax.sharding.get_abstract_mesh()
     if jax.default_backend() == "gpu" or not mesh.empty or jax.__version_info__ < (0, 11):
@@ -121,13 +121,13 @@ def _lower_elsewhere(ctx, *operands, function, call):
         return mlir.lower_fun(fill, multiple_results=True)(ctx, *operands)
     platforms = ", ".join(ctx.platforms or ctx.module_context.platforms)
     raise NotImplementedError(
-        f"{call.op}: implementation {call.implementation!r} is a kernel for CUDA GPUs, but was to be compiled for "
-        f"{platforms}; use implementation='xla', None to choose, or interpret=True to run it slowly anywhere"
+        f"{call.op}: implementation {call.implementation!r} is for CUDA GPUs but is being compiled for {platforms}; "
+        "use implementation='xla', None for the best choice, or interpret=True to run it slowly on any platform"
     )
 
 
 def _batch(arguments, dimensions, *, function, call):
-    """The kernel itself is mapped: `pallas_call` takes the new axis as one more of its grid."""
+    """Maps the kernel itself: for `pallas_call` the new axis is one more axis of its grid."""
     mapped = jax.jit(jax.vmap(function, in_axes=tuple(dimensions)))
     results = _gpu_call_p.bind(*arguments, function=mapped, call=call)
     return results, [0] * len(results)

@@ -1,11 +1,11 @@
-"""Element-wise contractions with the vector lanes on the last axis: what XLA compiles best on a CPU.
+"""Element-wise contractions with the vector lanes on the last axis: the form that XLA compiles best on a CPU.
 
-A batched matrix product whose matrices are tiny (16×16) and whose batch is every pixel runs badly through BLAS. With
-the batch on the last axis it is a sum of a few element-wise products, which XLA turns into one vectorised, threaded
-loop. It does so only if each operand is in memory, in row-major order: fused into the loop, a producer would be
-recomputed at every use (measured: 30 times slower). So operands and results pass through `materialise`. Products that
-only broadcast are written with `lane_einsum` too, because their gradients contract; jax's own sums over six and more
-axes crash XLA's CPU runtime (jaxlib 0.10.2).
+BLAS is slow at batched products of tiny matrices (16×16) when the batch is every pixel. With the batch on the last axis
+such a product is a sum of a few element-wise products, which XLA compiles to one vectorised, threaded loop. It does so
+only if each operand is in memory in row-major order: a producer fused into the loop is recomputed at every use
+(measured: 30 times slower). So operands and results pass through `materialise`. Products that only broadcast also use
+`lane_einsum`, because their gradients contract, and jax's own sums over six or more axes crash XLA's CPU runtime
+(jaxlib 0.10.2).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from jax.experimental.layout import Layout, with_layout_constraint
 
 
 def materialise(array: jax.Array) -> jax.Array:
-    """The array itself, kept by XLA as a row-major buffer: neither fused into its users nor given another layout."""
+    """The same array, as a row-major buffer: XLA neither fuses it into its users nor changes its layout."""
     return cast(jax.Array, _materialise(array))
 
 
@@ -33,9 +33,9 @@ _materialise.defvjp(lambda array: (materialise(array), None), lambda _, cotangen
 
 
 def unstack(array: jax.Array, axis: int = 0) -> list[jax.Array]:
-    """The slices along an axis, which goes.
+    """The slices along an axis, without that axis.
 
-    Its gradient is one concatenation, where that of indexing pads every slice to full size.
+    The gradient is one concatenation; that of indexing would pad every slice to full size.
     """
     return [jnp.squeeze(part, axis) for part in jax.lax.split(array, [1] * array.shape[axis], axis)]
 
@@ -44,13 +44,13 @@ def lane_einsum(spec: str, left: jax.Array | np.ndarray, right: jax.Array) -> ja
     """`jnp.einsum(spec, left, right)` as a sum of element-wise products, unrolled over the contracted letters.
 
     Args:
-      spec: "ab…,cd…->…"; letters contracted must stand in both operands. The last letter of the result is the lane
-        axis: make it long.
+      spec: "ab…,cd…->…"; a contracted letter must occur in both operands. The last letter of the result is the lane
+        axis, which should be long.
       left: first operand.
       right: second operand.
 
     Returns:
-      The contraction, row-major. Its gradient is two contractions of the same kind.
+      The contraction, row-major. Its gradient is two such contractions.
     """
     return cast(jax.Array, _lane_einsum(spec, left, right))
 
@@ -63,7 +63,7 @@ def _lane_einsum(spec: str, left: jax.Array, right: jax.Array) -> jax.Array:
 
 
 def _contract(left_letters: str, right_letters: str, out: str, left: jax.Array, right: jax.Array) -> jax.Array:
-    """Unrolls the longest contracted letter; sums the others, if any, afterwards."""
+    """Unrolls the longest contracted letter, then sums over the others, if any."""
     left, right = materialise(jnp.asarray(left)), materialise(jnp.asarray(right))
     sizes = dict(zip(left_letters, left.shape, strict=True)) | dict(zip(right_letters, right.shape, strict=True))
     contracted = sorted(
@@ -73,7 +73,7 @@ def _contract(left_letters: str, right_letters: str, out: str, left: jax.Array, 
     full = summed + out
 
     def term(array: jax.Array, letters: str, index: int) -> jax.Array:
-        """One summand's operand, its axes in the order of `full` and of length 1 where it has no such letter."""
+        """One summand's operand, with the axes of `full`; an axis that the operand lacks has length 1."""
         if unrolled:
             array = jax.lax.index_in_dim(array, index, letters.index(unrolled), keepdims=False)
             letters = letters.replace(unrolled, "")

@@ -1,4 +1,4 @@
-"""h_t = decay_t·h_{t−1} + input_t, in logarithmic depth."""
+"""The recurrence h_t = decay_t·h_{t−1} + input_t, in logarithmic depth."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import jax
 
 
 def linear_recurrence(decay: jax.Array, inputs: jax.Array, *, axis: int) -> jax.Array:
-    """All states of h_t = decay_t·h_{t−1} + inputs_t with h before the first = 0; decay broadcasts against inputs."""
+    """All states of h_t = decay_t·h_{t−1} + inputs_t, starting from zero; decay broadcasts against inputs."""
 
     def combine(left, right):
         decay_left, state_left = left

@@ -1,7 +1,6 @@
-"""The command `m3sr`: one module a subcommand, imported when asked for, so that help stays quick.
+"""The command `m3sr`: one module per subcommand, imported on use, so that help stays fast.
 
-Exit codes: 0 done; 1 one of several processes was lost; 2 bad usage or input, with one clear line on stderr; 130
-interrupted.
+Exit codes: 0 done; 1 one of several processes was lost; 2 bad usage or input, with one line on stderr; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -19,15 +18,15 @@ from m3sr_jax.training.signals import StopRequest
 
 # Subcommand NAME is the frozen dataclass Name of m3sr_jax/cli/NAME.py: tyro reads its fields, `run()` does the work.
 SUBCOMMANDS = {
-    "check": "say by file what is missing or wrong in a data set",
-    "compare": "set evaluations side by side, with a paired test",
-    "convert": "turn a release checkpoint into ours, or ours into the release's",
+    "check": "list missing and damaged files of a data set",
+    "compare": "show evaluations side by side, with a paired test",
+    "convert": "convert a release checkpoint to a model folder, or back",
     "evaluate": "score a checkpoint on a data set, beside least-squares fits",
-    "export": "make a model one file that runs with JAX alone",
-    "inspect": "show a model's parameters and what it costs",
-    "predict": "reconstruct the cubes of photos",
-    "prepare": "convert a data set into a store that training reads crops from",
-    "view": "make a web page to look at a cube: bands, spectra, errors",
+    "export": "write a model as a program that runs with JAX alone",
+    "inspect": "show a model's parameters and its cost",
+    "predict": "reconstruct cubes from photos",
+    "prepare": "convert a data set to a store for fast training",
+    "view": "make a web page of a cube: bands, spectra, errors",
 }
 
 
@@ -35,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs `m3sr` and returns its exit code.
 
     Args:
-        argv: arguments after the program's name; by default those of this process.
+        argv: arguments after the program's name; by default this process's.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -47,12 +46,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("m3sr", version("m3sr-jax"))
         return 0
     plan_for_memory()
-    with StopRequest():  # SIGTERM as Ctrl-C: what is half-written is removed
+    with StopRequest():  # SIGTERM acts like Ctrl-C: unfinished files are deleted
         return exit_code(lambda: _run_subcommand(arguments[0], arguments[1:]))
 
 
 def exit_code(work: Callable[[], int | None]) -> int:
-    """Runs `work` and returns its exit code; bad input becomes one line on stderr and 2, an interruption 130."""
+    """Runs `work` and returns its exit code; bad input gives one line on stderr and 2, an interruption 130."""
     try:
         return work() or 0
     except InputError as error:
@@ -65,7 +64,7 @@ def exit_code(work: Callable[[], int | None]) -> int:
         if not is_joined():
             raise
         traceback.print_exc()
-        print(f"error: {type(error).__name__}; if another process ended, its message says why", file=sys.stderr)
+        print(f"error: {type(error).__name__}; if another process failed, its message says why", file=sys.stderr)
         code = 1
     leave_if_joined(code)
     return code
@@ -84,5 +83,5 @@ def _run_subcommand(name: str, arguments: list[str]) -> int | None:
 
 def _usage() -> str:
     width = max(map(len, SUBCOMMANDS))
-    rows = [f"  {name:<{width}}  {what}" for name, what in SUBCOMMANDS.items()]
-    return "\n".join(["usage: m3sr SUBCOMMAND [options]; m3sr SUBCOMMAND --help tells more", "", *rows])
+    rows = [f"  {name:<{width}}  {description}" for name, description in SUBCOMMANDS.items()]
+    return "\n".join(["usage: m3sr SUBCOMMAND [options]; for details, m3sr SUBCOMMAND --help", "", *rows])

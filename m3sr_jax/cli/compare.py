@@ -13,10 +13,10 @@ from m3sr_jax.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Compare:
-    """Set reports of m3sr evaluate side by side, and test each against the first, scene by scene.
+    """Show evaluations side by side, and test each against the first, scene by scene.
 
     Attributes:
-        reports: two or more JSON files that m3sr evaluate --output wrote, under one protocol.
+        reports: two or more JSON files that m3sr evaluate --output wrote under one protocol.
     """
 
     reports: Annotated[Positional[tuple[Path, ...]], arg(metavar="A.json B.json …")]
@@ -25,18 +25,18 @@ class Compare:
         """Prints both tables.
 
         Raises:
-            InputError: fewer than two reports, an unreadable one, or reports that do not compare.
+            InputError: there are fewer than two reports, one is unreadable, or they are not comparable.
         """
         from rich.console import Console
 
-        from m3sr_jax.report.paired import comparison_tables, read_evaluation
+        from m3sr_jax.evaluation.compare import comparison_tables, read_evaluation
 
         if len(self.reports) < 2:
             raise InputError(f"m3sr compare: found {len(self.reports)} report, expected two or more")
         evaluations = [read_evaluation(path) for path in self.reports]
         labels = [evaluation.label for evaluation in evaluations]
         if len(set(labels)) < len(labels):  # such as report.json of several runs
-            renamed = (str(path.parent / path.stem) for path in self.reports)
-            evaluations = [dataclasses.replace(e, label=name) for e, name in zip(evaluations, renamed, strict=True)]
+            paths = (str(path.parent / path.stem) for path in self.reports)
+            evaluations = [dataclasses.replace(e, label=path) for e, path in zip(evaluations, paths, strict=True)]
         for table in comparison_tables(evaluations):
             Console().print(table)

@@ -7,20 +7,22 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
+from m3sr_jax.checkpoint import Which
 from m3sr_jax.cli.processes import Processes
 from m3sr_jax.cli.progress import advance
+from m3sr_jax.config import names
 from m3sr_jax.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from m3sr_jax.checkpoint import ModelCard
     from m3sr_jax.config import DataConfig
     from m3sr_jax.data.scenes import Dataset, Scene
-    from m3sr_jax.inference.evaluate import Observe, Predict, Report
-    from m3sr_jax.protocols import Protocol
+    from m3sr_jax.evaluation.evaluate import Observe, Predict, Report
+    from m3sr_jax.evaluation.protocols import Protocol
+    from m3sr_jax.model_card import ModelCard
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,76 +30,82 @@ class Evaluate(Processes):
     """Score a checkpoint on held-out scenes, beside least-squares fits on the training scenes of the same data set.
 
     Attributes:
-        checkpoint: a training workdir, or what m3sr convert wrote.
-        dataset: which scenes; by default those that the run was trained on.
-        data_root: folder of the data set as downloaded, or a prepared store; for synthetic scenes the cache.
+        checkpoint: a training workdir, or a folder that m3sr convert wrote.
+        dataset: which data set; by default the one that the run was trained on.
+        data_root: folder of the data set as downloaded, or a prepared store; for synthetic scenes their cache.
         split_file: lists the training and the test scenes, in place of the built-in split.
-        camera: takes the photos: cie1964, or a CSV, MAT or NPZ file; by default those of the data set.
-        protocol: terms of the scores (cave, synthetic, ntire2020 or ntire2022); by default the data set's own.
-        which: the checkpoint of a training run, the best by validation PSNR or the latest.
-        output: where to write the scores as JSON; tables as .md, .csv and .tex go beside it.
-        figures: folder for a picture of every scene.
-        pixels: whose spectra the pictures show, up to four as ROW,COLUMN; by default four of unlike colour.
+        camera: camera response that photos are rendered with: cie1964, or a CSV, MAT or NPZ file; by default the data
+            set's own photos are used, or cie1964 if it has none.
+        protocol: terms of the scores: cave, synthetic, ntire2020 or ntire2022; by default the data set's own.
+        which: of a training workdir, the checkpoint with the best PSNR or the latest.
+        output: JSON file for the scores; tables are written beside it as .md, .csv and .tex.
+        figures: folder for a picture of each scene.
+        pixels: pixels whose spectra the pictures show, up to four as ROW,COLUMN; by default four of different colours.
         save_cubes: folder for the predicted cubes, as .mat.
     """
 
     checkpoint: Path
-    dataset: Literal["synthetic", "cave", "ntire2022", "ntire2020_clean", "ntire2020_real"] | None = None
+    dataset: names.Dataset | None = None
     data_root: str | None = None
     split_file: str | None = None
     camera: str | None = None
     protocol: str | None = None
-    which: Literal["best", "latest"] = "best"
+    which: Which = "best"
     output: Path | None = None
     figures: Path | None = None
     pixels: tuple[str, ...] = ()
     save_cubes: Path | None = None
 
     def run(self) -> None:
-        """Prints the table, and writes what it is asked to.
+        """Prints the scores, and writes the files that were asked for.
 
         Raises:
-            InputError: The checkpoint, the data, the protocol or a place to write to cannot be used.
+            InputError: the checkpoint, the data, the protocol or an output cannot be used.
         """
-        from m3sr_jax.checkpoint import load_model
-        from m3sr_jax.data.scenes import open_dataset
+        from m3sr_jax.data.open import open_dataset
+        from m3sr_jax.evaluation.compatibility import check_compatible
+        from m3sr_jax.evaluation.protocols import get_protocol
+        from m3sr_jax.inference.predictor import load, run_network
+        from m3sr_jax.io.normalization import normalise_rgb
         from m3sr_jax.processes import is_writer, on_writer, writer_first
-        from m3sr_jax.protocols import get_protocol
 
         pixels, output = parse_pixels(self.pixels), self.output
         self.join()
         if output is not None:
             on_writer(lambda: _check_output(output))
-        model, params, card = load_model(self.checkpoint, self.which)
+        predictor = load(self.checkpoint, self.which)
+        card = predictor.card
         config = self._data_config()
         protocol = get_protocol(self.protocol or config.name)
-        dataset = writer_first(lambda: open_dataset(config, cache_bytes=0))  # every scene is wanted once
-        check_fit(card, dataset)
+        dataset = writer_first(lambda: open_dataset(config, cache_bytes=0))  # each scene is read once
+        check_compatible(card, dataset)
         if dataset.missing and is_writer():
             print(f"WARNING: {len(dataset.missing)} files or scenes of the official split are missing")
-        observe = self._observer(card, pixels)
-        reports = _score(_predictor(model, params, card), dataset, protocol, card.model.name, observe)
-        on_writer(lambda: self._tell(reports, dataset, card))
 
-    def _tell(self, reports: list[Report], dataset: Dataset, card: ModelCard) -> None:
-        """Prints the table, and writes it where that is asked for."""
+        def predict(rgb: np.ndarray) -> np.ndarray:
+            return run_network(predictor.model, predictor.params, normalise_rgb(rgb, card.rgb_normalization))
+
+        reports = _score(predict, dataset, protocol, card.model.name, self._observer(card, pixels))
+        on_writer(lambda: self._print_and_write(reports, dataset, card))
+
+    def _print_and_write(self, reports: list[Report], dataset: Dataset, card: ModelCard) -> None:
         from rich.console import Console
 
-        from m3sr_jax.report.published import published_rows
-        from m3sr_jax.report.scores import score_table
-        from m3sr_jax.report.write import model_facts, write_tables
+        from m3sr_jax.evaluation.published import published_rows
+        from m3sr_jax.evaluation.report import model_facts, write_tables
+        from m3sr_jax.evaluation.tables import score_table
 
         facts = model_facts(card)
         Console().print(score_table(reports, published_rows(dataset.name, facts)))
         if self.output is not None:
             write_tables(self.output, reports, dataset=dataset, model=facts)
-            print(f"wrote {self.output}, and beside it .md, .csv and .tex")
+            print(f"wrote {self.output}, and .md, .csv and .tex beside it")
 
     def _observer(self, card: ModelCard, pixels: Sequence[tuple[int, int]]) -> Observe:
-        """Saves and draws the scenes as they go by, as far as asked for."""
+        """Returns what saves and draws each scene, if that was asked for."""
         for folder in (self.figures, self.save_cubes):
             if folder is not None:
-                _make_folder(folder)
+                _create_folder(folder)
 
         def observe(scene: Scene, cubes: Mapping[str, np.ndarray]) -> None:
             if self.save_cubes is not None:
@@ -105,14 +113,14 @@ class Evaluate(Processes):
 
                 write_cube(self.save_cubes / f"{scene.name}.mat", cubes[card.model.name], scene.wavelengths)
             if self.figures is not None:
-                from m3sr_jax.report.write import write_figure
+                from m3sr_jax.evaluation.report import write_figure
 
                 write_figure(self.figures / f"{scene.name}.png", scene, cubes, card.model.name, pixels)
 
         return observe
 
     def _data_config(self) -> DataConfig:
-        """The run's own data, as far as nothing else is asked for."""
+        """Returns the data set of the options, or the one that the run was trained on."""
         from m3sr_jax.config import DataConfig, load_config
 
         trained = self.checkpoint / "config.json"
@@ -120,36 +128,16 @@ class Evaluate(Processes):
         if self.dataset is not None and (base is None or base.name != self.dataset):
             base = DataConfig(name=self.dataset)
         if base is None:
-            raise InputError(f"{self.checkpoint}: does not say what it was trained on; give --dataset")
+            raise InputError(f"{self.checkpoint}: does not say what it was trained on; pass --dataset")
         given = {"root": self.data_root, "split_file": self.split_file, "camera": self.camera}
         return dataclasses.replace(base, **{field: value for field, value in given.items() if value is not None})
 
 
-def check_fit(card: ModelCard, dataset: Dataset) -> None:
-    """Compares what a model was made for with the scenes.
-
-    Raises:
-        InputError: Other bands, or photos that were normalised in a way that cannot be undone.
-    """
-    import numpy as np
-
-    source, made_for = dataset.valid, np.asarray(card.wavelengths)
-    if len(made_for) != len(source.wavelengths) or np.abs(made_for - source.wavelengths).max() > 0.5:
-        model, scenes = (f"{len(nm)} bands over {nm[0]:g}-{nm[-1]:g} nm" for nm in (made_for, source.wavelengths))
-        raise InputError(f"the model gives {model}, the scenes of {dataset.name} have {scenes}; expected the same")
-    if source.rgb_normalization not in ("unit", card.rgb_normalization):
-        raise InputError(
-            f'the model takes photos normalised by "{card.rgb_normalization}", those of {dataset.name} are stored '
-            f'normalised by "{source.rgb_normalization}"; a converted checkpoint that was trained on such photos needs '
-            f"`m3sr convert --rgb-normalization {source.rgb_normalization}`"
-        )
-
-
 def parse_pixels(texts: Sequence[str]) -> list[tuple[int, int]]:
-    """'120,64' → (120, 64), of up to four.
+    """Returns (row, column) for each 'ROW,COLUMN'.
 
     Raises:
-        InputError: something else.
+        InputError: a text has another form, or there are more than four.
     """
     pixels = []
     for text in texts:
@@ -161,37 +149,24 @@ def parse_pixels(texts: Sequence[str]) -> list[tuple[int, int]]:
 
 
 def _check_output(path: Path) -> None:
-    """A minute's evaluation should not end in a path that cannot be written."""
+    """Refuses an output that cannot be written before the evaluation takes its minutes."""
     if path.suffix != ".json":
         raise InputError(f"{path}: expected a name that ends in .json")
     if path.is_dir() or not os.access(path.absolute().parent, os.W_OK):
         raise InputError(f"{path}: cannot be written; expected a file in an existing, writable folder")
 
 
-def _make_folder(path: Path) -> None:
+def _create_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{path}: cannot be made ({error.strerror})") from error
-
-
-def _predictor(model: Any, params: Any, card: ModelCard) -> Predict:
-    import jax
-
-    from m3sr_jax.inference.predict import normalise_rgb, predict
-
-    on_device = jax.device_put(params)
-
-    def run(rgb: np.ndarray) -> np.ndarray:
-        return predict(model, on_device, normalise_rgb(rgb, card.rgb_normalization))
-
-    return run
+        raise InputError(f"{path}: cannot be created ({error.strerror}); choose another folder") from error
 
 
 def _score(predict_fn: Predict, dataset: Dataset, protocol: Protocol, name: str, observe: Observe) -> list[Report]:
     from rich.progress import Progress
 
-    from m3sr_jax.inference.evaluate import evaluate_all, fit_baselines
+    from m3sr_jax.evaluation.evaluate import evaluate_all, fit_baselines
     from m3sr_jax.processes import is_writer
 
     with Progress(transient=True, disable=not is_writer()) as progress:

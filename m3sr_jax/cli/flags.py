@@ -1,4 +1,4 @@
-"""`--config FILE --config.group.field=value` for `train.py`, with one clear line for every way to get it wrong."""
+"""Parses `--config FILE --config.group.field=value` for `train.py`; every mistake gives one clear line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from m3sr_jax.errors import InputError
 
 
 def parse_flags(argv: Sequence[str]) -> list[str]:
-    """Parses absl flags for `app.run(main, flags_parser=parse_flags)`; what it cannot use costs a line and exit code 2.
+    """Parses absl flags for `app.run(main, flags_parser=parse_flags)`; a mistake gives one line and exit code 2.
 
     Args:
         argv: the program's name and its arguments.
@@ -31,7 +31,7 @@ def _parse(argv: list[str]) -> list[str]:
             check_field_name(name.removeprefix("config."))
     try:
         rest = flags.FLAGS(argv)
-        # ml_collections puts off its complaint about a file until something is asked of the configuration.
+        # ml_collections reports an unusable file only when the configuration is read.
         hasattr(flags.FLAGS["config"].value, "to_dict")
     except Exception as error:  # a config file is the user's own code and may raise anything
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -39,7 +39,7 @@ def _parse(argv: list[str]) -> list[str]:
             f"{type(error).__name__}: {lines[-1] if lines else 'in the flags or the config file'}"
         ) from error
     if flags.FLAGS["verbosity"].using_default_value:
-        flags.FLAGS.verbosity = -1  # what libraries log for themselves is no news to a user
+        flags.FLAGS.verbosity = -1  # hides what libraries log for their own developers
     if len(rest) > 1:
-        raise InputError(f"arguments {' '.join(rest[1:])}: not understood, expected flags such as --config.seed=1")
+        raise InputError(f"arguments {' '.join(rest[1:])}: unknown; expected flags such as --config.seed=1")
     return rest

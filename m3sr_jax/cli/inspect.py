@@ -1,4 +1,4 @@
-"""`m3sr inspect`: what a model is made of and what it costs."""
+"""`m3sr inspect`: shows a model's parameters and its cost."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Inspect:
-    """Show a model's parameters, and what it costs in parameters and operations; by default the published M3SR.
+    """Show a model's parameters and its cost in parameters and operations; by default the published M3SR.
 
     Attributes:
-        checkpoint: a training workdir, or what m3sr convert wrote.
+        checkpoint: a training workdir, or a folder that m3sr convert wrote.
         config: a config file instead, such as configs/cave.py or configs/ntire2022.py:groups8.
-        height: height in pixels of the image whose cost is counted.
-        width: its width.
-        summary: leave the table of all parameters out.
-        measure: compile and run it too, for time and activation memory on this machine.
+        height: image height in pixels that operations are counted for.
+        width: image width in pixels.
+        summary: omit the table of all parameters.
+        measure: also compile and run the model, for time and activation memory on this machine.
     """
 
     checkpoint: Path | None = None
@@ -36,29 +36,30 @@ class Inspect:
         """Prints the tables.
 
         Raises:
-            InputError: The checkpoint, the config or the size cannot be used, or both files are given.
+            InputError: the checkpoint, the config or the size cannot be used, or checkpoint and config are both given.
         """
         from clu.parameter_overview import get_parameter_overview
         from rich.console import Console
 
-        from m3sr_jax.report.cost import abstract_params, cost_report, cost_table
+        from m3sr_jax.cost.count import cost_report, cost_table
+        from m3sr_jax.models import build_model, parameter_shapes
 
-        model = self._model_config().build()
+        model = build_model(self._model_config())
         try:
             report = cost_report(model, self.height, self.width)
         except ValueError as error:
             raise InputError(str(error)) from error
         if not self.summary:
-            print(get_parameter_overview(abstract_params(model), include_stats=False))
+            print(get_parameter_overview(parameter_shapes(model), include_stats=False))
         Console().print(cost_table(report))
         if self.measure:
-            from m3sr_jax.report.speed import measure_forward
+            from m3sr_jax.cost.measure import measure_forward
 
             print(measure_forward(model, self.height, self.width).describe())
 
     def _model_config(self) -> ModelConfig:
-        from m3sr_jax.checkpoint import read_card
         from m3sr_jax.config import ModelConfig, load_config
+        from m3sr_jax.model_card import read_card
 
         if self.checkpoint is not None and self.config is not None:
             raise InputError("--checkpoint and --config: found both, expected one of them")

@@ -1,4 +1,4 @@
-"""The flags by which several processes of one command find each other."""
+"""Flags for running a command in several processes."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from m3sr_jax import processes
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Processes:
-    """A command that several processes can run together; each is given the same arguments but for its number.
+    """A command that several processes can run together, with the same arguments except for --process-id.
 
     Attributes:
-        coordinator_address: of several processes, HOST:PORT of number 0. A SLURM step of several tasks needs no flag.
-        num_processes: how many there are.
-        process_id: which one this is, from 0.
-        distributed: have all three found out, on Kubernetes, Open MPI and what else JAX knows.
+        coordinator_address: with several processes, HOST:PORT of number 0. A SLURM step of several tasks needs no flag.
+        num_processes: number of processes.
+        process_id: number of this process, from 0.
+        distributed: let JAX detect all three, on Kubernetes, Open MPI and other clusters that it knows.
     """
 
     coordinator_address: str | None = None

@@ -1,4 +1,4 @@
-"""What the commands' progress bars share."""
+"""Progress bars of the commands."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from typing import Any
 
 
 def advance(bar: Any, task: Any, done: int, total: int) -> None:
-    """Shows a task of a `rich.progress.Progress` as far as it is done, of as much as there turns out to be."""
+    """Updates a task of a `rich.progress.Progress`, whose total may be known only by now."""
     bar.update(task, completed=done, total=total)

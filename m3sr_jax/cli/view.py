@@ -1,4 +1,4 @@
-"""`m3sr view`: a cube as a web page."""
+"""`m3sr view`: writes a cube as a web page."""
 
 from __future__ import annotations
 
@@ -9,24 +9,23 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 from m3sr_jax.errors import InputError
+from m3sr_jax.io.wavelengths import same_bands, span
 
 if TYPE_CHECKING:
     import numpy as np
 
-SAME_NM = 0.5
-
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """Make a web page to look at a cube: its colours, its bands, the spectrum of any pixel, and its errors.
+    """Make a web page of a cube: its colours, its bands, the spectrum of any pixel, and its errors.
 
-    The page is one file, works without a network, and opens in any browser of 2023 or later.
+    The page is one file that works offline in any browser of 2023 or later.
 
     Attributes:
-        cube: a cube: .mat, .hdr, .npz, .tif or .h5.
+        cube: the cube: .mat, .hdr, .npz, .tif or .h5.
         rgb: the photo it was reconstructed from, to switch to.
         truth: the true cube; adds its spectra, an error map and the error of each band.
-        output: the page; by default the cube's name with .html. An earlier one is replaced.
+        output: the page; by default the cube's name with .html. An existing page is replaced.
         title: heading of the page; by default the cube's name.
     """
 
@@ -37,20 +36,19 @@ class View:
     title: str | None = None
 
     def run(self) -> None:
-        """Writes the page and says how large it is.
+        """Writes the page and prints its size.
 
         Raises:
-            InputError: A file cannot be read, the files do not belong together, Bokeh is missing, or the page cannot
-                be written.
+            InputError: a file cannot be read, the files do not match, Bokeh is missing, or the page cannot be written.
         """
         from rich.console import Console
 
-        from m3sr_jax.report.viewer import require_bokeh, write_page
+        from m3sr_jax.viewer.page import require_bokeh, write_page
 
         require_bokeh()
         page = self.output or self.cube.with_suffix(".html")
         if page.suffix.lower() not in (".html", ".htm"):
-            raise InputError(f"{page}: expected the page's name to end in .html")
+            raise InputError(f"{page}: expected a name that ends in .html")
         with Console(stderr=True).status("reading") as status:
             cube, wavelengths = self._read(self.cube)
             truth = None if self.truth is None else self._read_truth(cube.shape, wavelengths)
@@ -70,14 +68,14 @@ class View:
         truth, nm = self._read(self.truth)
         if truth.shape != shape:
             raise InputError(f"{self.truth}: found {_size(truth.shape)}; expected {_size(shape)} as in {self.cube}")
-        if abs(nm - wavelengths).max() > SAME_NM:
-            found, expected = (f"{centres[0]:g}-{centres[-1]:g} nm" for centres in (nm, wavelengths))
-            raise InputError(f"{self.truth}: found bands of {found}; expected those of {self.cube}, {expected}")
+        if not same_bands(nm, wavelengths):
+            expected = f"those of {self.cube}, {span(wavelengths)}"
+            raise InputError(f"{self.truth}: found bands of {span(nm)}; expected {expected}")
         return truth
 
     def _read_photo(self, shape: tuple[int, ...]) -> np.ndarray:
         from m3sr_jax.io import read_rgb
-        from m3sr_jax.report.viewer import same_proportions
+        from m3sr_jax.viewer.page import same_proportions
 
         assert self.rgb is not None
         photo = read_rgb(self.rgb)

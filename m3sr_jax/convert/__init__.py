@@ -1,4 +1,4 @@
-"""Weights of the networks' PyTorch releases, both ways."""
+"""Converts weights from and to the networks' PyTorch releases."""
 
 from m3sr_jax.convert.infer import infer_model
 from m3sr_jax.convert.read import read_release

@@ -11,10 +11,10 @@ from m3sr_jax.convert.layout import (
     CONV,
     CUBE,
     DEPTHWISE,
-    KINDS,
     LINEAR,
     MATRIX,
     POINTWISE,
+    UNET_LAYERS,
     Axes,
     Module,
     Path,
@@ -23,8 +23,10 @@ from m3sr_jax.convert.layout import (
     unet_modules,
     weight,
 )
-from m3sr_jax.models.baselines import GMSR, HRNet, HSCNNPlus, MSTPlusPlus
-from m3sr_jax.models.baselines.hscnn_plus import GROWTH
+from m3sr_jax.models.baselines.gmsr import GMSR, WIDTHS
+from m3sr_jax.models.baselines.hrnet import HRNet
+from m3sr_jax.models.baselines.hscnn_plus import GROWTH, HSCNNPlus
+from m3sr_jax.models.baselines.mst_plus_plus import MSTPlusPlus
 
 PER_HEAD = Axes((0,), (1, 2))  # (heads, 1, 1) → (heads,)
 
@@ -36,7 +38,7 @@ def mst_plus_plus_layout(model: MSTPlusPlus) -> Iterator[Tensor]:
         yield f"{module}.blocks.0", path, "transformer"
 
     for module, path, kind in unet_modules(model.transformers, group):
-        yield from _transformer(module, path) if kind == "transformer" else KINDS[kind](module, path, model)
+        yield from _transformer(module, path) if kind == "transformer" else UNET_LAYERS[kind](module, path)
 
 
 def _transformer(key: str, path: Path) -> Iterator[Tensor]:
@@ -53,7 +55,7 @@ def _transformer(key: str, path: Path) -> Iterator[Tensor]:
 
 
 def hscnn_plus_layout(model: HSCNNPlus) -> Iterator[Tensor]:
-    """Lists HSCNN+'s tensors in the order of its release (`hscnn_plus`), an unused convolution with them."""
+    """Lists HSCNN+'s tensors in the order of its release (`hscnn_plus`), including an unused convolution."""
 
     def unit(key: str, path: Path, axes: Axes) -> Iterator[Tensor]:
         return weight(f"{key}.1", (*path, "conv"), axes, bias=True)
@@ -75,7 +77,7 @@ def hscnn_plus_layout(model: HSCNNPlus) -> Iterator[Tensor]:
 
 
 def hrnet_layout(model: HRNet) -> Iterator[Tensor]:
-    """Lists HRNet's tensors in the order of its release (`SGN`), with the gates that it computes and never applies."""
+    """Lists HRNet's tensors in the order of its release (`SGN`), including the unused gates."""
 
     def unit(module: str, path: Path, axes: Axes = CONV) -> Iterator[Tensor]:
         return weight(f"{module}.conv2d", (*path, "conv"), axes, bias=True)
@@ -101,8 +103,8 @@ def hrnet_layout(model: HRNet) -> Iterator[Tensor]:
 
 
 def gmsr_layout(model: GMSR) -> Iterator[Tensor]:
-    """Lists GMSR's tensors in the order of its release, with the skip scales that it never uses."""
-    stages = list(enumerate((10, 20, model.num_bands), start=1))
+    """Lists GMSR's tensors in the order of its release, including the unused skip scales."""
+    stages = list(enumerate((*WIDTHS, model.num_bands), start=1))
     for i, _ in stages:
         yield from weight(f"output{i}", (f"widen_{i}",), POINTWISE)
     for i, width in stages:

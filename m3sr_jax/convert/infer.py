@@ -1,4 +1,4 @@
-"""Which network a release checkpoint holds, read off the names and shapes of its tensors."""
+"""Which network a release checkpoint holds, inferred from the names and shapes of its tensors."""
 
 from __future__ import annotations
 
@@ -7,57 +7,57 @@ from typing import Any
 
 import numpy as np
 
-from m3sr_jax.config import BRANCHES, ModelConfig
+from m3sr_jax.config import ModelConfig
+from m3sr_jax.config.names import BRANCHES
 from m3sr_jax.errors import InputError
+from m3sr_jax.networks import NETWORKS, load
 
-# A baseline's name: a tensor that only its release has, and the one whose first axis is the bands.
-_BASELINES = {
-    "mst_plus_plus": ("body.0.encoder_layers.0.0.blocks.0.0.to_q.weight", "conv_in.weight"),
-    "hscnn_plus": ("conv.Ex0.conv1.1.weight", "conv1_final.1.weight"),
-    "hrnet": ("top1.conv2d.weight", "main4.conv2d.weight"),
-    "gmsr": ("VSS1.self_attention.x_proj_weight", "conv3.0.weight"),
-}
 # Release name of each branch's first part within an MPF block.
 _BRANCH_KEYS = {"spatial": "att_spa.", "frequency": "fre_mamba.", "spectral": "spe_mamba."}
 
 
 def infer_model(state_dict: Mapping[str, np.ndarray]) -> ModelConfig:
-    """Says which network a release state dict holds, with its fields.
+    """Returns the fields of the network whose release a state dict is.
 
     Args:
         state_dict: key → array in the release's layout, without a `module.` prefix.
 
     Raises:
-        InputError: it lacks the tensors that tell; the first is named.
-
-    Source: the release's layout, read from its checkpoints.
+        InputError: it has no known network's signature, or lacks a tensor that says how large the network is.
     """
-    for name, (own, bands) in _BASELINES.items():
-        if own in state_dict:
-            return ModelConfig(name=name, num_bands=_shape(state_dict, bands)[0])
+    for name, network in NETWORKS.items():
+        if network.signature and network.signature in state_dict:
+            fields = load(network.release_fields)(state_dict) if network.release_fields else {}
+            return ModelConfig(name=name, num_bands=_shape(state_dict, network.bands)[0], **fields)
+    found, expected = ", ".join([*state_dict][:3]), ", ".join(network.title for network in NETWORKS.values())
+    raise InputError(f"not a release checkpoint: found keys such as {found}, expected those of {expected}")
+
+
+def m3sr_fields(state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Returns the fields of an M3SR, its bands apart, from its release's state dict.
+
+    Source: the layout of the authors' release.
+    """
     first_block = "body.0.encoder_layers.0.0.blocks.0."
     branches = tuple(name for name in BRANCHES if _any_key(state_dict, first_block + _BRANCH_KEYS[name]))
     groups = ModelConfig.num_groups  # without a spectral branch nothing depends on them
     if "spectral" in branches:
         wide, narrow = _shape(state_dict, first_block + "conv_in.weight")[:2]
         groups = wide // max(narrow, 1)
-    places = ("encoder_layers.0.0", "encoder_layers.1.0", "bottleneck")
-    return ModelConfig(
-        num_groups=groups,
-        num_stages=_count(state_dict, "body."),
-        num_blocks=tuple(_count(state_dict, f"body.0.{place}.blocks.") for place in places),
-        branches=branches,
-        num_bands=_shape(state_dict, "conv_in.weight")[0],
-        features=_shape(state_dict, "body.0.embedding.weight")[0],
-    )
+    levels = ("encoder_layers.0.0", "encoder_layers.1.0", "bottleneck")
+    return {
+        "num_groups": groups,
+        "num_stages": _count(state_dict, "body."),
+        "num_blocks": tuple(_count(state_dict, f"body.0.{level}.blocks.") for level in levels),
+        "branches": branches,
+        "features": _shape(state_dict, "body.0.embedding.weight")[0],
+    }
 
 
 def _shape(state_dict: Mapping[str, np.ndarray], key: str) -> tuple[int, ...]:
     if key not in state_dict or state_dict[key].ndim != 4:
-        some = ", ".join([*state_dict][:3])
-        raise InputError(
-            f"not a release checkpoint of a known network: found keys such as {some}, expected a convolution {key}"
-        )
+        found = "no such tensor" if key not in state_dict else f"shape {state_dict[key].shape}"
+        raise InputError(f"{key}: found {found}, expected the four axes of a convolution")
     return state_dict[key].shape
 
 
@@ -66,7 +66,7 @@ def _any_key(state_dict: Mapping[str, Any], prefix: str) -> bool:
 
 
 def _count(state_dict: Mapping[str, Any], prefix: str) -> int:
-    """Returns how many numbers, from 0 on, follow the prefix."""
+    """Counts the numbers 0, 1, 2 … that follow the prefix."""
     count = 0
     while _any_key(state_dict, f"{prefix}{count}."):
         count += 1

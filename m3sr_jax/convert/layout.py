@@ -1,15 +1,16 @@
-"""Where each tensor of the authors' release lives in our parameter trees: the map that both directions read."""
+"""Terms in which a network's map is written: where each tensor of its release lives in our parameter tree.
+
+`m3sr_jax.convert.release` reads such a map in both directions.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from m3sr_jax.models import M3SR
-from m3sr_jax.models.m3sr import LEVELS
+from m3sr_jax.models.unet import LEVELS
 
 Shape = tuple[int, ...]
 Path = tuple[str, ...]
@@ -21,8 +22,8 @@ class Axes:
     """How a tensor's axes differ: ours = squeeze(release, singletons).transpose(order).
 
     Attributes:
-      order: for each of our axes, the release's axis, singleton axes of the release not counted.
-      singletons: the release's axes of size 1 that we do not keep.
+      order: the release's axis for each of ours, not counting its singletons.
+      singletons: the release's axes of size 1, which our layout lacks.
     """
 
     order: tuple[int, ...]
@@ -35,7 +36,7 @@ class Axes:
         return np.ascontiguousarray(np.expand_dims(array.transpose(np.argsort(self.order)), self.singletons))
 
     def release_shape(self, shape: Shape) -> Shape:
-        """Gives the release's shape of a tensor from ours."""
+        """Returns the release's shape of a tensor, given ours."""
         kept = iter(shape[i] for i in np.argsort(self.order))
         rank = len(shape) + len(self.singletons)
         return tuple(1 if axis in self.singletons else next(kept) for axis in range(rank))
@@ -57,10 +58,10 @@ class Tensor:
     """One tensor of a release state dict.
 
     Attributes:
-      key: its name there.
-      path: its place in our tree; None where our model has none because the release never uses it.
+      key: its name in the release.
+      path: its place in our tree; None for a tensor that the release never uses and our model lacks.
       axes: how the layouts differ.
-      shape: the release's shape, only for a tensor without a path.
+      shape: the release's shape, for a tensor without a path.
     """
 
     key: str
@@ -69,35 +70,12 @@ class Tensor:
     shape: Shape = ()
 
 
-def m3sr_layout(model: M3SR) -> Iterator[Tensor]:
-    """Lists the release's tensors of an M3SR in the release's order.
-
-    Args:
-      model: whose fields say which stages, blocks and branches exist.
-
-    Source: the key list of the authors' release.
-    """
-    for module, path, kind in m3sr_modules(model):
-        yield from KINDS[kind](module, path, model)
-
-
-def m3sr_modules(model: M3SR) -> Iterator[Module]:
-    """Lists M3SR's modules down to the blocks, in the release's order."""
-
-    def group(module: str, path: Path, level: int) -> Iterator[Module]:
-        yield module, path, "group"
-        for i in range(model.num_blocks[level]):
-            yield f"{module}.blocks.{i}", (*path, f"block_{i}"), "block"
-
-    return unet_modules(model.num_stages, group)
-
-
 def unet_modules(stages: int, group: Callable[[str, Path, int], Iterator[Module]]) -> Iterator[Module]:
     """Lists the modules of `stages` U-Nets in a row, in the release's order.
 
     Args:
-      stages: how many.
-      group: lists what runs at a level (0 full, 1 half, 2 quarter size) from its module, path and level.
+      stages: number of U-Nets.
+      group: lists the modules of a level (0 full, 1 half, 2 quarter size) from its module, path and level.
     """
     yield "conv_in", ("conv_in",), "conv"
     for stage in range(stages):
@@ -126,61 +104,9 @@ def norm(key: str, path: Path) -> Iterator[Tensor]:
     yield Tensor(f"{key}.bias", (*path, "bias"))
 
 
-def _block(key: str, path: Path, model: M3SR) -> Iterator[Tensor]:
-    yield Tensor(f"{key}.weights", (*path, "fusion"))
-    if "spectral" in model.branches:
-        spectral = (*path, "spectral")
-        yield from weight(f"{key}.conv_in", (*spectral, "expand"), POINTWISE, bias=True)
-        yield from _mixer(f"{key}.spe_mamba.mamba", (*spectral, "mixer"))
-        yield from norm(f"{key}.spe_mamba.proj.0", (*spectral, "norm"))
-        yield from weight(f"{key}.conv_out", (*spectral, "reduce"), POINTWISE, bias=True)
-    if "frequency" in model.branches:
-        yield from _residual_ss2d(key + ".fre_mamba", (*path, "frequency", "residual"))
-    if "spatial" in model.branches:
-        yield from _residual_ss2d(key, (*path, "spatial"))
-    width = model.features * 2 ** _level(path)
-    yield Tensor(f"{key}.mlp.fc1.weight", None, shape=(2 * width, width))
-    yield Tensor(f"{key}.mlp.fc1.bias", None, shape=(2 * width,))
-    yield Tensor(f"{key}.mlp.fc2.weight", None, shape=(width, 2 * width))
-    yield Tensor(f"{key}.mlp.fc2.bias", None, shape=(width,))
-
-
-def _level(path: Path) -> int:
-    """Gives how often a block's image was halved."""
-    group = path[1]
-    return 2 if group == "bottleneck" else int(group.rpartition("_")[2])
-
-
-def _mixer(key: str, path: Path) -> Iterator[Tensor]:
-    yield Tensor(f"{key}.A_log", (*path, "a_log"), MATRIX)
-    yield Tensor(f"{key}.D", (*path, "d"))
-    yield Tensor(f"{key}.in_proj.weight", (*path, "in_proj"), LINEAR)
-    yield Tensor(f"{key}.conv1d.weight", (*path, "conv_kernel"), DEPTHWISE_1D)
-    yield Tensor(f"{key}.conv1d.bias", (*path, "conv_bias"))
-    yield Tensor(f"{key}.x_proj.weight", (*path, "x_proj"), LINEAR)
-    yield Tensor(f"{key}.dt_proj.weight", (*path, "dt_proj"), LINEAR)
-    yield Tensor(f"{key}.dt_proj.bias", (*path, "dt_bias"))
-    yield Tensor(f"{key}.out_proj.weight", (*path, "out_proj"), LINEAR)
-
-
-def _residual_ss2d(key: str, path: Path) -> Iterator[Tensor]:
-    scan = (*path, "ss2d")
-    yield from norm(f"{key}.ln", (*path, "norm"))
-    yield Tensor(f"{key}.att_spa.x_proj_weight", (*scan, "x_proj"), CUBE)
-    yield Tensor(f"{key}.att_spa.Ds", (*scan, "d"), CUBE)
-    yield Tensor(f"{key}.att_spa.A_logs", (*scan, "a_log"), MATRIX)
-    yield Tensor(f"{key}.att_spa.dt_projs_bias", (*scan, "dt_bias"), MATRIX)
-    yield from norm(f"{key}.att_spa.out_norm", (*scan, "out_norm"))
-    yield from weight(f"{key}.att_spa.in_proj", (*scan, "in_proj"), LINEAR)
-    yield Tensor(f"{key}.att_spa.conv2d.1.weight", (*scan, "conv_kernel"), DEPTHWISE)
-    yield from weight(f"{key}.att_spa.out_proj", (*scan, "out_proj"), LINEAR)
-
-
-# How to list the tensors of a module, by its kind.
-KINDS: dict[str, Callable[[str, Path, Any], Iterator[Tensor]]] = {
-    "conv": lambda key, path, model: weight(key, path, CONV),
-    "pointwise": lambda key, path, model: weight(key, path, POINTWISE),
-    "up_conv": lambda key, path, model: weight(key, path, UP_CONV, bias=True),
-    "group": lambda key, path, model: iter(()),
-    "block": _block,
+# Kind of a U-Net's own layer → its tensors.
+UNET_LAYERS: dict[str, Callable[[str, Path], Iterator[Tensor]]] = {
+    "conv": lambda key, path: weight(key, path, CONV),
+    "pointwise": lambda key, path: weight(key, path, POINTWISE),
+    "up_conv": lambda key, path: weight(key, path, UP_CONV, bias=True),
 }

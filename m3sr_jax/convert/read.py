@@ -1,4 +1,4 @@
-"""Reads a release checkpoint from disk without running anything that it may hold."""
+"""Reads a release checkpoint from disk without running any code in it."""
 
 from __future__ import annotations
 
@@ -19,18 +19,17 @@ TORCH_SUFFIXES = (".pth", ".pt", ".ckpt")
 def read_release(path: str | Path) -> dict[str, np.ndarray]:
     """Reads the state dict of a checkpoint as the authors' training code writes it.
 
-    Takes `.safetensors` (no PyTorch needed) and `.pth`, `.pt`, `.ckpt` (through `torch.load(weights_only=True)`, which
-    refuses to run code). A `state_dict` entry beside `epoch`, `iter` and `optimizer` is opened, and a `module.` before
-    every key is dropped.
+    Reads `.safetensors` (without PyTorch) and `.pth`, `.pt`, `.ckpt` (through `torch.load(weights_only=True)`, which
+    refuses to run code). It takes the entry `state_dict` if there is one, and drops a `module.` before every key.
 
     Args:
       path: the checkpoint.
 
     Returns:
-      Key → array in the release's layout and the file's order and types (bfloat16 becomes float32, which holds it).
+      Key → array in the release's layout, with the file's order and types (bfloat16 becomes float32).
 
     Raises:
-      InputError: no such file, another kind of file, a damaged or hostile one, or PyTorch is needed and missing.
+      InputError: the file is missing, damaged, hostile or of another kind, or PyTorch is needed and not installed.
 
     Source: the checkpoint format of the authors' release.
     """
@@ -43,7 +42,7 @@ def read_release(path: str | Path) -> dict[str, np.ndarray]:
         state_dict = _read_torch(path)
     else:
         raise InputError(
-            f"{path}: expected a release checkpoint (.pth or .safetensors), not {path.suffix or 'no suffix'!r}"
+            f"{path}: found {path.suffix or 'no suffix'}, expected a release checkpoint (.pth or .safetensors)"
         )
     if not state_dict:
         raise InputError(f"{path}: holds no tensors; expected the state dict of a release checkpoint")
@@ -57,8 +56,8 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
 
     try:
         return load_file(path)
-    except Exception as error:  # as above: no closed set
-        raise InputError(f"{path}: not a whole .safetensors file of float tensors ({_first_line(error)})") from error
+    except Exception as error:  # safetensors documents no closed set
+        raise InputError(f"{path}: not a complete .safetensors file of float tensors ({_first_line(error)})") from error
 
 
 def _read_torch(path: Path) -> dict[str, np.ndarray]:
@@ -66,7 +65,7 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
         import torch
     except ImportError as error:
         raise InputError(
-            f"{path}: reading it takes PyTorch; run `pip install torch`, or save the weights as .safetensors"
+            f"{path}: this format needs PyTorch; run `pip install torch`, or save the weights as .safetensors"
         ) from error
     try:
         if zipfile.is_zipfile(path):
@@ -79,7 +78,7 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
         raise
     except Exception as error:  # a damaged or hostile file can make the unpickler raise anything
         raise InputError(
-            f"{path}: not a whole PyTorch checkpoint of plain tensors; nothing in it was run ({_first_line(error)})"
+            f"{path}: not a complete PyTorch checkpoint of plain tensors; no code in it was run ({_first_line(error)})"
         ) from error
 
 
@@ -89,10 +88,12 @@ def _tensors(path: Path, content: Any) -> dict[str, np.ndarray]:
     if isinstance(content, Mapping) and "state_dict" in content:
         content = content["state_dict"]
     if not isinstance(content, Mapping):
-        raise InputError(f"{path}: holds a {type(content).__name__}; expected a state dict, or one under 'state_dict'")
+        raise InputError(
+            f"{path}: holds a {type(content).__name__}; expected a state dict, or one under the key state_dict"
+        )
     wrong = [str(key) for key, value in content.items() if not (isinstance(key, str) and _is_plain(value))]
     if wrong:
-        raise InputError(f"{path}: {', '.join(wrong[:10])} in its state dict: expected names of plain tensors only")
+        raise InputError(f"{path}: its state dict holds {', '.join(wrong[:10])}; expected plain tensors only, by name")
     return {
         key: (value.float() if value.dtype == torch.bfloat16 else value).detach().numpy()
         for key, value in content.items()
@@ -104,7 +105,7 @@ def _is_plain(value: Any) -> bool:
 
     if not isinstance(value, torch.Tensor) or value.layout != torch.strided or value.is_quantized or value.is_meta:
         return False
-    # A view may repeat its few numbers without end.
+    # A view may claim many times the numbers that its storage holds.
     return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
 
 

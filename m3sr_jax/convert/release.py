@@ -1,8 +1,8 @@
-"""Parameters of the authors' release to ours and back, strictly. The only place that knows channels-first."""
+"""Converts parameters between a release's layout (channels first) and ours, strictly, in both directions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -10,54 +10,49 @@ import numpy as np
 from flax import linen as nn
 from flax import traverse_util
 
-from m3sr_jax.convert.baselines import gmsr_layout, hrnet_layout, hscnn_plus_layout, mst_plus_plus_layout
-from m3sr_jax.convert.layout import Tensor, m3sr_layout, m3sr_modules
+from m3sr_jax.convert.layout import Tensor
+from m3sr_jax.convert.m3sr import m3sr_modules
 from m3sr_jax.errors import InputError
 from m3sr_jax.models import M3SR, parameter_shapes
-from m3sr_jax.models.baselines import GMSR, HRNet, HSCNNPlus, MSTPlusPlus
-
-_LAYOUTS: dict[type[nn.Module], Callable[[Any], Iterator[Tensor]]] = {
-    M3SR: m3sr_layout,
-    MSTPlusPlus: mst_plus_plus_layout,
-    HSCNNPlus: hscnn_plus_layout,
-    HRNet: hrnet_layout,
-    GMSR: gmsr_layout,
-}
+from m3sr_jax.networks import load, network_of
 
 
 def params_from_release(state_dict: Mapping[str, np.ndarray], model: nn.Module) -> dict:
-    """Brings a release state dict into a model's parameter tree.
+    """Converts a release state dict to a model's parameter tree.
 
     Args:
-      state_dict: key → array in the release's layout (channels first), as `read_release` gives it.
-      model: the network the weights are for.
+      state_dict: key → array in the release's layout (channels first), as `read_release` returns it.
+      model: the network that the weights belong to.
 
     Returns:
       Nested dict of numpy arrays in the arrays' own float type, ready for `model.apply({"params": params}, rgb)`.
 
     Raises:
-      InputError: keys are missing, unknown or misshapen, or their values are no floats; the message lists them.
+      InputError: keys are missing, unknown or of the wrong shape, or values are not floats; the message lists them.
     """
     shapes = _shapes(model)
     tensors = list(_layout(model))
-    _check_state_dict(state_dict, {tensor.key: _release_shape(tensor, shapes) for tensor in tensors})
+    expected = {t.key: t.shape if t.path is None else t.axes.release_shape(shapes[t.path]) for t in tensors}
+    _check_arrays("the release's state dict", state_dict, expected)
+    if wrong := [key for key in expected if np.asarray(state_dict[key]).dtype.kind != "f"]:
+        raise InputError(f"the release's state dict holds values that are not floats: {_some(wrong)}")
     flat = {t.path: t.axes.from_release(np.asarray(state_dict[t.key])) for t in tensors if t.path is not None}
     return traverse_util.unflatten_dict(flat)
 
 
 def params_to_release(params: Mapping[str, Any], model: nn.Module) -> dict[str, np.ndarray]:
-    """Writes a parameter tree as a release state dict.
+    """Converts a parameter tree to a release state dict.
 
     Args:
       params: the model's parameters.
       model: the network they belong to.
 
     Returns:
-      Key → array in the release's layout and order, which the release loads strictly. Tensors that the release has and
-      never uses (M3SR's `mlp.fc1`, `mlp.fc2`) are zeros. The keys of a branch that is switched off are left out.
+      Key → array in the release's layout and order; the release's code loads it strictly. Tensors that the release
+      never uses (M3SR's `mlp.fc1`, `mlp.fc2`) are zeros. Keys of branches that are switched off are left out.
 
     Raises:
-      InputError: parameters are missing, unknown or misshapen.
+      InputError: parameters are missing, unknown or of the wrong shape.
     """
     shapes = _shapes(model)
     flat = {path: np.asarray(value) for path, value in traverse_util.flatten_dict(params).items()}
@@ -70,16 +65,16 @@ def params_to_release(params: Mapping[str, Any], model: nn.Module) -> dict[str, 
 
 
 def release_activations(model: M3SR, intermediates: Mapping[str, Any]) -> dict[str, jax.Array]:
-    """Names a model's activations as the release names its modules.
+    """Renames a model's activations as the release names its modules.
 
-    Use:
+    Example:
       output, state = model.apply({"params": params}, rgb, capture_intermediates=True)
       activations = release_activations(model, state["intermediates"])
       activations["body.0.bottleneck"]  # (B, H, W, C)
 
     Args:
       model: the M3SR that ran.
-      intermediates: what `capture_intermediates=True` collected.
+      intermediates: the activations that `capture_intermediates=True` collected.
 
     Returns:
       Release module name → its output, channels last, padded to multiples of 8 as inside the model.
@@ -89,9 +84,10 @@ def release_activations(model: M3SR, intermediates: Mapping[str, Any]) -> dict[s
 
 
 def _layout(model: nn.Module) -> Iterator[Tensor]:
-    if type(model) not in _LAYOUTS:
-        raise InputError(f"no release layout is known for {type(model).__name__}")
-    return _LAYOUTS[type(model)](model)
+    network = network_of(model)
+    if network is None or network.layout is None:
+        raise InputError(f"{type(model).__name__}: found no release layout for it, expected a network with a release")
+    return load(network.layout)(model)
 
 
 def _shapes(model: nn.Module) -> dict[tuple[str, ...], tuple[int, ...]]:
@@ -99,34 +95,19 @@ def _shapes(model: nn.Module) -> dict[tuple[str, ...], tuple[int, ...]]:
     return {path: leaf.shape for path, leaf in flat.items()}
 
 
-def _release_shape(tensor: Tensor, shapes: Mapping[tuple[str, ...], tuple[int, ...]]) -> tuple[int, ...]:
-    return tensor.shape if tensor.path is None else tensor.axes.release_shape(shapes[tensor.path])
-
-
-def _check_state_dict(state_dict: Mapping[str, Any], expected: Mapping[str, tuple[int, ...]]) -> None:
-    _check_arrays("the release's state dict", state_dict, expected)
-    wrong = [key for key in expected if np.asarray(state_dict[key]).dtype.kind != "f"]
-    if wrong:
-        raise InputError(f"the release's state dict holds values that are no floats: {_some(wrong)}")
-
-
 def _check_arrays(what: str, arrays: Mapping[str, Any], expected: Mapping[str, tuple[int, ...]]) -> None:
     """Raises unless names and shapes are exactly as expected."""
     missing = [key for key in expected if key not in arrays]
     unknown = [key for key in arrays if key not in expected]
-    shared = [key for key in expected if key in arrays]
-    misshapen = [
-        f"{key} {tuple(np.shape(arrays[key]))} instead of {expected[key]}"
-        for key in shared
-        if tuple(np.shape(arrays[key])) != expected[key]
-    ]
-    faults = {"missing": missing, "unknown": unknown, "misshapen": misshapen}
+    shapes = {key: np.shape(arrays[key]) for key in expected if key in arrays}
+    wrong = [f"{key} {found} instead of {expected[key]}" for key, found in shapes.items() if found != expected[key]]
+    faults = {"missing": missing, "unknown": unknown, "of another shape": wrong}
     found = "; ".join(f"{len(keys)} {fault}: {_some(keys)}" for fault, keys in faults.items() if keys)
     if found:
-        raise InputError(f"{what} does not fit this model ({found}); check the model's name and fields")
+        raise InputError(f"{what} does not fit the model ({found}); check the model's name and fields")
 
 
-def _some(keys: list[str], most: int = 10) -> str:
-    """Joins keys, the first few of them where they are many."""
-    rest = f", and {len(keys) - most} more" if len(keys) > most else ""
-    return ", ".join(keys[:most]) + rest
+def _some(keys: list[str], shown: int = 10) -> str:
+    """Joins the first keys and counts the rest."""
+    rest = f", and {len(keys) - shown} more" if len(keys) > shown else ""
+    return ", ".join(keys[:shown]) + rest

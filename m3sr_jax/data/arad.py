@@ -1,8 +1,8 @@
 """The ARAD benchmarks as downloaded: NTIRE 2022 (ARAD_1K) and NTIRE 2020, Clean and Real World (ARAD_HS).
 
-A scene is a MATLAB file (v5 or v7.3) with the cube, 482×512×31 at 400-700 nm, and an 8-bit photo of the same stem.
-Toolboxes differ in their folders (`Train_Spec`, `Train_spectral`, `NTIRE2020_Validation_Clean`, `…_Validate_Clean`), so
-files are found by name.
+A scene is a MATLAB file (v5 or v7.3) with the cube, 482×512×31 at 400-700 nm, and an 8-bit photo with the same stem.
+Folder names vary (`Train_Spec`, `Train_spectral`, `NTIRE2020_Validation_Clean`, `…_Validate_Clean`), so files are found
+by their own names.
 
 Source: B. Arad et al., "NTIRE 2022 Spectral Recovery Challenge and Data Set" and "NTIRE 2020 Challenge on Spectral
 Reconstruction from an RGB Image", CVPR Workshops.
@@ -17,19 +17,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Float64, UInt8
+from jaxtyping import Float64
 
 from m3sr_jax.data.camera import Camera, camera_identity, load_camera, quantise
-from m3sr_jax.data.scenes import DEFAULT_CACHE_BYTES, CodedScene, CodedScenes, Dataset, fingerprint, report_faults
+from m3sr_jax.data.scenes import CACHE_BYTES, CodedScene, Dataset, SceneSource, files_key, fingerprint, report_faults
 from m3sr_jax.data.splits import PARTS, Split, find_files, present_scenes, read_split
 from m3sr_jax.errors import InputError
 from m3sr_jax.io.cubes import read_cube, read_cube_header
 from m3sr_jax.io.images import image_size, read_rgb
+from m3sr_jax.io.normalization import rgb_range
+from m3sr_jax.io.wavelengths import same_bands, span
 
-# Rows and columns: tells how a cube lies where no photo does.
+# Rows and columns: without a photo, they tell whether a cube is rotated.
 USUAL_SIZE = (482, 512)
-# Centres of bands that differ by less are the same.
-SAME_BAND_NM = 0.5
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ class Layout:
 
     Attributes:
         name: the data set's name.
-        cube: regular expression of a cube's file name, the stem its first group.
-        photo: the same of a photo.
-        photo_name: a photo's file name, to say what is missing.
+        cube: regular expression for a cube's file name; the first group is the stem.
+        photo: the same for a photo.
+        photo_name: template of a photo's file name, to report missing files.
         split: stems of the official parts.
-        rgb_normalization: how the photos become [0, 1], see `m3sr_jax.data.scenes.SceneSource`.
+        rgb_normalization: how the photos become [0, 1], see `m3sr_jax.io.normalization`.
         camera: what took the photos.
     """
 
@@ -55,7 +55,7 @@ class Layout:
     camera: str
 
 
-# The data set's authors took three of the training scenes back.
+# The data set's authors withdrew three training scenes.
 _WITHDRAWN_2022 = (314, 340, 531)
 _SPLIT_2022 = {
     "train": tuple(f"ARAD_1K_{number:04d}" for number in range(1, 901) if number not in _WITHDRAWN_2022),
@@ -87,7 +87,7 @@ LAYOUTS: Mapping[str, Layout] = {
 
 @dataclass(frozen=True)
 class SceneFiles:
-    """Where a scene lies, what its cube's header says, and the photo's size; no photo: a camera takes it."""
+    """A scene's files, photo size and wavelengths, as their headers give them; without a photo, a camera renders it."""
 
     name: str
     cube: Path
@@ -102,7 +102,7 @@ def open_arad(
     *,
     split_file: str | os.PathLike[str] = "",
     camera: str = "",
-    cache_bytes: int = DEFAULT_CACHE_BYTES,
+    cache_bytes: int = CACHE_BYTES,
     faults: list[str] | None = None,
 ) -> Dataset:
     """Opens a benchmark's folder: finds the files and reads their headers.
@@ -110,14 +110,14 @@ def open_arad(
     Args:
         layout: which benchmark, one of `LAYOUTS`.
         root: the folder it was unpacked to.
-        split_file: see `m3sr_jax.data.splits.read_split`; "": the official split, as far as it is there.
-        camera: "": the photos that come with it; else a camera that takes photos of the cubes, see `load_camera`.
-        cache_bytes: memory for the last used scenes of each part; a scene takes 31 MB.
-        faults: as for `m3sr_jax.data.open_dataset`.
+        split_file: see `m3sr_jax.data.splits.read_split`; "": the scenes of the official split that are on disk.
+        camera: "": the photos of the download; else a camera that renders photos of the cubes, see `load_camera`.
+        cache_bytes: memory for the most recently used scenes of each part; a scene takes 31 MB.
+        faults: as for `m3sr_jax.data.open.open_dataset`.
 
     Raises:
-        InputError: a missing folder or part; an unreadable file, or one with other bands than most or another size
-            than its photo, by name.
+        InputError: the folder or a part is missing; a file is unreadable, has other bands than most, or another size
+            than its photo.
     """
     cubes = {match[1]: path for match, path in find_files(root, layout.cube)}
     photos = {} if camera else {match[1]: path for match, path in find_files(root, layout.photo)}
@@ -151,13 +151,13 @@ def _read_headers(name: str, cube: Path, photo: Path | None) -> SceneFiles:
         size = image_size(photo)
         if size not in ((height, width), (width, height)):
             raise InputError(
-                f"{photo}: found a photo of {size[0]}×{size[1]} pixels, expected {height}×{width} as in {cube.name}"
+                f"{photo}: found a photo of {size[0]}×{size[1]} pixels; expected {height}×{width} as in {cube.name}"
             )
     return SceneFiles(name, cube, photo, size, wavelengths)
 
 
 def _drop_odd_bands(scenes: dict[str, SceneFiles]) -> list[InputError]:
-    """Takes the scenes out whose bands are not those of most, and says so of each."""
+    """Removes the scenes whose bands differ from those of most scenes; returns an error for each."""
     if not scenes:
         return []
     counts = Counter(tuple(np.round(files.wavelengths)) for files in scenes.values())
@@ -165,22 +165,18 @@ def _drop_odd_bands(scenes: dict[str, SceneFiles]) -> list[InputError]:
     errors = []
     for name, files in list(scenes.items()):
         found = files.wavelengths
-        if len(found) != len(usual) or np.abs(found - usual).max() > SAME_BAND_NM:
-            told = f"{len(found)} bands over {found[0]:g}-{found[-1]:g} nm"
-            expected = f"{len(usual)} over {usual[0]:g}-{usual[-1]:g} nm"
-            errors.append(InputError(f"{files.cube}: found {told}, expected {expected} as in the other scenes"))
+        if not same_bands(found, usual):
+            message = f"found {len(found)} bands of {span(found)}; expected {len(usual)} of {span(usual)}"
+            errors.append(InputError(f"{files.cube}: {message} as in most scenes"))
             del scenes[name]
     return errors
 
 
 def _open_part(
     layout: Layout, scenes: list[SceneFiles], camera: Camera | None, identity: str, cache_bytes: int
-) -> CodedScenes:
-    keys = []
-    for files in scenes:
-        paths = [path for path in (files.cube, files.photo) if path is not None]
-        keys.append(" ".join([identity, *(f"{path.name} {path.stat().st_size}" for path in paths)]))
-    return CodedScenes(
+) -> SceneSource:
+    keys = [files_key(identity, filter(None, (files.cube, files.photo))) for files in scenes]
+    return SceneSource(
         [files.name for files in scenes],
         [files.size for files in scenes],
         AradReader(tuple(scenes), layout.rgb_normalization, camera),
@@ -195,7 +191,7 @@ def _open_part(
 
 @dataclass(frozen=True)
 class AradReader:
-    """Scene index → the scene's cube and its photo, from the files or taken by a camera."""
+    """Scene index → the scene's cube and its photo, read from a file or rendered by a camera."""
 
     scenes: tuple[SceneFiles, ...]
     normalization: str
@@ -204,27 +200,11 @@ class AradReader:
     def __call__(self, index: int) -> CodedScene:
         files = self.scenes[index]
         cube, wavelengths = read_cube(files.cube)
-        cube = upright(cube, files.size)
+        if cube.shape[:2] == files.size[::-1] != files.size:  # written without regard to MATLAB's order of axes
+            cube = np.ascontiguousarray(cube.swapaxes(0, 1))
         if files.photo is not None:
             rgb = quantise(read_rgb(files.photo))
         else:
             assert self.camera is not None  # a scene without a photo is opened with a camera
             rgb = quantise(self.camera.render(cube, wavelengths))
         return CodedScene(files.name, rgb, cube, rgb_range(rgb, self.normalization), unit=1.0)
-
-
-def upright(cube: Float32[np.ndarray, "h w S"], size: tuple[int, int]) -> Float32[np.ndarray, "H W S"]:
-    """The cube with rows where the photo has them: files written without regard to MATLAB's axes lie on their side."""
-    lies = cube.shape[:2] == size[::-1] and cube.shape[:2] != size
-    return np.ascontiguousarray(cube.swapaxes(0, 1)) if lies else cube
-
-
-def rgb_range(rgb: UInt8[np.ndarray, "H W 3"], normalization: str) -> tuple[int, int]:
-    """The codes of 0 and 1: those of the type for "unit", the image's own extremes for "minmax".
-
-    An image of one value becomes zeros.
-    """
-    if normalization == "unit":
-        return 0, 255
-    low, high = int(rgb.min()), int(rgb.max())
-    return low, max(high, low + 1)

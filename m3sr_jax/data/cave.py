@@ -1,8 +1,8 @@
 """The CAVE multispectral images as downloaded: 32 scenes of 512×512, 31 bands of 400-700 nm.
 
-`<scene>_ms/<scene>_ms_01.png` … `_31.png`, often in a second folder of the same name. 16-bit grey, except that the
-bands of `watercolors_ms` are 8-bit RGBA. CAVE has no official split and no official camera: the split here is listed in
-full, and the photo is rendered from the cube by the camera of the configuration.
+`<scene>_ms/<scene>_ms_01.png` … `_31.png`, often in a second folder of the same name; 16-bit grey, except for 8-bit
+RGBA in `watercolors_ms`. CAVE has no official split and no official camera: this module lists its split in full, and
+the configured camera renders the photos.
 
 Source: F. Yasuma, T. Mitsunaga, D. Iso and S. Nayar, "Generalized Assorted Pixel Camera", Columbia University 2008.
 """
@@ -17,22 +17,22 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt16
 
-from m3sr_jax.data.camera import Camera, camera_identity, load_camera, quantise
+from m3sr_jax.data.camera import DEFAULT_CAMERA, Camera, camera_identity, load_camera, quantise
 from m3sr_jax.data.scenes import (
-    DEFAULT_CACHE_BYTES,
-    DEFAULT_CAMERA,
+    CACHE_BYTES,
     CodedScene,
-    CodedScenes,
     Dataset,
+    SceneSource,
     decode,
+    files_key,
     fingerprint,
     report_faults,
 )
-from m3sr_jax.data.spectra import BANDS
 from m3sr_jax.data.splits import PARTS, find_files, present_scenes, read_split
 from m3sr_jax.errors import InputError
 from m3sr_jax.io.files import reading
 from m3sr_jax.io.images import image_size, open_image
+from m3sr_jax.io.wavelengths import BANDS
 
 SPLIT: Mapping[str, tuple[str, ...]] = {
     "train": (
@@ -41,16 +41,9 @@ SPLIT: Mapping[str, tuple[str, ...]] = {
         *("oil_painting", "paints", "photo_and_face", "pompoms", "sponges", "superballs", "watercolors"),
     ),
     "valid": (
-        *(
-            "balloons",
-            "clay",
-            "egyptian_statue",
-            "fake_and_real_beers",
-            "fake_and_real_lemons",
-            "fake_and_real_peppers",
-        ),
-        *("fake_and_real_tomatoes", "hairs", "real_and_fake_apples", "real_and_fake_peppers", "stuffed_toys"),
-        "thread_spools",
+        *("balloons", "clay", "egyptian_statue", "fake_and_real_beers", "fake_and_real_lemons"),
+        *("fake_and_real_peppers", "fake_and_real_tomatoes", "hairs", "real_and_fake_apples"),
+        *("real_and_fake_peppers", "stuffed_toys", "thread_spools"),
     ),
 }
 
@@ -60,24 +53,23 @@ def open_cave(
     *,
     split_file: str | os.PathLike[str] = "",
     camera: str = DEFAULT_CAMERA,
-    cache_bytes: int = DEFAULT_CACHE_BYTES,
+    cache_bytes: int = CACHE_BYTES,
     faults: list[str] | None = None,
 ) -> Dataset:
-    """Opens CAVE scenes; their pixels are read when first asked for.
+    """Opens CAVE scenes; pixels are read on first use.
 
     Args:
-        root: folder that holds the `<scene>_ms` folders, however deep.
-        split_file: names the scenes to train on and those to hold out, see `m3sr_jax.data.splits.read_split`; "":
-            `SPLIT`, 20 and 12, as far as they are there.
-        camera: which renders the photos, see `m3sr_jax.data.camera.load_camera`.
+        root: folder that holds the `<scene>_ms` folders, up to four levels deep.
+        split_file: see `m3sr_jax.data.splits.read_split`; "": the scenes of `SPLIT` (20 and 12) that are on disk.
+        camera: renders the photos, see `m3sr_jax.data.camera.load_camera`.
         cache_bytes: memory for each of the two parts; a scene takes 17 MB, all of CAVE 0.55 GB.
-        faults: as for `m3sr_jax.data.open_dataset`.
+        faults: as for `m3sr_jax.data.open.open_dataset`.
 
     Returns:
         training and validation scenes: cube = code / 65535, rgb = round(255 · camera.render(cube)) / 255.
 
     Raises:
-        InputError: a missing folder or part; an unreadable band, by name; an unusable split file or camera.
+        InputError: the folder or a part is missing, a band is unreadable, or the split file or camera is unusable.
     """
     found: dict[str, dict[int, Path]] = {}
     for match, path in find_files(root, r"(.+)_ms_(\d\d)\.png"):
@@ -98,7 +90,7 @@ def open_cave(
 
 def _open_part(
     scenes: Mapping[str, tuple[Path, ...]], camera: str, cache_bytes: int, faults: list[str] | None
-) -> CodedScenes:
+) -> SceneSource:
     sizes: dict[str, tuple[int, int]] = {}
     errors: list[InputError] = []
     for name, files in scenes.items():
@@ -107,11 +99,10 @@ def _open_part(
         except InputError as error:
             errors.append(error)
     report_faults(errors, faults)
-    # The compressed size of each band stands for its content: hashing all of CAVE would take seconds at each start.
     identity = camera_identity(camera)
-    keys = [" ".join([identity, *(f"{file.name} {file.stat().st_size}" for file in scenes[name])]) for name in sizes]
+    keys = [files_key(identity, scenes[name]) for name in sizes]
     response = load_camera(camera)
-    return CodedScenes(
+    return SceneSource(
         list(sizes),
         list(sizes.values()),
         CaveReader(tuple(sizes), tuple(scenes[name] for name in sizes), response),
@@ -125,7 +116,7 @@ def _open_part(
 
 @dataclass(frozen=True)
 class CaveReader:
-    """Scene index → the scene's cube and the photo a camera takes of it."""
+    """Scene index → the scene's cube and the photo that a camera takes of it."""
 
     names: tuple[str, ...]
     files: tuple[tuple[Path, ...], ...]
@@ -137,17 +128,21 @@ class CaveReader:
 
 
 def read_bands(files: Sequence[Path]) -> UInt16[np.ndarray, "H W S"]:
-    """One image a band to a cube of 16-bit codes.
+    """Reads one image per band into a cube of 16-bit codes.
 
-    8-bit codes are scaled by 257 = 65535 / 255; of a colour image the first channel counts.
+    8-bit codes are scaled by 257 = 65535 / 255; of a colour image only the first channel is used.
 
     Raises:
-        InputError: a file that is no 8- or 16-bit image, or of another size than the first, by name.
+        InputError: a file is not an 8- or 16-bit image, or its size differs from that of the first.
     """
     bands = [_read_band(file) for file in files]
     for file, band in zip(files, bands, strict=True):
         if band.shape != bands[0].shape:
-            raise InputError(f"{file}: found {band.shape} pixels, expected {bands[0].shape} as in {files[0].name}")
+            (found, expected), first = (
+                (f"{shape[0]}×{shape[1]}" for shape in (band.shape, bands[0].shape)),
+                files[0].name,
+            )
+            raise InputError(f"{file}: found {found} pixels; expected {expected} as in {first}")
     return np.stack(bands, axis=-1)
 
 
@@ -159,4 +154,4 @@ def _read_band(file: Path) -> UInt16[np.ndarray, "H W"]:
         return codes
     if codes.dtype == np.uint8:
         return codes * np.uint16(257)
-    raise InputError(f"{file}: found pixels of type {codes.dtype}, expected an 8- or 16-bit image")
+    raise InputError(f"{file}: found pixels of type {codes.dtype}; expected an 8- or 16-bit image")

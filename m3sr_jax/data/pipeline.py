@@ -1,8 +1,7 @@
-"""Training batches: random crops, quarter turns and flips of scenes, through Grain.
+"""Training batches: random crops, quarter turns and flips of scenes, with Grain.
 
-An epoch is every scene times its number of crops, in a new random order; crops are drawn at random, not on a grid.
-Batches run on over the end of an epoch, so none is ever short (`drop_remainder`) and a small data set can fill a large
-batch.
+An epoch draws from every scene as many random crops as fit side by side, in a new random order. Batches continue across
+the end of an epoch, so no batch is short and a small data set can fill a large batch.
 """
 
 from __future__ import annotations
@@ -22,23 +21,22 @@ from m3sr_jax.errors import InputError
 if TYPE_CHECKING:
     import grain
 
-# A batch of 32 crops of 128×128 takes 71 MB: few are kept ahead.
-BATCHES_AHEAD = 2
+PREFETCHED_BATCHES = 2  # a batch of 32 crops of 128×128 takes 71 MB
 SKIPPED = "skipped"
 
 
-def crop_table(source: SceneSource, crop_size: int, crops_per_scene: int | None = None) -> list[int]:
-    """Scene index of every crop of one epoch.
+def crop_table(source: SceneSource, crop_size: int) -> list[int]:
+    """Returns the scene index of every crop of one epoch.
+
+    A scene appears ⌊H / crop⌋·⌊W / crop⌋ times (16 for 512×512 scenes and 128×128 crops), so that an epoch covers about
+    every pixel once. The paper does not give a number.
 
     Args:
         source: scenes to crop from.
         crop_size: side of the square crop in pixels.
-        crops_per_scene: crops of each scene an epoch; None: as many as fit side by side,
-            ⌊H / crop⌋·⌊W / crop⌋ (16 for 512×512 scenes and 128×128 crops), so that an epoch sees about every pixel
-            once. The paper does not say.
 
     Raises:
-        InputError: a scene smaller than the crop, by name.
+        InputError: a scene is smaller than the crop.
     """
     table: list[int] = []
     for index, name in enumerate(source.names):
@@ -48,21 +46,19 @@ def crop_table(source: SceneSource, crop_size: int, crops_per_scene: int | None 
                 f"scene {name} is {height}×{width} pixels, smaller than the {crop_size}×{crop_size} crop: "
                 f"set data.crop_size to {min(height, width)} or less, or leave the scene out"
             )
-        fitting = (height // crop_size) * (width // crop_size)
-        table += [index] * (fitting if crops_per_scene is None else crops_per_scene)
+        table += [index] * ((height // crop_size) * (width // crop_size))
     return table
 
 
-def steps_per_epoch(source: SceneSource, batch_size: int, crop_size: int, crops_per_scene: int | None = None) -> int:
-    """Whole batches in an epoch, at least 1: ⌊crops / batch⌋ with crops as `crop_table` counts them.
+def steps_per_epoch(source: SceneSource, batch_size: int, crop_size: int) -> int:
+    """Counts the whole batches in an epoch, at least 1: ⌊crops / batch⌋ with the crops of `crop_table`.
 
     Args:
         source: all training scenes, before sharding.
-        batch_size: crops a step, over all hosts.
+        batch_size: crops per step, over all hosts.
         crop_size: side of the square crop in pixels.
-        crops_per_scene: as for `train_batches`.
     """
-    return max(1, len(crop_table(source, crop_size, crops_per_scene)) // batch_size)
+    return max(1, len(crop_table(source, crop_size)) // batch_size)
 
 
 def train_batches(
@@ -74,46 +70,43 @@ def train_batches(
     shard_index: int = 0,
     shard_count: int = 1,
     num_workers: int = 0,
-    crops_per_scene: int | None = None,
     skip_bad_scenes: bool = False,
 ) -> Batches:
-    """Endless batches {"rgb": (B, h, w, 3), "cube": (B, h, w, S)}, float32 in [0, 1], h = w = `crop_size`.
+    """Returns endless batches {"rgb": (B, h, w, 3), "cube": (B, h, w, S)}, float32 in [0, 1], h = w = `crop_size`.
 
-    The same arguments give the same batches, whatever `num_workers` is. With several hosts each makes the next equal
-    part of every batch, in the order of their indices: together they have what one host would.
+    The same arguments give the same batches for any `num_workers`. Each of several hosts prepares an equal shard of
+    every batch; their shards, in the order of `shard_index`, make up the batch of a single host.
 
     Args:
         source: training scenes, the same on every host.
-        batch_size: crops a batch, over all hosts.
+        batch_size: crops per batch, over all hosts.
         crop_size: side of the square crop in pixels.
-        seed: of order, crops, turns and flips; 0 ≤ seed < 2³².
-        shard_index: which host this is, 0 ≤ shard_index < shard_count.
-        shard_count: hosts.
-        num_workers: processes that prepare batches, each with a cache of its own; 0: threads of this process.
-        crops_per_scene: see `crop_table`.
-        skip_bad_scenes: put a crop of the next readable scene in the place of one that cannot be read, and count them
-            in `Batches.skipped`; by default such a scene stops the iterator with its InputError.
+        seed: for order, crops, turns and flips; 0 ≤ seed < 2³².
+        shard_index: this host's index, 0 ≤ shard_index < shard_count.
+        shard_count: number of hosts.
+        num_workers: processes that prepare batches, each with its own cache; 0: threads of this process.
+        skip_bad_scenes: replace a crop of an unreadable scene by one of the next readable scene, and count it in
+            `Batches.skipped`; by default the iterator raises the scene's InputError.
 
     Raises:
-        InputError: a scene smaller than the crop, or a batch that hosts cannot share equally.
+        InputError: a scene is smaller than the crop, or `batch_size` is not a multiple of `shard_count`.
     """
     import grain
 
     if batch_size % shard_count:
         raise InputError(
-            f"config field data.batch_size: found {batch_size}, expected a multiple of {shard_count}, the processes"
+            f"config field data.batch_size: found {batch_size}; expected a multiple of {shard_count} (processes)"
         )
-    table = crop_table(source, crop_size, crops_per_scene)
     transform = RandomCrop(source, crop_size, skip_bad_scenes)
-    crops = grain.MapDataset.source(table).seed(seed).shuffle().repeat().random_map(transform)
+    crops = grain.MapDataset.source(crop_table(source, crop_size)).seed(seed).shuffle().repeat().random_map(transform)
     if shard_count > 1:
-        crops = grain.MapDataset.source(_Share(crops, batch_size, shard_index, shard_count))
+        crops = grain.MapDataset.source(_Shard(crops, batch_size, shard_index, shard_count))
     return Batches(crops.batch(batch_size // shard_count, drop_remainder=True, batch_fn=decoded_batch), num_workers)
 
 
 @dataclass(frozen=True)
-class _Share:
-    """One host's crops of an endless sequence, as a Grain source: of each batch the part at the host's index."""
+class _Shard:
+    """One host's shard of every batch of an endless sequence of crops, as a Grain source."""
 
     crops: Any  # grain.MapDataset[Crop]
     batch_size: int
@@ -124,19 +117,19 @@ class _Share:
         return sys.maxsize // self.shard_count
 
     def __getitem__(self, index: int) -> Crop:
-        part = self.batch_size // self.shard_count
-        batch, place = divmod(index, part)
-        return self.crops[batch * self.batch_size + self.shard_index * part + place]
+        size = self.batch_size // self.shard_count
+        batch, position = divmod(index, size)
+        return self.crops[batch * self.batch_size + self.shard_index * size + position]
 
 
 class Batches:
-    """Iterator over a Grain data set of batches, whose state is the number of the next batch.
+    """Iterator over a Grain data set of batches; its state is the number of the next batch.
 
-    `get_state()` gives a JSON-able state; after `set_state` of it, on an iterator made with the same arguments, the
-    identical next batch comes. `num_workers` may differ: Grain's own states do not carry over between its modes.
+    `get_state()` returns a state that JSON can represent. After `set_state(state)`, an iterator made with the same
+    arguments continues with the identical next batch. Only `num_workers` may differ, unlike with Grain's own states.
 
     Attributes:
-        skipped: of scenes that could not be read, by index: how many crops others stood in for.
+        skipped: index of each unreadable scene → number of its crops that were replaced.
     """
 
     def __init__(self, dataset: grain.MapDataset[dict[str, np.ndarray]], num_workers: int = 0):
@@ -154,7 +147,7 @@ class Batches:
             self._iterator = self._start()
         try:
             batch = next(self._iterator)
-        except InputError as error:  # Grain adds lines about itself
+        except InputError as error:  # without the lines that Grain appends
             raise InputError(str(error).partition("\n")[0]) from error
         self._next_batch += 1
         self.skipped.update(batch.pop(SKIPPED, np.empty(0, int)).tolist())
@@ -170,7 +163,7 @@ class Batches:
         self.skipped = Counter({int(index): count for index, count in state.get(SKIPPED, {}).items()})
 
     def close(self) -> None:
-        """Stops threads or workers; the next `next()` starts them again."""
+        """Stops threads or workers; `next()` starts them again."""
         if self._iterator is not None:
             self._iterator.close()
             self._iterator = None
@@ -180,8 +173,9 @@ class Batches:
 
         rest = self._dataset[self._next_batch :]
         if self._num_workers == 0:
-            ahead = grain.ReadOptions(num_threads=min(4, os.cpu_count() or 1), prefetch_buffer_size=BATCHES_AHEAD)
-            return iter(rest.to_iter_dataset(ahead))
+            threads = min(4, os.cpu_count() or 1)
+            options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=PREFETCHED_BATCHES)
+            return iter(rest.to_iter_dataset(options))
         _mark_flags_parsed()
         options = grain.MultiprocessingOptions(num_workers=self._num_workers, per_worker_buffer_size=1)
         unbuffered = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
@@ -190,17 +184,17 @@ class Batches:
 
 @dataclass(frozen=True)
 class Crop:
-    """Part of a scene as it is stored, and how to turn it."""
+    """Part of a scene as it is stored, with its quarter turns and flip."""
 
     scene: CodedScene
     turns: int
     flip: bool
-    skipped: tuple[int, ...] = ()  # scenes that could not be read in its place
+    skipped: tuple[int, ...] = ()  # unreadable scenes that it replaces
 
 
 @dataclass(frozen=True)
 class RandomCrop:
-    """Scene index and random generator → one crop, to be turned and flipped at random."""
+    """Scene index and random generator → one crop with random turns and flip."""
 
     source: SceneSource
     crop_size: int
@@ -218,7 +212,7 @@ class RandomCrop:
         return replace(crop, skipped=skipped)
 
     def _draw(self, index: int, rng: np.random.Generator) -> Crop | InputError:
-        """Returns a crop of one scene, or why the scene cannot be read."""
+        """Returns a crop of one scene, or the error that makes it unreadable."""
         height, width = self.source.size(index)
         top, left = (int(rng.integers(extent - self.crop_size + 1)) for extent in (height, width))
         turns, flip = int(rng.integers(4)), bool(rng.integers(2))
@@ -229,16 +223,16 @@ class RandomCrop:
 
 
 def decoded_batch(crops: Sequence[Crop]) -> dict[str, np.ndarray]:
-    """Square crops of one size → a batch, each pixel read once and written once.
+    """Decodes crops into a batch, reading and writing each pixel once.
 
-    Until here a crop is a view of what its source keeps, of a memory-mapped file maybe.
+    Until this call a crop is a view of its source's memory or memory-mapped file.
 
     Args:
-        crops: of one size.
+        crops: square crops of one size.
 
     Returns:
-        "rgb" (B, h, w, 3) and "cube" (B, h, w, S), float32 in [0, 1]; "skipped", indices of scenes that could not be
-        read, if there are any.
+        "rgb" (B, h, w, 3) and "cube" (B, h, w, S), float32 in [0, 1]; "skipped", the indices of unreadable scenes, if
+        there are any.
     """
     shapes = {"rgb": crops[0].scene.rgb.shape, "cube": crops[0].scene.cube.shape}
     batch = {key: np.empty((len(crops), *shape), np.float32) for key, shape in shapes.items()}
@@ -251,20 +245,20 @@ def decoded_batch(crops: Sequence[Crop]) -> dict[str, np.ndarray]:
 
 
 def turned_copy(pixels: np.ndarray, turns: int, flip: bool) -> np.ndarray:
-    """As `turned`, copied. A pixel moves as one block of bytes, twice as fast as its numbers one by one."""
+    """Returns a copy of `turned(…)`. Moving each pixel as one block of bytes is twice as fast as moving its numbers."""
     block = np.dtype((np.void, pixels.shape[-1] * pixels.itemsize))
     blocks = np.ascontiguousarray(turned(pixels.view(block)[..., 0], turns, flip))
     return blocks.view(pixels.dtype).reshape(*blocks.shape, -1)
 
 
 def turned(pixels: np.ndarray, turns: int, flip: bool) -> np.ndarray:
-    """(H, W, …) after `turns` quarter turns and, with `flip`, a mirror of its columns: a square's eight symmetries."""
+    """Turns (H, W, …) by `turns` quarter turns, then mirrors its columns if `flip`: a square's eight symmetries."""
     pixels = np.rot90(pixels, turns)
     return pixels[:, ::-1] if flip else pixels
 
 
 def _mark_flags_parsed() -> None:
-    """Grain reads absl flags when it starts workers, which raises outside `absl.app.run`: in notebooks and tests."""
+    """Lets Grain start workers outside `absl.app.run`, as in notebooks and tests, where reading absl flags raises."""
     from absl import flags
 
     if not flags.FLAGS.is_parsed():

@@ -1,9 +1,10 @@
-"""Pictures of made-up scenes: flat Voronoi regions behind, dead leaves in front, lit from one side.
+"""Pictures of synthetic scenes: flat Voronoi regions behind, dead leaves in front, lit from one side.
 
-Everything is drawn at twice the resolution and brought down with a binomial filter, so that edges mix as in a lens.
+Everything is drawn at twice the resolution and reduced by a binomial filter, so that edges mix as in a lens.
 
-Dead leaves with power-law sizes and 1/f textures share the statistics of natural images: A. Lee, D. Mumford and
-J. Huang, "Occlusion models for natural images", IJCV 2001.
+Dead leaves with power-law sizes and 1/f textures share the statistics of natural images.
+
+Source: A. Lee, D. Mumford and J. Huang, "Occlusion models for natural images", IJCV 2001.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, Float64, Int
 
-# Radii of leaves as shares of the picture's shorter side; leaves of all scales then cover equal areas (density ∝ r⁻³).
+# Radii as shares of the picture's shorter side; with density ∝ r⁻³, leaves of every scale cover equal areas.
 SMALLEST_LEAF, LARGEST_LEAF = 0.035, 0.4
 SHADOW = 0.55
 
@@ -25,21 +26,21 @@ def radiance(
     height: int,
     width: int,
 ) -> Float32[np.ndarray, "H W S"]:
-    """One scene: light(λ) · (shading · albedo · ((1 − m) ρ₁(λ) + m ρ₂(λ)) + gloss).
+    """Renders one scene: light(λ) · (shading · albedo · ((1 − m) ρ₁(λ) + m ρ₂(λ)) + gloss).
 
-    Each region mixes two reflectances by a smooth mask m, has an albedo with 1/f texture, and may bulge and shine;
-    gloss has the light's own colour.
+    Each region mixes two reflectances by a smooth mask m, has an albedo with 1/f texture, and may bulge and shine.
+    Gloss has the colour of the light.
 
     Args:
-        rng: draws everything.
+        rng: source of all random choices.
         reflectances: to choose from.
         light: relative power of the illuminant.
         height: of the picture in pixels.
         width: of the picture in pixels.
 
     Returns:
-        radiance exposed so that the brightest band of the pixel at the 99th percentile is 1; what is brighter,
-        highlights mostly, clips.
+        radiance in [0, 1], exposed so that 99 % of pixels have no band above 1; brighter ones, mostly highlights,
+        clip.
     """
     layout = dead_leaves(rng, 2 * height + 2, 2 * width + 2)
     diffuse, gloss = shading(rng, layout)
@@ -62,9 +63,9 @@ class Layout:
     Attributes:
         labels: region, 0 ≤ label < count.
         across: offset from the centre of the region's leaf in units of its radius; 0 in Voronoi regions.
-        down: the same, down.
-        shadow: share of the light that arrives, 1 in the open.
-        count: of regions.
+        down: the same along columns.
+        shadow: share of the light that arrives, 1 outside shadows.
+        count: number of regions.
     """
 
     labels: Int[np.ndarray, "H W"]
@@ -86,7 +87,7 @@ class Leaf:
     roundness: float
 
     def pixels(self, height: int, width: int, shift_y: float = 0, shift_x: float = 0):
-        """Rows and columns of the leaf's box in the picture, which pixels it covers there, and offsets in radii."""
+        """Returns the leaf's bounding box in the picture, the pixels it covers there, and offsets in radii."""
         centre_y, centre_x, extent = self.y + shift_y, self.x + shift_x, 1.5 * self.radius
         top, bottom = (min(max(0, int(edge)), height) for edge in (centre_y - extent, centre_y + extent + 1))
         left, right = (min(max(0, int(edge)), width) for edge in (centre_x - extent, centre_x + extent + 1))
@@ -99,7 +100,7 @@ class Leaf:
 
 
 def dead_leaves(rng: np.random.Generator, height: int, width: int) -> Layout:
-    """Voronoi regions with wavy borders, covered by leaves that hide and shade what lies below."""
+    """Draws Voronoi regions with wavy borders, then leaves that cover and shade what is below."""
     labels, count = voronoi(rng, height, width)
     across, down = np.zeros((2, height, width), np.float32)
     shadow = np.ones((height, width), np.float32)
@@ -116,7 +117,7 @@ def dead_leaves(rng: np.random.Generator, height: int, width: int) -> Layout:
 
 
 def leaves(rng: np.random.Generator, height: int, width: int) -> list[Leaf]:
-    """Leaves anywhere, together 0.3 to 2.5 times as large as the picture, back to front."""
+    """Draws leaves at random, in total 0.3 to 2.5 times the picture's area, back to front."""
     side = min(height, width)
     high, low = SMALLEST_LEAF**-2, LARGEST_LEAF**-2
     mean_area = 2 * np.pi * np.log(LARGEST_LEAF / SMALLEST_LEAF) / (high - low) * side**2
@@ -134,7 +135,7 @@ def leaves(rng: np.random.Generator, height: int, width: int) -> list[Leaf]:
 
 
 def voronoi(rng: np.random.Generator, height: int, width: int) -> tuple[Int[np.ndarray, "H W"], int]:
-    """Label of the nearest of 4 to 24 random points, seen through a random warp; and how many labels there are."""
+    """Labels each pixel by the nearest of 4 to 24 random points, after a random warp; also returns their number."""
     count = int(rng.integers(4, 25))
     warp = 0.06 * min(height, width)
     y = np.arange(height, dtype=np.float32)[:, None] + warp * noise_field(rng, height, width, 2.0)
@@ -149,9 +150,9 @@ def voronoi(rng: np.random.Generator, height: int, width: int) -> tuple[Int[np.n
 
 
 def shading(rng: np.random.Generator, layout: Layout) -> tuple[Float32[np.ndarray, "H W"], Float32[np.ndarray, "H W"]]:
-    """Diffuse and specular factor of each pixel.
+    """Computes the diffuse and the specular factor of each pixel.
 
-    Lambert and Blinn-Phong on bulging leaves, cast shadows, and light that falls off over the picture.
+    Lambert and Blinn-Phong on bulging leaves, cast shadows, and a light that varies smoothly over the picture.
     """
     height, width = layout.labels.shape
     bulge = (rng.uniform(0.2, 0.95, layout.count) * (rng.random(layout.count) < 0.6))[layout.labels].astype(np.float32)
@@ -174,7 +175,7 @@ def shading(rng: np.random.Generator, layout: Layout) -> tuple[Float32[np.ndarra
 def materials(
     rng: np.random.Generator, layout: Layout, choices: int
 ) -> tuple[Int[np.ndarray, " R"], Int[np.ndarray, " R"], Float32[np.ndarray, "H W"], Float32[np.ndarray, "H W"]]:
-    """Of each region two of `choices` reflectances; of each pixel the share of the second, and the albedo."""
+    """Draws two of `choices` reflectances per region, and per pixel the share of the second and the albedo."""
     height, width = layout.labels.shape
     first, second = rng.integers(choices, size=(2, layout.count))
     low, high = np.array([[0, 0, 0.35], [3, 0.2, 1]])[:, :, None]
@@ -185,7 +186,7 @@ def materials(
 
 
 def noise_field(rng: np.random.Generator, height: int, width: int, exponent: float) -> Float32[np.ndarray, "H W"]:
-    """Gaussian noise with amplitude spectrum ∝ 1 / f^exponent, mean 0, variance 1."""
+    """Draws Gaussian noise with amplitude spectrum ∝ 1 / f^exponent, mean 0, variance 1."""
     spectrum = np.fft.rfft2(rng.standard_normal((height, width)))
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
     frequency[0, 0] = np.inf
@@ -194,7 +195,7 @@ def noise_field(rng: np.random.Generator, height: int, width: int, exponent: flo
 
 
 def halved(rows: Float32[np.ndarray, "L ..."]) -> Float32[np.ndarray, "n ..."]:
-    """2n + 2 rows to n, each (1, 3, 3, 1) / 8 of its four nearest."""
+    """Reduces 2n + 2 rows to n, each the mean of its four nearest with weights (1, 3, 3, 1) / 8."""
     outer = rows[0:-2:2] + rows[3::2]
     inner = rows[1:-2:2] + rows[2:-1:2]
     return np.float32(0.125) * outer + np.float32(0.375) * inner

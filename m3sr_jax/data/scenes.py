@@ -1,8 +1,8 @@
-"""Scenes: an RGB photo and the cube it was taken of, and the sources that hand them out.
+"""Scenes (an RGB photo and the cube it shows) and the sources that serve them.
 
-Conventions of everything under `m3sr_jax.data`: channels last; rgb and cube float32 in [0, 1]; wavelengths in nm,
-float64, rising. Sources keep scenes as their files have them (rgb uint8, cube mostly uint16: a quarter and half of
-float32) and turn only what is asked for into float32.
+Conventions throughout `m3sr_jax.data`: channels last; rgb and cube float32 in [0, 1]; wavelengths in nm, float64,
+rising. Sources keep scenes as their files store them (rgb uint8, cube mostly uint16: a quarter and half the size of
+float32) and decode only the requested part.
 """
 
 from __future__ import annotations
@@ -10,28 +10,26 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Float16, Float32, Float64, UInt, UInt8, UInt16
 
 from m3sr_jax.errors import InputError
 
-if TYPE_CHECKING:
-    from m3sr_jax.config import DataConfig
-
-DEFAULT_CACHE_BYTES = 2**30
-DEFAULT_CAMERA = "cie1964"
+CACHE_BYTES = 2**30
+Precision = Literal["uint16", "float16"]
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One RGB photo with the cube it shows.
+    """An RGB photo and the cube it shows.
 
     Attributes:
-        name: what the scene is called in tables and messages.
+        name: the scene's name in tables and messages.
         rgb: photo, (H, W, 3) in [0, 1].
         cube: reflectance or radiance, (H, W, S) in [0, 1].
         wavelengths: band centres in nm, (S,).
@@ -43,55 +41,6 @@ class Scene:
     wavelengths: Float64[np.ndarray, " S"]
 
 
-@runtime_checkable
-class SceneSource(Protocol):
-    """What training and evaluation ask of a set of scenes. Instances can be pickled, for worker processes."""
-
-    @property
-    def names(self) -> Sequence[str]:
-        """Scene names, in index order."""
-        ...
-
-    @property
-    def wavelengths(self) -> Float64[np.ndarray, " S"]:
-        """Band centres in nm, shared by all scenes."""
-        ...
-
-    @property
-    def rgb_normalization(self) -> str:
-        """How stored pixels became [0, 1]: "unit" (by the type's largest value) or "minmax" (stretched per image)."""
-        ...
-
-    @property
-    def camera_name(self) -> str:
-        """Which camera the photos were taken with."""
-        ...
-
-    def fingerprint(self) -> str:
-        """Hash that changes when the data change: a resumed run compares it."""
-        ...
-
-    def scene_key(self, index: int) -> str:
-        """The same for one scene."""
-        ...
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> Scene: ...
-
-    def size(self, index: int) -> tuple[int, int]:
-        """Height and width of a scene, without reading its pixels."""
-        ...
-
-    def window(self, index: int, top: int, left: int, height: int, width: int) -> Scene:
-        """A part of a scene; cheap once the scene is in memory."""
-        ...
-
-    def coded_window(self, index: int, top: int, left: int, height: int, width: int) -> CodedScene:
-        """The same part as it is stored."""
-        ...
-
-
 @dataclass(frozen=True)
 class Dataset:
     """Scenes to train on and scenes held out.
@@ -100,8 +49,8 @@ class Dataset:
         name: the data set's name in configurations and tables.
         train: scenes to train on.
         valid: scenes held out.
-        missing: files, or whole scenes, of the data set's own split that are not there.
-        skip_bad_scenes: do without training scenes that turn out to be unreadable; held-out ones are always needed.
+        missing: files or whole scenes of the official split that are not on disk.
+        skip_bad_scenes: replace crops of unreadable training scenes; held-out scenes are always required.
     """
 
     name: str
@@ -115,7 +64,7 @@ Codes = UInt[np.ndarray, "H W C"] | Float[np.ndarray, "H W C"]
 
 
 def decode(codes: Codes, low: int | float = 0, high: int | float | None = None) -> Float32[np.ndarray, "H W C"]:
-    """Codes to float32: (code − low) / (high − low).
+    """Decodes to float32: (code − low) / (high − low).
 
     Args:
         codes: as stored.
@@ -128,7 +77,7 @@ def decode(codes: Codes, low: int | float = 0, high: int | float | None = None) 
 
 
 def decode_into(out: Float32[np.ndarray, "H W C"], codes: Codes, low: int | float, high: int | float) -> None:
-    """As `decode`, into memory that is there. Cast, then divide in place: twice as fast as a division that casts."""
+    """Decodes into `out`. Casting, then dividing in place is twice as fast as a division that casts."""
     np.copyto(out, codes)
     if low:
         out -= np.float32(low)
@@ -141,11 +90,11 @@ class CodedScene:
     """A scene as it is stored.
 
     Attributes:
-        name: what the scene is called.
+        name: the scene's name.
         rgb: codes, (H, W, 3); the values are (rgb − low) / (high − low).
         cube: codes, (H, W, S); the values are cube / unit.
-        rgb_range: low and high of rgb.
-        unit: the code of 1 in the cube; 1 for a cube of floats that are the values themselves.
+        rgb_range: low and high, the codes of 0 and 1 in rgb.
+        unit: the code of 1 in the cube; 1 for a cube of floats.
     """
 
     name: str
@@ -159,27 +108,53 @@ class CodedScene:
         return self.rgb.nbytes + self.cube.nbytes
 
     def region(self, rows: slice, columns: slice) -> CodedScene:
-        """Part of the scene, without a copy."""
+        """Returns part of the scene, without a copy."""
         return replace(self, rgb=self.rgb[rows, columns], cube=self.cube[rows, columns])
 
     def decoded(self, wavelengths: Float64[np.ndarray, " S"]) -> Scene:
-        """The scene in floats."""
+        """Decodes the scene to float32."""
         return Scene(self.name, decode(self.rgb, *self.rgb_range), decode(self.cube, 0, self.unit), wavelengths)
 
 
-class CodedScenes:
-    """A `SceneSource` that reads scenes when they are first asked for and keeps the last used ones in memory.
+def compact(scene: CodedScene, precision: Precision) -> CodedScene:
+    """Converts a cube to two bytes per value; integers stay unchanged.
+
+    uint16: code = round(65535 · value / largest value), but 1 instead of 0 for positive values, whose relative errors
+    would otherwise be infinite.
+
+    Raises:
+        InputError: values are negative (uint16) or too large (float16).
+    """
+    if scene.cube.dtype.kind == "u":
+        return scene
+    low, high = float(scene.cube.min()), float(scene.cube.max())
+    if precision == "float16":
+        if max(-low, high) > float(np.finfo(np.float16).max):
+            raise InputError(f"scene {scene.name}: found values up to {max(-low, high):g}, too large for float16")
+        return replace(scene, cube=scene.cube.astype(np.float16))
+    if low < 0:
+        raise InputError(f"scene {scene.name}: values down to {low:g} do not fit uint16; prepare with --dtype float16")
+    unit = np.float32(65535 / high if high > 0 else 65535)
+    codes = np.rint(scene.cube * unit)
+    codes[(codes == 0) & (scene.cube > 0)] = 1
+    return replace(scene, cube=np.minimum(codes, 65535).astype(np.uint16), unit=float(unit) * scene.unit)
+
+
+class SceneSource:
+    """A set of scenes, each read on first use; the most recently used stay in memory.
+
+    A source can be pickled for worker processes; its cache stays behind.
 
     Args:
         names: scene names.
         sizes: (height, width) of each.
         read: index → `CodedScene`; must be picklable.
-        wavelengths: band centres in nm.
-        camera_name: which camera took the photos.
+        wavelengths: band centres in nm, shared by all scenes.
+        camera_name: the camera that took the photos.
         fingerprint: what `fingerprint()` returns.
-        rgb_normalization: "unit" or "minmax", see `SceneSource.rgb_normalization`.
+        rgb_normalization: how stored pixels become [0, 1], see `m3sr_jax.io.normalization`.
         scene_keys: what `scene_key` returns; by default fingerprint and name.
-        cache_bytes: scenes kept take no more than this, except that the newest always stays. Each process has its own.
+        cache_bytes: memory for cached scenes in each process; the newest scene always stays.
     """
 
     def __init__(
@@ -193,7 +168,7 @@ class CodedScenes:
         fingerprint: str,
         rgb_normalization: str = "unit",
         scene_keys: Sequence[str] = (),
-        cache_bytes: int = DEFAULT_CACHE_BYTES,
+        cache_bytes: int = CACHE_BYTES,
     ):
         self.names = tuple(names)
         self.wavelengths = wavelengths
@@ -209,7 +184,7 @@ class CodedScenes:
     def _start_cache(self) -> None:
         self._cache: OrderedDict[int, CodedScene] = OrderedDict()
         self._cache_lock = threading.Lock()
-        # One lock a scene: threads that want the same scene wait for one read instead of all doing it.
+        # One lock per scene: threads that need the same scene wait for one read.
         self._read_locks = [threading.Lock() for _ in self.names]
 
     def __getstate__(self) -> dict[str, object]:
@@ -227,19 +202,24 @@ class CodedScenes:
         return self.window(index, 0, 0, *self.size(index))
 
     def fingerprint(self) -> str:
+        """Returns a hash that changes with the data: a resumed run compares it."""
         return self._fingerprint
 
     def scene_key(self, index: int) -> str:
+        """Returns the same for one scene."""
         return self._scene_keys[index]
 
     def size(self, index: int) -> tuple[int, int]:
+        """Returns the height and width of a scene, without reading its pixels."""
         return self._sizes[index]
 
     def window(self, index: int, top: int, left: int, height: int, width: int) -> Scene:
+        """Returns part of a scene; fast once the scene is in memory."""
         return self.coded_window(index, top, left, height, width).decoded(self.wavelengths)
 
     def coded_window(self, index: int, top: int, left: int, height: int, width: int) -> CodedScene:
-        index = range(len(self))[index]  # gives negative indices and IndexError their usual meaning
+        """Returns the same part as it is stored."""
+        index = range(len(self))[index]  # handles negative indices and raises IndexError, as a list does
         return self._coded(index).region(slice(top, top + height), slice(left, left + width))
 
     def _coded(self, index: int) -> CodedScene:
@@ -266,55 +246,20 @@ class CodedScenes:
                 self._cache.popitem(last=False)
 
 
-def open_dataset(
-    config: DataConfig, faults: list[str] | None = None, *, cache_bytes: int = DEFAULT_CACHE_BYTES
-) -> Dataset:
-    """Opens the data a configuration names: made, as downloaded, or prepared by `m3sr prepare`.
-
-    Every file is looked for and its header read; pixels are read when they are asked for.
-
-    Args:
-        config: `name` "synthetic", "cave", "ntire2022", "ntire2020_clean" or "ntire2020_real"; for the other fields see
-            `m3sr_jax.data.synthetic.open_synthetic`, `m3sr_jax.data.cave.open_cave` and
-            `m3sr_jax.data.arad.open_arad`. A `root` that holds a manifest is a prepared store.
-        faults: gets a message for each scene that cannot be used, which is then left out; None: such a scene raises.
-        cache_bytes: memory for the last used scenes of each part, where they are read from a download.
-
-    Raises:
-        InputError: an unknown name, or data that are missing or unusable.
-    """
-    from m3sr_jax.data.arad import LAYOUTS, open_arad
-    from m3sr_jax.data.cave import open_cave
-    from m3sr_jax.data.store import is_store, open_store
-    from m3sr_jax.data.synthetic import SyntheticSpec, open_synthetic
-
-    camera = config.camera or DEFAULT_CAMERA
-    if config.name == "synthetic":
-        side = config.scene_size
-        spec = SyntheticSpec(config.num_train_scenes, config.num_valid_scenes, side, side, camera)
-        return open_synthetic(spec, config.root)
-    if is_store(config.root):
-        return open_store(config.root, config.name, split_file=config.split_file, camera=config.camera)
-    if config.name == "cave":
-        return open_cave(
-            config.root, split_file=config.split_file, camera=camera, cache_bytes=cache_bytes, faults=faults
-        )
-    if config.name in LAYOUTS:
-        layout, fields = LAYOUTS[config.name], {"cache_bytes": cache_bytes, "faults": faults}
-        return open_arad(layout, config.root, split_file=config.split_file, camera=config.camera, **fields)
-    expected = ", ".join(["synthetic", "cave", *LAYOUTS])
-    raise InputError(f'data.name is "{config.name}"; expected one of {expected}')
+def files_key(identity: str, paths: Iterable[Path]) -> str:
+    """Identifies a scene by its camera or benchmark and its files' names and sizes: hashing the files takes seconds."""
+    return " ".join([identity, *(f"{path.name} {path.stat().st_size}" for path in paths)])
 
 
 def fingerprint(facts: Sequence[str]) -> str:
-    """A short hash of what decides a data set."""
+    """Returns a short hash of what determines a data set."""
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
 
 
 def report_faults(errors: Sequence[InputError], faults: list[str] | None) -> None:
-    """Hands the messages on, or raises: the first in full, and how many follow."""
+    """Appends the messages to `faults`; without it, raises the first and counts the rest."""
     if faults is not None:
         faults.extend(map(str, errors))
     elif errors:
-        more = f" (and {len(errors) - 1} more such files; `m3sr check` lists all)" if len(errors) > 1 else ""
+        more = f" (and {len(errors) - 1} more; `m3sr check` lists all)" if len(errors) > 1 else ""
         raise InputError(f"{errors[0]}{more}")

@@ -1,6 +1,6 @@
-"""Measured reflectances and illuminants, from the tables that colour-science (BSD-3) ships, at 31 bands of 400-700 nm.
+"""Measured reflectances and illuminants from the tables of colour-science (BSD-3), at 31 bands of 400-700 nm.
 
-`colour` takes over a second to import, so it is imported inside functions.
+`colour` takes over a second to import, so functions import it.
 """
 
 from __future__ import annotations
@@ -8,24 +8,25 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float64
 
-BANDS = np.arange(400.0, 701.0, 10.0)
-# Two reflectances closer than this in direction count as one pigment, measured twice or laid on thinner.
+from m3sr_jax.io.wavelengths import BANDS
+
+# Reflectances closer than this in direction count as one pigment, measured twice or applied more thinly.
 SAME_PIGMENT_DEGREES = 2.0
 VALID_SHARE = 0.2
 
-# Broad-band lamps: those with spikes (FL11, say) share their colour with lamps of quite another spectrum, and no photo
-# tells which of them lit a scene.
+# Broad-band lamps: the colour of a lamp with spikes (FL11, for example) matches lamps of very different spectra, and a
+# photo cannot show which of them lit the scene.
 _LAMPS = {"fluorescent": ("FL7", "FL8", "FL9"), "led": ("LED-B3", "LED-V1", "LED-V2")}
-# A cycle rather than a draw: twelve held-out scenes must not happen to be all daylight.
+# A cycle, not a random draw: twelve held-out scenes must not all be daylight by chance.
 FAMILIES = ("daylight", "tungsten", "daylight", "led", "daylight", "tungsten", "daylight", "fluorescent")
 
 
 def reflectances() -> Float64[np.ndarray, "N 31"]:
-    """Every measured reflectance in colour-science that covers 400-700 nm, one a pigment: about 340 of 450.
+    """Returns the measured reflectances in colour-science that cover 400-700 nm, one per pigment: about 340 of 450.
 
     ColorChecker (three measurements), PMC skin and other patches, the CIE 1995 and 2024 colour-rendering samples, the
-    NIST CQS samples, the 99 CIE 2017 colour-fidelity samples and RAWtoACES' 190 patches. Spectra above 1 (fluorescing)
-    are left out; of spectra less than 2° apart the first stays.
+    NIST CQS samples, the 99 CIE 2017 colour-fidelity samples and RAWtoACES' 190 patches. Spectra above 1 (fluorescent)
+    are left out; of spectra less than 2° apart, the first is kept.
 
     Returns:
         reflectances in [0, 1] at `BANDS`, in a fixed order.
@@ -56,7 +57,7 @@ def _tables() -> list:
 
 
 def split_reflectances(seed: int) -> tuple[Float64[np.ndarray, "T 31"], Float64[np.ndarray, "V 31"]]:
-    """`reflectances()` in two disjoint parts, training and validation (a fifth), chosen by `seed`."""
+    """Splits `reflectances()` at random into training and validation (a fifth)."""
     spectra = reflectances()
     order = np.random.default_rng(seed).permutation(len(spectra))
     held_out = round(VALID_SHARE * len(spectra))
@@ -64,14 +65,14 @@ def split_reflectances(seed: int) -> tuple[Float64[np.ndarray, "T 31"], Float64[
 
 
 def illuminant(family: str, rng: np.random.Generator) -> tuple[str, Float64[np.ndarray, " 31"]]:
-    """A light of one family, and its name.
+    """Draws a light of one family.
 
     daylight: CIE D series, 5000-7500 K; tungsten: a black body of 2600-3100 K (CIE A is 2856 K);
     fluorescent: CIE FL7, FL8, FL9 (4150-6500 K); led: CIE LED-B3, V1, V2 (2700-4100 K).
 
     Returns:
-        name and relative spectral power at `BANDS`, through a triangular band-pass 10 nm wide as in a spectrometer,
-        largest value 1.
+        name and relative spectral power at `BANDS`, with largest value 1, through a triangular band-pass 10 nm wide, as
+        a spectrometer measures it.
     """
     import colour
 
@@ -89,7 +90,7 @@ def illuminant(family: str, rng: np.random.Generator) -> tuple[str, Float64[np.n
 
 
 def black_body(kelvin: float) -> Float64[np.ndarray, " 31"]:
-    """Relative power of a black body at `BANDS`, 1 / (λ⁵ (exp(c₂ / λT) − 1)): Planck's law, c₂ = 1.4388 cm K."""
+    """Computes a black body's power at `BANDS` by Planck's law, 1 / (λ⁵ (exp(c₂ / λT) − 1)) with c₂ = 1.4388 cm K."""
     return 1 / (BANDS**5 * np.expm1(1.4388e7 / (BANDS * kelvin)))
 
 

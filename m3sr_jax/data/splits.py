@@ -1,4 +1,4 @@
-"""Which scenes are for training and which are held out, and where on disk the files of each are."""
+"""Splits a data set into training and held-out scenes, and finds their files on disk."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from m3sr_jax.io.files import reading
 
 PARTS = ("train", "valid")
 Split = Mapping[str, Sequence[str]]
-# Archives are unpacked one or two folders too deep, not more.
-MOST_FOLDERS_DEEP = 4
+# Unpacked archives add one or two folders, not more.
+MAX_DEPTH = 4
 _ENDINGS = re.compile(r"(\.mat|\.jpe?g|\.png|_ms|_clean|_realworld)+$", re.IGNORECASE)
 
 
 def read_split(path: str | os.PathLike[str], default: Split) -> Split:
-    """Reads which scenes are for training and which are held out, one stem a line.
+    """Reads the training and the held-out scenes from a split file, one stem per line.
 
-    Lines `[train]` and `[valid]` head the two parts. Without any heading the lines are the training scenes, and the
-    held-out ones are those of `default` that are not among them. A folder stands for its files `train_list.txt` and
-    `valid_list.txt`, each without headings. Endings such as `.mat` and `_ms` may be there or not; empty lines and what
-    follows `#` do not count.
+    Lines `[train]` and `[valid]` start the two parts. Without headings, the file lists the training scenes, and the
+    held-out scenes are those of `default` that it does not list. A folder stands for its files `train_list.txt` and
+    `valid_list.txt`, both without headings. Endings such as `.mat` and `_ms` are optional; empty lines and comments
+    after `#` are ignored.
 
     Args:
         path: the file, or the folder.
-        default: the data set's own split.
+        default: the data set's official split.
 
     Raises:
-        InputError: an unreadable file, a scene named twice, a line outside the two parts, or an empty part.
+        InputError: the file is unreadable, names a scene twice, has a line before the first part, or an empty part.
     """
     path = Path(path)
     lines = list(_list_files(path) if path.is_dir() else _lines(path))
@@ -40,22 +40,23 @@ def read_split(path: str | os.PathLike[str], default: Split) -> Split:
         lines += [("", "[valid]"), *(("", name) for name in default["valid"] if name not in listed)]
     split: dict[str, list[str]] = {part: [] for part in PARTS}
     part = None
-    for place, name in lines:
+    for position, name in lines:
         if name in ("[train]", "[valid]"):
             part = name[1:-1]
         elif part is None or name.startswith("["):
-            raise InputError(f'split file {place}: found "{name}", expected [train] or [valid]')
+            raise InputError(f'split file {position}: found "{name}"; expected [train] or [valid]')
         elif name in split["train"] + split["valid"]:
-            raise InputError(f"split file {place}: scene {name} is named a second time")
+            raise InputError(f"split file {position}: found scene {name} a second time; remove this line")
         else:
             split[part].append(name)
     if not split["train"] or not split["valid"]:
-        raise InputError(f"split file {path}: expected scenes under both [train] and [valid]")
+        empty = " and ".join(f"[{part}]" for part in PARTS if not split[part])
+        raise InputError(f"split file {path}: found no scenes under {empty}; expected at least one")
     return split
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Where each name stands, and the name."""
+    """Yields the position and the stem of each name."""
     with reading(path, "a split file"):
         lines = path.read_text(encoding="utf-8").splitlines()
     for number, line in enumerate(lines, 1):
@@ -71,69 +72,71 @@ def _list_files(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def present_scenes(
-    root: Path, split: Split, files: Mapping[str, Sequence[str]], *, strict: bool
+    root: Path, split: Split, missing_files: Mapping[str, Sequence[str]], *, strict: bool
 ) -> tuple[dict[str, list[str]], tuple[str, ...]]:
-    """Sorts out which scenes of a split are on disk.
+    """Selects the scenes of a split that are complete on disk.
 
     Args:
         root: the data set's folder, for messages.
         split: scene names of each part.
-        files: scene name → names of the files it lacks, empty where it is complete; scenes that are not there at all
-            are not listed.
-        strict: refuse a split that is not complete, as the user's own must be.
+        missing_files: scene name → names of its missing files, empty for a complete scene; only scenes on disk are
+            listed.
+        strict: refuse an incomplete split; used for the user's own.
 
     Returns:
-        names of each part that are complete, and what is missing, by file or scene.
+        names of the complete scenes of each part, and the missing files or scenes.
 
     Raises:
-        InputError: nothing left of a part, or anything missing if `strict`.
+        InputError: a part is empty, or, if `strict`, anything is missing.
     """
     wanted = [name for part in PARTS for name in split[part]]
-    missing = [file for name in wanted for file in files.get(name, [f"scene {name}"])]
-    parts = {part: [name for name in split[part] if name in files and not files[name]] for part in PARTS}
+    missing = [file for name in wanted for file in missing_files.get(name, [f"scene {name}"])]
+    complete = {name for name, files in missing_files.items() if not files}
+    parts = {part: [name for name in split[part] if name in complete] for part in PARTS}
     empty = [part for part in PARTS if not parts[part]]
     if empty or (strict and missing):
-        lack = "no scene for " + {"train": "training", "valid": "validation"}[empty[0]] if empty else "not complete"
+        problem = f"no {'training' if empty[0] == 'train' else 'validation'} scene" if empty else "incomplete split"
         raise InputError(
-            f"{root}: {lack} ({len(parts['train'])} of {len(split['train'])} training and {len(parts['valid'])} of "
-            f"{len(split['valid'])} validation scenes are there); missing: {_few(missing)}; found scenes: "
-            f"{_few(sorted(files)) or 'none'}. `m3sr check` lists everything; data.split_file says which scenes to use"
+            f"{root}: {problem} (found {len(parts['train'])} of {len(split['train'])} training and "
+            f"{len(parts['valid'])} of {len(split['valid'])} validation scenes); missing: {_shortened(missing)}; "
+            f"found scenes: {_shortened(sorted(missing_files)) or 'none'}. `m3sr check` lists everything; "
+            "data.split_file selects the scenes to use"
         )
     return parts, tuple(missing)
 
 
-def _few(names: Sequence[str], most: int = 8) -> str:
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest
+def _shortened(names: Sequence[str], limit: int = 8) -> str:
+    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + rest
 
 
 def find_files(root: str | os.PathLike[str], pattern: str) -> Iterator[tuple[re.Match[str], Path]]:
-    """Finds files by name alone, in whatever folders the archives were unpacked to.
+    """Finds files by name, whatever the folders they were unpacked to.
 
-    Hidden files (macOS' `._` doubles among them) and what else lies about (Thumbs.db) do not match.
+    Hidden files and folders (such as macOS' `._` doubles) are ignored.
 
     Args:
-        root: where to look, a few folders deep.
-        pattern: regular expression of the whole name, case ignored.
+        root: where to search, up to `MAX_DEPTH` folders deep.
+        pattern: regular expression for the whole name, ignoring case.
 
     Raises:
-        InputError: no such folder, or one name twice with different sizes: nobody could say which is meant.
+        InputError: the folder does not exist, or two files have the same name and different sizes.
     """
     folder = Path(root)
     if not root or not folder.is_dir():
-        raise InputError(f'data.root "{root}": no such folder; set it to the folder of the data set as downloaded')
+        raise InputError(f'data.root "{root}": no such folder; set it to the folder of the downloaded data set')
     seen: dict[str, Path] = {}
     expression = re.compile(pattern, re.IGNORECASE)
-    for place, folders, names in os.walk(folder, followlinks=True):
-        deep = len(Path(place).relative_to(folder).parts)
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__")) and deep < MOST_FOLDERS_DEEP)
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        depth = len(Path(parent).relative_to(folder).parts)
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__")) and depth < MAX_DEPTH)
         for name in sorted(names):
             match = expression.fullmatch(name)
             if match is None:
                 continue
-            path = Path(place, name)
+            path = Path(parent, name)
             first = seen.setdefault(name, path)
             if first is path:
                 yield match, path
             elif first.stat().st_size != path.stat().st_size:
-                raise InputError(f"{path}: differs from {first}, which has the same name; leave one of them")
+                raise InputError(f"{path}: differs from {first}, which has the same name; remove one of them")

@@ -1,8 +1,8 @@
-"""Synthetic scenes: measured reflectances under real lamps, seen by a stated camera; made on first use, kept on disk.
+"""Synthetic scenes: measured reflectances under real lamps, seen by a camera; made on first use and kept on disk.
 
 The target cube is radiance (reflectance × illuminant × shading) scaled to [0, 1] per scene, as in ARAD. Reflectances of
-training and validation scenes are disjoint, and lights change from scene to scene: what spectrum a colour stands for
-depends on the light, which only its surroundings tell.
+training and validation scenes are disjoint, and the light changes from scene to scene: the spectrum behind a colour
+depends on the light, which only the rest of the scene reveals.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import shutil
-import uuid
 from pathlib import Path
 
 import numpy as np
@@ -20,28 +18,30 @@ from jaxtyping import Float32, UInt8
 
 from m3sr_jax.data.camera import Camera, camera_identity, load_camera, quantise
 from m3sr_jax.data.rendering import radiance
-from m3sr_jax.data.scenes import CodedScene, CodedScenes, Dataset
-from m3sr_jax.data.spectra import BANDS, FAMILIES, illuminant, split_reflectances
+from m3sr_jax.data.scenes import CodedScene, Dataset, SceneSource
+from m3sr_jax.data.spectra import FAMILIES, illuminant, split_reflectances
 from m3sr_jax.errors import InputError
+from m3sr_jax.io.files import written_folder
+from m3sr_jax.io.wavelengths import BANDS
 
-# Part of the folder's name: raise it when the scenes change, so that nobody trains on old ones.
+# Part of the folder's name: increase it when the scenes change, so that nobody trains on old ones.
 VERSION = 2
-# The sensor, a small one indoors: electrons at rgb = 1, and read noise in electrons.
+# A small sensor indoors: electrons at rgb = 1, and read noise in electrons.
 FULL_WELL, READ_NOISE = 1000.0, 4.0
 SPLITS = ("train", "valid")
 
 
 @dataclasses.dataclass(frozen=True)
 class SyntheticSpec:
-    """What to make. Scenes of equal seed, size and camera are the same however many are made.
+    """Which scenes to make. Scenes of equal seed, size and camera are the same for any number of scenes.
 
     Attributes:
-        num_train: training scenes.
-        num_valid: validation scenes.
+        num_train: number of training scenes.
+        num_valid: number of validation scenes.
         height: of a scene in pixels.
         width: of a scene in pixels.
         camera: as for `load_camera`.
-        seed: of reflectance split, scenes and noise.
+        seed: for reflectance split, scenes and noise.
     """
 
     num_train: int = 160
@@ -52,25 +52,25 @@ class SyntheticSpec:
     seed: int = 0
 
     def key(self) -> str:
-        """Hash of everything that decides the scenes."""
+        """Returns a hash of everything that determines the scenes."""
         facts = dataclasses.asdict(self) | {"camera": camera_identity(self.camera), "version": VERSION}
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def cache_folder(root: str | os.PathLike[str] = "") -> Path:
-    """Where scenes are kept: `root`, or $XDG_CACHE_HOME/m3sr-jax, or ~/.cache/m3sr-jax."""
+    """Returns the folder for scenes: `root`, or $XDG_CACHE_HOME/m3sr-jax, or ~/.cache/m3sr-jax."""
     return Path(root) if root else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "m3sr-jax"
 
 
 def open_synthetic(spec: SyntheticSpec, root: str | os.PathLike[str] = "") -> Dataset:
-    """Opens the scenes of `spec`, making them first if this folder has none.
+    """Opens the scenes of `spec`, after making them if the folder has none.
 
     Args:
-        spec: what to make.
-        root: folder to keep scenes in; see `cache_folder`. They lie in `synthetic-<hash of spec>` there.
+        spec: which scenes.
+        root: folder for scenes, see `cache_folder`; these are in its `synthetic-<hash of spec>`.
 
     Raises:
-        InputError: a folder that cannot be written, or holds damaged scenes.
+        InputError: the folder cannot be written, or holds damaged scenes.
     """
     folder = cache_folder(root) / f"synthetic-{spec.key()}"
     if not folder.is_dir():
@@ -79,28 +79,28 @@ def open_synthetic(spec: SyntheticSpec, root: str | os.PathLike[str] = "") -> Da
     return Dataset("synthetic", train, valid)
 
 
-def _open_split(spec: SyntheticSpec, folder: Path, split: str) -> CodedScenes:
+def _open_split(spec: SyntheticSpec, folder: Path, split: str) -> SceneSource:
     try:
         names = json.loads((folder / f"{split}_names.json").read_text())
         reader = ArrayReader(folder, split, tuple(names))
         reader(0)
     except (OSError, ValueError) as error:
-        raise InputError(f"{folder}: damaged scenes ({error}); delete the folder and they are made again") from error
-    return CodedScenes(
+        raise InputError(f"{folder}: found damaged scenes ({error}); delete the folder to make them again") from error
+    return SceneSource(
         names,
         [(spec.height, spec.width)] * len(names),
         reader,
         wavelengths=BANDS,
-        camera_name=Path(spec.camera).stem,  # what load_camera calls it, without loading it
+        camera_name=Path(spec.camera).stem,  # its name in load_camera, without loading it
         fingerprint=f"synthetic-{spec.key()}-{split}",
     )
 
 
 @dataclasses.dataclass(frozen=True)
 class ArrayReader:
-    """Scenes that lie in files of arrays (N, H, W, ·).
+    """Scene index → the scene, from memory-mapped arrays (N, H, W, ·).
 
-    Memory-mapped: the system shares the pages between processes and drops them when memory is short.
+    The operating system shares the pages between processes and drops them when memory is short.
     """
 
     folder: Path
@@ -113,29 +113,21 @@ class ArrayReader:
 
 
 def _make(spec: SyntheticSpec, folder: Path) -> None:
-    """Makes all scenes beside `folder`, then puts them in place at once."""
-    unfinished = folder.with_name(f".{uuid.uuid4().hex}")
+    """Makes all scenes; those of another process that was faster are the same and stay."""
+    camera = load_camera(spec.camera)
+    camera.matrix(BANDS)  # refuses an unsuitable camera before anything is written
+    train, valid = split_reflectances(spec.seed)
     try:
-        unfinished.mkdir(parents=True)
-    except OSError as error:
-        problem = f"cannot keep synthetic scenes there ({error.strerror})"
-        raise InputError(f"{folder.parent}: {problem}; set data.root to a folder that can be written") from error
-    try:
-        train, valid = split_reflectances(spec.seed)
-        _make_split(spec, unfinished, "train", spec.num_train, train)
-        _make_split(spec, unfinished, "valid", spec.num_valid, valid)
-        os.replace(unfinished, folder)
-    except OSError as error:
-        if not folder.is_dir():  # else another process was faster, and its scenes are the same
-            raise InputError(f"{folder}: cannot write synthetic scenes ({error.strerror})") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        with written_folder(folder, replace=False) as unfinished:
+            _make_split(spec, unfinished, "train", spec.num_train, train, camera)
+            _make_split(spec, unfinished, "valid", spec.num_valid, valid, camera)
+    except InputError as error:
+        raise InputError(f"synthetic scenes: {error}; set data.root to a writable folder") from error
 
 
-def _make_split(spec: SyntheticSpec, folder: Path, split: str, count: int, spectra: np.ndarray) -> None:
+def _make_split(spec: SyntheticSpec, folder: Path, split: str, count: int, spectra: np.ndarray, camera: Camera) -> None:
     shape = (count, spec.height, spec.width)
     rgb, cube = np.empty((*shape, 3), np.uint8), np.empty((*shape, len(BANDS)), np.uint16)
-    camera = load_camera(spec.camera)
     names = []
     for index in range(count):
         rng = np.random.default_rng([spec.seed, SPLITS.index(split), index])
@@ -152,6 +144,6 @@ def _make_split(spec: SyntheticSpec, folder: Path, split: str, count: int, spect
 def photograph(
     cube: Float32[np.ndarray, "H W 31"], camera: Camera, rng: np.random.Generator
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """An 8-bit photo of a cube with shot noise (Poisson, 1000 electrons at 1) and read noise (4 electrons)."""
+    """Takes an 8-bit photo of a cube with shot noise (Poisson, 1000 electrons at 1) and read noise (4 electrons)."""
     electrons = rng.poisson(camera.render(cube, BANDS) * FULL_WELL) + rng.normal(0, READ_NOISE, (*cube.shape[:2], 3))
     return quantise(electrons / FULL_WELL)

@@ -1,1 +1,1 @@
-
+"""From photos to cubes with a trained network."""

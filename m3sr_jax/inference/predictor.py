@@ -1,4 +1,4 @@
-"""A trained model with all that its use takes: `m3sr_jax.load(checkpoint).predict(rgb)`."""
+"""The Python API: `m3sr_jax.load(checkpoint).predict(rgb)`."""
 
 from __future__ import annotations
 
@@ -6,26 +6,28 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import jax
 import numpy as np
-from jaxtyping import Float32, Float64, Num
+from jaxtyping import Float, Float32, Float64, Num
 
-from m3sr_jax.checkpoint import ModelCard, Which, load_model
+from m3sr_jax.checkpoint import Which, load_model
 from m3sr_jax.errors import InputError
 from m3sr_jax.inference.ensemble import self_ensemble
-from m3sr_jax.inference.predict import normalise_rgb, predict
 from m3sr_jax.inference.tiling import tiled_rows
+from m3sr_jax.io.normalization import normalise_rgb
+from m3sr_jax.model_card import ModelCard
 from m3sr_jax.models.m3sr import MULTIPLE
 
-# Images up to this many pixels are predicted whole: the benchmarks' 482×512 is among them.
+# Images of up to this many pixels are predicted whole, the benchmarks' 482×512 among them.
 WHOLE_PIXELS = 512 * 512
-# A CPU plans 1.9 GiB for 482×512 pixels (benchmarks/bench_model.py); the overlap is from benchmarks/bench_tiles.py.
+# A CPU needs 1.9 GiB for 482×512 pixels (benchmarks/bench_model.py); benchmarks/bench_tiles.py chose the overlap.
 TILE = 448
 OVERLAP = 32
-SMALLEST_TILE = 64
+MIN_TILE = 64
 
 Tick = Callable[[int, int], None]
 
@@ -37,7 +39,7 @@ class Predictor:
     Attributes:
         model: the Linen module.
         params: its parameters, on the device.
-        card: bands, RGB normalisation, provenance.
+        card: the model card: bands, RGB normalisation, provenance.
     """
 
     model: nn.Module
@@ -50,7 +52,7 @@ class Predictor:
         return np.array(self.card.wavelengths, np.float64)
 
     def fingerprint(self) -> str:
-        """Returns twelve letters that another model's card or parameters would change."""
+        """Returns twelve hexadecimal digits that identify the card and the parameters."""
         digest = hashlib.sha256(self.card.to_json().encode())
         for leaf in jax.tree.leaves(self.params):
             digest.update(np.asarray(leaf).tobytes())
@@ -68,19 +70,19 @@ class Predictor:
         """Reconstructs the cube of a photo.
 
         Args:
-            rgb: (H, W, 3); floating-point in [0, 1], or codes of 8 or 16 bits. It is normalised as the model asks.
-            tile: None takes images of up to 512×512 pixels whole and larger ones in tiles of 448×448; 0 takes any
-                image whole; another number, a multiple of 8 from 64, is the size of the tiles. Tiles are an
-                approximation: see "What tiles change" in the README.
-            overlap: least overlap of tiles in pixels, a multiple of 8.
-            ensemble: average over the eight flips and rotations; eight times the work.
-            tick: called with (tiles done, tiles in all).
+            rgb: (H, W, 3); floating-point in [0, 1], or 8- or 16-bit codes. It is normalised as the card says.
+            tile: None predicts images of up to 512×512 pixels whole and larger ones in tiles of 448×448; 0 predicts
+                any image whole; any other value is the tile size, a multiple of 8 of at least 64. Tiling is an
+                approximation: see docs/tiling.md.
+            overlap: minimum overlap of neighbouring tiles in pixels, a multiple of 8.
+            ensemble: average over the eight flips and rotations, which takes eight times as long.
+            tick: called with (tiles done, tiles in total) after each tile.
 
         Returns:
-            The cube, unclamped; its bands are at `wavelengths`.
+            The cube, not clipped; `wavelengths` holds its band centres.
 
         Raises:
-            InputError: not such an image, too small a one, or one that does not fit in memory.
+            InputError: the array is no such image, is smaller than 8×8 pixels, or does not fit in memory.
         """
         rows = self.predict_rows(rgb, tile=tile, overlap=overlap, ensemble=ensemble, tick=tick)
         cube = np.empty((*rgb.shape[:2], len(self.card.wavelengths)), np.float32)
@@ -99,57 +101,80 @@ class Predictor:
         ensemble: bool = False,
         tick: Tick = lambda done, total: None,
     ) -> Iterator[Float32[np.ndarray, "h W S"]]:
-        """Reconstructs a cube from top to bottom; with tiles it is never in memory as a whole.
+        """Reconstructs a cube from top to bottom; in tiles, the whole cube is never in memory.
 
-        Args and Raises as `predict`; the image is checked at once.
+        Takes and raises what `predict` does. The image is checked before the first row is requested.
 
         Returns:
-            An iterator over the cube's next rows; each is valid until the next is asked for.
+            An iterator over blocks of rows; each block is valid until the next is requested.
         """
         check_tiles(tile, overlap)
         normalised = normalise_rgb(_unit_range(rgb), self.card.rgb_normalization)
-        if tile is None:
-            tile = TILE if rgb.shape[0] * rgb.shape[1] > WHOLE_PIXELS else 0
+        if tile is None and rgb.shape[0] * rgb.shape[1] > WHOLE_PIXELS:
+            tile = TILE
+        side = tile or max(rgb.shape) + MULTIPLE  # a whole photo is one tile, at least as long as the photo is padded
         run = (lambda image: self_ensemble(self._run, image)) if ensemble else self._run
-        return tiled_rows(run, normalised, tile or _up(max(rgb.shape)), overlap, tick)
+        return tiled_rows(run, normalised, side, overlap, tick)
 
     def _run(self, rgb: Float32[np.ndarray, "H W 3"]) -> Float32[np.ndarray, "H W S"]:
         try:
-            return predict(self.model, self.params, rgb)
+            return run_network(self.model, self.params, rgb)
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
             size = f"{rgb.shape[0]}×{rgb.shape[1]}"
-            raise InputError(f"{size} pixels at once do not fit in memory; give a smaller tile") from error
+            raise InputError(f"{size} pixels do not fit in memory at once; choose a smaller tile") from error
 
 
 def load(checkpoint: str | os.PathLike[str], which: Which = "best") -> Predictor:
-    """Reads a trained model, ready to predict.
+    """Loads a trained model, ready to predict.
 
     Args:
-        checkpoint: a training workdir, or what `m3sr convert` wrote.
-        which: of a workdir, the checkpoint with the best PSNR or the latest.
+        checkpoint: a training workdir, or a folder that `m3sr convert` wrote.
+        which: in a workdir, the checkpoint with the best PSNR or the latest one.
 
     Raises:
-        InputError: as `load_model`.
+        InputError: see `load_model`.
     """
     model, params, card = load_model(checkpoint, which)
     return Predictor(model, jax.device_put(params), card)
 
 
-def _up(length: int) -> int:
-    return length + -length % MULTIPLE
+def run_network(model: nn.Module, params: Any, rgb: Float[np.ndarray, "H W 3"]) -> Float32[np.ndarray, "H W S"]:
+    """Reconstructs the cube of a whole image in one pass.
+
+    The program is compiled once for each model and image size; the model itself pads the image and crops the cube.
+
+    Args:
+        model: the network.
+        params: its parameters.
+        rgb: photo, (H, W, 3) in [0, 1], normalised as in training (see `normalise_rgb`).
+
+    Returns:
+        The cube, (H, W, S), not clipped.
+
+    Raises:
+        InputError: the model rejects the image's size.
+    """
+    try:
+        return np.asarray(_apply(model, params, rgb[None].astype(np.float32))[0], np.float32)
+    except ValueError as error:
+        raise InputError(f"image of {rgb.shape[0]}×{rgb.shape[1]} pixels: {error}") from error
+
+
+@partial(jax.jit, static_argnums=0)
+def _apply(model: nn.Module, params: Any, rgb: jax.Array) -> jax.Array:
+    return model.apply({"params": params}, rgb)  # type: ignore[return-value]
 
 
 def check_tiles(tile: int | None, overlap: int) -> None:
-    """Raises InputError unless `Predictor.predict` takes these; see there."""
-    most = (tile or TILE) // 2
-    if tile is not None and (tile % MULTIPLE or 0 < tile < SMALLEST_TILE or tile < 0):
-        raise InputError(
-            f"tile {tile}: expected 0 for the whole image, or a multiple of {MULTIPLE} from {SMALLEST_TILE}"
-        )
-    if overlap % MULTIPLE or not 0 <= overlap <= most:
-        raise InputError(f"overlap {overlap}: expected a multiple of {MULTIPLE} up to half a tile, {most}")
+    """Raises InputError if `Predictor.predict` does not accept this tile and overlap."""
+    half = (tile or TILE) // 2
+    if tile is not None and (tile % MULTIPLE or 0 < tile < MIN_TILE or tile < 0):
+        expected = f"0 (the whole image) or a multiple of {MULTIPLE} of at least {MIN_TILE}"
+        raise InputError(f"tile: found {tile}, expected {expected}")
+    if overlap % MULTIPLE or not 0 <= overlap <= half:
+        raise InputError(f"overlap: found {overlap}, expected a multiple of {MULTIPLE} up to half a tile, {half}")
 
 
 def _unit_range(rgb: Num[np.ndarray, "H W 3"]) -> Float32[np.ndarray, "H W 3"]:

@@ -1,12 +1,12 @@
-"""Large images in overlapping tiles of one size, blended without seams, finished rows handed out as they come.
+"""Prediction of large images in overlapping tiles of one size, blended without seams and yielded row by row.
 
-Tiles lie on the network's grid: it halves an image three times, so a tile that starts off a multiple of 8 pixels comes
-out with another fine texture all over, not at its edges alone. The image is padded to such a multiple first, by
-reflection at the bottom and the right, as the network itself would.
+Tiles lie on the network's grid. The network halves an image three times, so a tile that starts off a multiple of 8
+pixels differs in fine texture everywhere, not only at its edges. The image is therefore padded to a multiple of 8
+first, by reflection at the bottom and the right, as the network itself does.
 
-The window of a tile falls off along a squared sine over the overlap and is nowhere zero, and the windows are divided by
-their sum, which is the product of one sum for the rows and one for the columns. So a pixel's weights add up to 1, and
-no more than one row of tiles is in memory.
+A tile's window falls off along a squared sine over the overlap and is nowhere zero. The windows are divided by their
+sum, which is the product of one sum over the rows and one over the columns. So a pixel's weights add up to 1, and only
+one row of tiles is in memory.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ from m3sr_jax.models.m3sr import MULTIPLE
 
 
 def tile_starts(length: int, tile: int, overlap: int) -> list[int]:
-    """Spreads tiles about evenly along an axis, on multiples of 8, the first at its start, the last at its end.
+    """Spreads tiles almost evenly from one end of an axis to the other, on multiples of 8.
 
     Args:
-        length: of the axis in pixels; like the others a multiple of 8.
+        length: length of the axis in pixels; like the others a multiple of 8.
         tile: length of a tile, at most `length`.
-        overlap: least overlap of neighbours, below `tile`.
+        overlap: minimum overlap of neighbours, below `tile`.
 
     Returns:
-        Where each tile starts, rising.
+        The start of each tile, in ascending order.
     """
     count = max(1, math.ceil((length - overlap) / (tile - overlap)))
     return [MULTIPLE * round(start) for start in np.linspace(0, (length - tile) // MULTIPLE, count)]
 
 
 def blend_weights(length: int, tile: int, overlap: int) -> tuple[list[int], Float32[np.ndarray, "n T"]]:
-    """Computes the share of each tile in each pixel of an axis.
+    """Computes the weight of each tile at each pixel of an axis.
 
     Args:
-        length: of the axis in pixels; like the others a multiple of 8.
+        length: length of the axis in pixels; like the others a multiple of 8.
         tile: length of a tile, at most `length`.
-        overlap: least overlap of neighbours, over which windows rise and fall; at most half a tile.
+        overlap: minimum overlap of neighbours, over which windows rise and fall; at most half a tile.
 
     Returns:
-        Where tiles start, and for each its weights; at every pixel they add up to 1, and none is 0.
+        The start of each tile, and its weights. At every pixel the weights add up to 1, and none is 0.
     """
     starts = tile_starts(length, tile, overlap)
     ramp = np.sin(0.5 * np.pi * (np.arange(overlap) + 0.5) / max(overlap, 1)) ** 2
@@ -66,21 +66,21 @@ def tiled_rows(
 ) -> Iterator[Float32[np.ndarray, "h W S"]]:
     """Predicts tile by tile and yields the finished rows of the cube from top to bottom.
 
-    All tiles are of one shape, so the network is compiled once. The largest thing kept is one row of tiles, float32.
+    All tiles have one shape, so the network is compiled once. The largest array kept is one row of tiles in float32.
 
     Args:
-        run: the network, image to cube.
+        run: the network; maps an image to a cube.
         rgb: photo, normalised as a whole.
-        tile: height and width of a tile, a multiple of 8; an image that is smaller along an axis takes tiles of its own
-            length there, so that a large `tile` takes it whole.
-        overlap: least overlap of neighbouring tiles, a multiple of 8 up to half a tile.
+        tile: height and width of a tile, a multiple of 8. Along a shorter axis a tile is as long as the image, so a
+            large `tile` predicts the image whole.
+        overlap: minimum overlap of neighbouring tiles, a multiple of 8 up to half a tile.
         tick: called with (tiles done, tiles in all) after each tile.
 
     Yields:
-        The next (h, W, S) rows, unclamped; valid until the next ones are asked for.
+        The next (h, W, S) rows, not clipped; valid until the next rows are requested.
     """
     height, width = rgb.shape[:2]
-    if height % MULTIPLE or width % MULTIPLE:  # else not even a copy
+    if height % MULTIPLE or width % MULTIPLE:  # otherwise np.pad would copy for nothing
         rgb = np.pad(rgb, ((0, -height % MULTIPLE), (0, -width % MULTIPLE), (0, 0)), mode="reflect")
     sides = [(length, min(tile, length)) for length in rgb.shape[:2]]
     (tops, row_weights), (lefts, column_weights) = (

@@ -1,14 +1,14 @@
-"""Hyperspectral cubes on disk: one pair of functions, the format chosen by suffix.
+"""Hyperspectral cubes on disk: `read_cube` and `write_cube`, the format chosen by suffix.
 
 | suffix | written as | read |
 |---|---|---|
-| .mat | v7.3, `cube` (H, W, S) as MATLAB sees it, `bands` | v5 or v7.3, told apart by the bytes |
+| .mat | v7.3, `cube` (H, W, S) as MATLAB shows it, `bands` | v5 or v7.3, recognised by the bytes |
 | .hdr | ENVI, BSQ in .img beside it | BSQ, BIL, BIP, any real type |
 | .npz, .h5 | `cube` (H, W, S), `wavelengths` | `cube` with `wavelengths` or `bands` |
-| .tif | one page a band, wavelengths in the description | pages of any real type |
+| .tif | one page per band, wavelengths in the description | pages of any real type |
 
-Values are float32, or uint16 codes with `scale` beside them (ENVI: `reflectance scale factor`): value = code / scale.
-Every format can be written from top to bottom, so that a cube larger than memory can be made.
+Values are float32, or uint16 codes stored with their `scale` (ENVI: `reflectance scale factor`): value = code / scale.
+Every format can be written from top to bottom, so a cube may be larger than memory.
 """
 
 from __future__ import annotations
@@ -24,11 +24,10 @@ from numpy.typing import DTypeLike
 
 from m3sr_jax.errors import InputError
 from m3sr_jax.io import envi, named_arrays, tiff
+from m3sr_jax.io.wavelengths import BANDS, check_wavelengths
 
 SUFFIXES = (".mat", ".hdr", ".npz", ".tif", ".tiff", ".h5")
-HEADER_VALUES = 4096  # wavelengths are fewer, a cube's values are more
-# The field's bands: assumed where a file of 31 bands does not say.
-USUAL_WAVELENGTHS = np.arange(400.0, 701.0, 10.0)
+MAX_BANDS = 4096  # larger arrays are cubes, which `read_cube_header` does not read
 
 
 def read_cube(
@@ -36,22 +35,21 @@ def read_cube(
 ) -> tuple[Float32[np.ndarray, "H W S"], Float64[np.ndarray, " S"]]:
     """Reads a cube and its wavelengths.
 
-    Which axis holds the bands follows from the shape: the one as long as the wavelengths, or 31 long where the file
-    has none (then 400-700 nm). Unsigned integers are divided by the largest value of their type, all else is left as
-    it is.
+    The axis with one entry per wavelength holds the bands; without wavelengths, the axis of length 31 (400-700 nm).
+    Unsigned integers are divided by the largest value of their type; other values are returned unchanged.
 
     Args:
         path: a file with one of the suffixes above; an `.img` stands for the `.hdr` beside it.
-        allow_missing: give back values that are not finite as they are, instead of refusing the file.
+        allow_missing: return NaN and infinite values instead of refusing the file.
 
     Returns:
         cube (H, W, S) and band centres in nm, rising.
 
     Raises:
-        InputError: a file that is missing, damaged or lies about its size, has no cube, no telling bands, or values
-            that are not finite (but for `allow_missing`).
+        InputError: the file is missing or damaged, claims more data than it holds, has no cube or no axis of bands,
+            or holds values that are not finite (unless `allow_missing`).
     """
-    path = _known(path)
+    path = _cube_path(path)
     suffix = path.suffix.lower()
     if suffix == ".hdr":
         values, wavelengths = envi.read_envi(path)
@@ -63,18 +61,18 @@ def read_cube(
 
 
 def read_cube_header(path: str | os.PathLike[str]) -> tuple[tuple[int, int, int], Float64[np.ndarray, " S"]]:
-    """Reads a cube's shape (H, W, S) and wavelengths; of .mat and .h5 files the values are passed over.
+    """Reads a cube's shape (H, W, S) and wavelengths; skips the values of .mat and .h5 files.
 
     Raises:
-        InputError: as `read_cube`, but for what is wrong with the values.
+        InputError: as `read_cube`, except for unusable values that were skipped.
     """
-    path = _known(path)
+    path = _cube_path(path)
     if path.suffix.lower() not in (".mat", ".h5"):
         cube, wavelengths = read_cube(path)
-        return (cube.shape[0], cube.shape[1], cube.shape[2]), wavelengths
-    values, wavelengths = _read_named(path, largest=HEADER_VALUES)
-    cube, wavelengths = _bands_last(path, values, wavelengths)
-    return (cube.shape[0], cube.shape[1], cube.shape[2]), wavelengths
+    else:
+        cube, wavelengths = _bands_last(path, *_read_named(path, max_values=MAX_BANDS))
+    height, width, bands = cube.shape
+    return (height, width, bands), wavelengths
 
 
 def write_cube(
@@ -86,14 +84,14 @@ def write_cube(
     """Writes a cube and its wavelengths; the file appears whole or not at all.
 
     Args:
-        path: where to; its suffix chooses the format.
+        path: the file; its suffix chooses the format.
         cube: reflectance or radiance in [0, 1].
         wavelengths: band centres in nm.
         dtype: float32; or uint16, which clips to [0, 1] and stores round(65535·value), with its scale.
 
     Raises:
-        InputError: an unknown suffix, or a place that cannot be written.
-        ValueError: not as many wavelengths as bands.
+        InputError: the suffix is unknown, or the file cannot be written.
+        ValueError: the numbers of wavelengths and bands differ.
     """
     with cube_writer(path, cube.shape, wavelengths, dtype) as append:
         append(cube)
@@ -103,10 +101,10 @@ def write_cube(
 def cube_writer(
     path: str | os.PathLike[str], shape: tuple[int, ...], wavelengths: Float[np.ndarray, " S"], dtype: DTypeLike
 ) -> Iterator[Callable[[Float32[np.ndarray, "h W S"]], None]]:
-    """Opens a cube to be written from top to bottom; the file appears, whole, once the block is through.
+    """Opens a cube for writing from top to bottom; the file appears when the block ends.
 
     Args:
-        path: where to; its suffix chooses the format.
+        path: the file; its suffix chooses the format.
         shape: (H, W, S) of the whole cube.
         wavelengths: band centres in nm.
         dtype: as in `write_cube`.
@@ -115,12 +113,12 @@ def cube_writer(
         A function that takes the cube's next rows.
 
     Raises:
-        InputError: an unknown suffix, or a place that cannot be written.
-        ValueError: not as many wavelengths as bands, another dtype, or not as many rows as the shape says.
+        InputError: the suffix is unknown, or the file cannot be written.
+        ValueError: the numbers of wavelengths and bands differ, or of rows written and `shape`; or another dtype.
     """
-    path, dtype = _known(path), np.dtype(dtype)
+    path, dtype = _cube_path(path), np.dtype(dtype)
     if len(shape) != 3 or np.shape(wavelengths) != shape[2:]:
-        raise ValueError(f"cube {shape} and wavelengths {np.shape(wavelengths)} do not belong together")
+        raise ValueError(f"found wavelengths {np.shape(wavelengths)} for a cube {shape}; expected one for each band")
     if dtype not in (np.float32, np.uint16):
         raise ValueError(f"cubes are written as float32 or uint16, not {dtype}")
     scale = float(np.iinfo(dtype).max) if dtype.kind == "u" else None
@@ -136,10 +134,10 @@ def cube_writer(
 
         yield append
         if done != shape[0]:
-            raise ValueError(f"{path}: {done} rows were written of {shape[0]}")
+            raise ValueError(f"{path}: {done} of {shape[0]} rows were written")
 
 
-# Each is called with (path, shape, wavelengths, dtype, scale), and gives a function of (first row, rows).
+# Each takes (path, shape, wavelengths, dtype, scale) and yields a function of (first row, rows).
 _WRITERS: dict[str, Callable[..., AbstractContextManager[Callable[[int, np.ndarray], None]]]] = {
     ".mat": named_arrays.matlab_writer,
     ".hdr": envi.envi_writer,
@@ -150,24 +148,26 @@ _WRITERS: dict[str, Callable[..., AbstractContextManager[Callable[[int, np.ndarr
 }
 
 
-def _known(path: str | os.PathLike[str]) -> Path:
+def _cube_path(path: str | os.PathLike[str]) -> Path:
+    """Returns the path of a cube, which must have a known suffix; of an `.img` that of its `.hdr`."""
     path = Path(path)
     if path.suffix.lower() == ".img":
         path = path.with_suffix(".hdr")
     if path.suffix.lower() not in SUFFIXES:
-        raise InputError(f'{path}: unknown suffix "{path.suffix}"; cubes are {", ".join(SUFFIXES)}')
+        raise InputError(f'{path}: found suffix "{path.suffix}"; expected one of {", ".join(SUFFIXES)}')
     return path
 
 
-def _read_named(path: Path, largest: int | None = None) -> tuple[np.ndarray, np.ndarray | None]:
-    arrays = named_arrays.read_named_arrays(path, ("cube", "bands", "wavelengths"), largest)
+def _read_named(path: Path, max_values: int | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+    arrays = named_arrays.read_named_arrays(path, ("cube", "bands", "wavelengths"), max_values)
     if "cube" not in arrays:
-        found = ", ".join(sorted(named_arrays.read_named_arrays(path))) or "none"
-        raise InputError(f"{path}: expected an array of numbers called `cube`; found {found}")
+        names = sorted(named_arrays.read_named_arrays(path))
+        found = f"numeric arrays {', '.join(names)}" if names else "no numeric arrays"
+        raise InputError(f"{path}: found {found}; expected one named cube")
     cube = arrays["cube"]
     wavelengths = arrays.get("wavelengths", arrays.get("bands"))
-    if wavelengths is not None and wavelengths.size > HEADER_VALUES:
-        raise InputError(f"{path}: found {wavelengths.size} wavelengths; expected one a band, {HEADER_VALUES} at most")
+    if wavelengths is not None and wavelengths.size > MAX_BANDS:
+        raise InputError(f"{path}: found {wavelengths.size} wavelengths; expected one per band, at most {MAX_BANDS}")
     return cube, None if wavelengths is None else np.ravel(wavelengths)
 
 
@@ -177,7 +177,7 @@ def _checked(
     values, wavelengths = _bands_last(path, values, wavelengths)
     if values.dtype.kind == "u":
         values = np.divide(values, np.float32(np.iinfo(values.dtype).max), dtype=np.float32)
-    with np.errstate(over="ignore"):  # becomes infinite, and is refused as such
+    with np.errstate(over="ignore"):  # overflow becomes infinity, which is refused below
         cube = np.ascontiguousarray(values, np.float32)
     bad = 0 if allow_missing else cube.size - int(np.isfinite(cube).sum())
     if bad:
@@ -188,16 +188,15 @@ def _checked(
 def _bands_last(
     path: Path, values: np.ndarray, wavelengths: np.ndarray | None
 ) -> tuple[np.ndarray, Float64[np.ndarray, " S"]]:
-    """The cube with its bands on the last axis, and their wavelengths."""
+    """Returns the cube with its bands on the last axis, and their wavelengths."""
     if values.ndim != 3 or not values.size or values.dtype.kind not in "fiu":
         raise InputError(f"{path}: found {values.dtype} values of shape {values.shape}; expected numbers on 3 axes")
-    source = "its wavelengths" if wavelengths is not None else "it has no wavelengths: then 31"
-    wavelengths = USUAL_WAVELENGTHS if wavelengths is None else np.asarray(wavelengths, np.float64)
+    reason = "one per wavelength" if wavelengths is not None else "the default for a file without wavelengths"
+    wavelengths = BANDS if wavelengths is None else np.asarray(wavelengths, np.float64)
     bands = [axis for axis in (2, 0, 1) if values.shape[axis] == len(wavelengths)]
     if not bands:
         raise InputError(
-            f"{path}: found a cube of shape {values.shape}; expected an axis of {len(wavelengths)} bands ({source})"
+            f"{path}: found a cube of shape {values.shape}; expected an axis of {len(wavelengths)} bands ({reason})"
         )
-    if not (np.diff(wavelengths) > 0).all() or not 100 < wavelengths[0] <= wavelengths[-1] < 20_000:
-        raise InputError(f"{path}: wavelengths must rise and be in nm; found {wavelengths[0]:g} to {wavelengths[-1]:g}")
+    check_wavelengths(wavelengths, path)
     return np.moveaxis(values, bands[0], -1), wavelengths

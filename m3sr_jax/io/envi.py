@@ -17,20 +17,20 @@ from m3sr_jax.errors import InputError
 from m3sr_jax.io.files import band_rows, check_claim, reading, written_whole
 
 DATA_TYPES = {"1": "u1", "2": "i2", "3": "i4", "4": "f4", "5": "f8", "12": "u2", "13": "u4"}
-# Where each interleave keeps lines, samples and bands, and how to bring them to (lines, samples, bands).
+# Axes of each interleave (lines, bands, samples by first letter), and their transpose to (lines, samples, bands).
 ORDERS = {"bsq": ("bls", (1, 2, 0)), "bil": ("lbs", (0, 2, 1)), "bip": ("lsb", (0, 1, 2))}
 DATA_SUFFIXES = (".img", ".dat", ".raw", ".bsq", ".bil", ".bip", "")
 NANOMETRES = {"nanometers": 1.0, "nanometres": 1.0, "nm": 1.0, "micrometers": 1e3, "micrometres": 1e3, "um": 1e3}
 
 
 def read_envi(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """Reads a cube by its `.hdr`: BSQ, BIL or BIP, either byte order, with offset.
+    """Reads the cube of a `.hdr`: BSQ, BIL or BIP, either byte order, with header offset.
 
     Returns:
-        values (H, W, S), over the header's `reflectance scale factor` if it has one, and wavelengths in nm or None.
+        values (H, W, S), divided by the `reflectance scale factor` if there is one, and wavelengths in nm or None.
 
     Raises:
-        InputError: a header that lacks a field, has one out of range, or claims more than the data file holds.
+        InputError: the header lacks a field, has one out of range, or claims more than the data file holds.
     """
     header = _read_header(path)
     extents = {
@@ -39,7 +39,7 @@ def read_envi(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     }
     kind, interleave = DATA_TYPES.get(header.get("data type", "")), header.get("interleave", "").lower()
     if kind is None or interleave not in ORDERS:
-        found = f"data type {header.get('data type')} and interleave {header.get('interleave')}"
+        found = " and ".join(f"{field} {header.get(field, '(none)')}" for field in ("data type", "interleave"))
         raise InputError(f"{path}: found {found}; expected one of {', '.join(DATA_TYPES)} and bsq, bil or bip")
     dtype = np.dtype((">" if header.get("byte order", "0") == "1" else "<") + kind)
     offset = _integer(path, header, "header offset", default="0")
@@ -50,13 +50,14 @@ def read_envi(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         check_claim(data_path, shape, dtype.itemsize, compressed=False)
         values = np.fromfile(data_path, dtype, count=int(np.prod(shape)), offset=offset)
     if values.size < np.prod(shape):
-        raise InputError(f"{data_path}: {path.name} claims {shape} after {offset} bytes, but the file is shorter")
+        claim = f"{path.name} claims {shape} values after {offset} bytes"
+        raise InputError(f"{data_path}: the file is shorter than its header says ({claim}); copy it again")
     cube = values.reshape(shape).transpose(order).astype(dtype.newbyteorder("="))
     if "reflectance scale factor" in header:
         scale = _numbers(path, header["reflectance scale factor"])[0]
         if not 0 < scale < math.inf:
             raise InputError(f"{path}: found reflectance scale factor = {scale:g}; expected a number above 0")
-        with np.errstate(all="ignore"):  # what becomes infinite is refused as such
+        with np.errstate(all="ignore"):  # infinite values are refused by the caller
             cube = cube / scale
     return cube, _wavelengths(path, header)
 
@@ -65,7 +66,7 @@ def read_envi(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
 def envi_writer(
     path: Path, shape: tuple[int, ...], wavelengths: np.ndarray, dtype: np.dtype, scale: float | None
 ) -> Iterator[Callable[[int, np.ndarray], None]]:
-    """Writes `.hdr` and, beside it, `.img`: BSQ, little-endian; see `m3sr_jax.io.cubes.cube_writer`."""
+    """Writes `.hdr` and `.img` side by side: BSQ, little-endian; see `m3sr_jax.io.cubes.cube_writer`."""
     lines, samples, bands = shape
     kind = next(code for code, letter in DATA_TYPES.items() if np.dtype(letter) == dtype)
     centres = ", ".join(f"{centre:.6g}" for centre in wavelengths)
@@ -87,18 +88,18 @@ def _read_header(path: Path) -> dict[str, str]:
     with reading(path, "an ENVI header"):
         text = path.read_text(encoding="latin-1")
     if not text.lstrip().startswith("ENVI"):
-        raise InputError(f'{path}: not an ENVI header, which starts with "ENVI"')
+        raise InputError(f'{path}: not an ENVI header; expected the first line "ENVI"')
     fields, lines = {}, iter(text.splitlines())
     for line in lines:
         name, equals, value = line.partition("=")
         if not equals:
             continue
-        if value.lstrip().startswith("{"):  # a list goes on to its closing brace, over lines
+        if value.lstrip().startswith("{"):  # a list ends at its closing brace, maybe lines below
             parts = [value]
             while "}" not in parts[-1]:
                 following = next(lines, None)
                 if following is None:
-                    raise InputError(f"{path}: the list of {name.strip()} is not closed; expected a }}")
+                    raise InputError(f"{path}: the list of {name.strip()} is not closed; expected }} at its end")
                 parts.append(following)
             value = "\n".join(parts).partition("}")[0] + "}"
         fields[name.strip().lower()] = value.strip()
@@ -108,7 +109,7 @@ def _read_header(path: Path) -> dict[str, str]:
 def _integer(path: Path, header: dict[str, str], field: str, low: int = 0, default: str | None = None) -> int:
     value = header.get(field, default)
     if value is None or not re.fullmatch(r"\d{1,9}", value) or int(value) < low:
-        raise InputError(f"{path}: found {field} = {value}; expected a whole number, {low} or more")
+        raise InputError(f"{path}: found {field} = {value or '(none)'}; expected a whole number of at least {low}")
     return int(value)
 
 
@@ -116,7 +117,7 @@ def _numbers(path: Path, text: str) -> list[float]:
     try:
         return [float(part) for part in text.strip("{} \n").split(",")]
     except ValueError as error:
-        raise InputError(f"{path}: expected numbers separated by commas ({error})") from error
+        raise InputError(f"{path}: found a list that is not numeric ({error}); expected numbers and commas") from error
 
 
 def _wavelengths(path: Path, header: dict[str, str]) -> np.ndarray | None:

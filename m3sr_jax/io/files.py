@@ -1,10 +1,11 @@
-"""What all readers and writers share: failures told in one line, and files that are never half-written."""
+"""What all readers and writers share: one-line errors for unreadable files, and files that are never half-written."""
 
 from __future__ import annotations
 
 import io
 import logging
 import os
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,21 +16,19 @@ import numpy as np
 
 from m3sr_jax.errors import InputError
 
-# What a file of bands without wavelengths is taken for.
-USUAL_BANDS = 31
-# Deflate shrinks by at most 1032 to 1; a header that claims more than that was not written with its data.
-MOST_COMPRESSION = 1100
-# Bytes that may be set aside on a header's word: stronger methods make some megabytes of zeros as small as they like.
-HARMLESS = 2**25
+# Deflate shrinks by at most 1032 to 1: a header that claims more is damaged or malicious.
+MAX_COMPRESSION = 1100
+# Claims up to this many bytes always pass: stronger methods compress some megabytes of zeros to almost nothing.
+ALLOWED_CLAIM = 2**25
 
 
 @contextmanager
-def reading(path: Path, what: str) -> Iterator[None]:
-    """Turns whatever a format library raises on a damaged or hostile file into an InputError that names it.
+def reading(path: Path, expected: str) -> Iterator[None]:
+    """Turns whatever a format library raises on a damaged or malicious file into an InputError that names the file.
 
     Args:
         path: the file.
-        what: what it should be, for the message.
+        expected: what the file should be, for the message.
     """
     if not path.is_file():
         raise InputError(f"{path}: there is no such file")
@@ -41,30 +40,30 @@ def reading(path: Path, what: str) -> Iterator[None]:
         raise
     except Exception as error:  # the libraries document no closed set
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise InputError(f"{path}: cannot be read as {what} ({reason})") from error
+        raise InputError(f"{path}: cannot be read as {expected} ({reason})") from error
 
 
 def check_claim(path: Path, shape: tuple[int, ...], itemsize: int, compressed: bool = True) -> None:
-    """Refuses a header that claims more data than the file can hold, before memory is set aside for them.
+    """Refuses a header that claims more data than the file can hold, before any memory is allocated.
 
     Args:
         path: the file.
-        shape: what its header claims.
+        shape: the shape that its header claims.
         itemsize: bytes of one value.
-        compressed: whether the values may take less in the file; then a claim of 32 MiB passes whatever the file holds.
+        compressed: whether the file may hold the values compressed; claims of up to 32 MiB then always pass.
 
     Raises:
-        InputError: with the claim and the size of the file.
+        InputError: the claim is larger than the file allows.
     """
     claimed, held = itemsize, path.stat().st_size
     for extent in shape:
         claimed *= int(extent)
-    if claimed > (max(held * MOST_COMPRESSION, HARMLESS) if compressed else held):
-        raise InputError(f"{path}: its header claims {shape}, {claimed} bytes, but the file has {held}; it is damaged")
+    if claimed > (max(held * MAX_COMPRESSION, ALLOWED_CLAIM) if compressed else held):
+        raise InputError(f"{path}: its header claims {shape}, {claimed} bytes, but the file has {held}; copy it again")
 
 
 class BoundedFile(io.BufferedReader):
-    """A file opened to be read, which sets no memory aside for more than is left of it, whatever a library asks for."""
+    """A file open for reading that allocates no more memory than it has bytes left, whatever a library asks for."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(io.FileIO(path))
@@ -78,10 +77,10 @@ class BoundedFile(io.BufferedReader):
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Gives a temporary name in the same folder, and renames it to `path` once the block is through.
+    """Yields a temporary name in the same folder and renames that file to `path` when the block ends.
 
     Raises:
-        InputError: a folder or file that cannot be written.
+        InputError: the file cannot be written.
     """
     unfinished = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
     try:
@@ -94,12 +93,50 @@ def written_whole(path: Path) -> Iterator[Path]:
             unfinished.unlink()
 
 
+@contextmanager
+def written_folder(path: Path, *, replace: bool = True) -> Iterator[Path]:
+    """Creates a folder under a temporary name beside `path` and renames it to `path` when the block ends.
+
+    Args:
+        path: the folder to write.
+        replace: whether to replace an existing folder; otherwise what another process wrote there meanwhile stays.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    unfinished = path.with_name(f".{uuid.uuid4().hex}")
+    try:
+        unfinished.mkdir(parents=True)
+        yield unfinished
+        if replace:
+            shutil.rmtree(path, ignore_errors=True)
+        os.replace(unfinished, path)
+    except OSError as error:
+        if replace or not path.is_dir():
+            raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a UTF-8 text file whole or not at all; the caller turns an OSError into advice of its own.
+
+    The temporary name is fixed: a killed process leaves at most one such file, and the next write replaces it.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    unfinished = path.with_name(f".{path.name}.tmp")
+    unfinished.write_text(text, encoding="utf-8")
+    os.replace(unfinished, path)
+
+
 def band_rows(
     file: BinaryIO, shape: tuple[int, ...], dtype: np.dtype, offset: int = 0
 ) -> Callable[[int, np.ndarray], None]:
-    """Gives a function of (first row, rows) that puts rows of an (H, W, S) cube into a file of S planes, little-endian.
+    """Returns a function of (first row, rows) that writes rows of an (H, W, S) cube to a file of S planes.
 
-    Written at their places, not through a memory map, whose pages would count as memory.
+    Values are little-endian. Seeking and writing, unlike a memory map, leaves no pages that count as memory in use.
     """
     height, width, bands = shape
     stored = dtype.newbyteorder("<")

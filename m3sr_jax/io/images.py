@@ -26,15 +26,15 @@ ORIENTATION_TAG = 0x0112
 def read_rgb(path: str | os.PathLike[str]) -> Float32[np.ndarray, "H W 3"]:
     """Reads a photo: JPEG, PNG, BMP or TIFF with 8 or 16 bits.
 
-    Turned upright as its EXIF data say; grey becomes three equal channels, a palette its colours, CMYK is converted,
-    and alpha is dropped, not blended: a transparent pixel has the colour that is stored under it. All 16 bits count;
-    only of 16-bit grey PNGs with alpha Pillow gives the upper 8.
+    The photo is turned upright by its EXIF orientation. Grey becomes three equal channels, palettes and CMYK become
+    RGB, and alpha is dropped, not blended: a transparent pixel keeps its stored colour. All 16 bits are read, except
+    from 16-bit grey PNGs with alpha, of which Pillow returns the upper 8.
 
     Returns:
         code / largest code, in [0, 1].
 
     Raises:
-        InputError: a file that is missing, damaged, or no such image.
+        InputError: the file is missing, damaged, or not such an image.
     """
     path = Path(path)
     with reading(path, "an image"):
@@ -48,44 +48,44 @@ def read_rgb(path: str | os.PathLike[str]) -> Float32[np.ndarray, "H W 3"]:
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Height and width of a photo once it is upright, from its header alone.
+    """Reads the height and width of the upright photo from its header alone.
 
     Raises:
-        InputError: a file that is missing or no image.
+        InputError: the file is missing or not an image.
     """
     with reading(Path(path), "an image"), open_image(Path(path)) as image:
-        if image.format == "TIFF":  # whose size Pillow gives upright
+        if image.format == "TIFF":  # Pillow reports the upright size
             return image.height, image.width
-        # Asked without need, a PNG would decode all its pixels to find out.
-        lying = "exif" in image.info and image.getexif().get(ORIENTATION_TAG, 1) in range(5, 9)
-        return (image.width, image.height) if lying else (image.height, image.width)
+        # Without the first test, `getexif` would decode all pixels of a PNG.
+        rotated = "exif" in image.info and image.getexif().get(ORIENTATION_TAG, 1) in range(5, 9)
+        return (image.width, image.height) if rotated else (image.height, image.width)
 
 
 @contextmanager
 def open_image(path: Path) -> Iterator[ImageFile.ImageFile]:
-    """Opens a photo's header, to be used within `m3sr_jax.io.files.reading`.
+    """Opens a photo and reads its header; call it inside `m3sr_jax.io.files.reading`.
 
-    Of the formats that are told to users alone: some of Pillow's others start programs. From a file, not by name: files
-    by name Pillow maps into memory, and then mixes up the pixels of grey TIFFs that lie on their side.
+    Only the documented formats are opened: some of Pillow's others start programs. Pillow gets an open file because it
+    memory-maps named ones and then scrambles the pixels of rotated greyscale TIFFs.
 
     Raises:
-        InputError: a size that the file cannot hold.
+        InputError: the header claims more pixels than the file can hold.
     """
     from PIL import Image, ImageFile
 
     with BoundedFile(path) as file, Image.open(file, formats=FORMATS) as image:
-        assert isinstance(image, ImageFile.ImageFile)  # as whatever comes from a file
+        assert isinstance(image, ImageFile.ImageFile)  # every image opened from a file is
         check_claim(path, image.size, max(3, len(image.getbands())))
         yield image
 
 
 def _codes(path: Path) -> np.ndarray:
-    """Pixels as stored, turned upright."""
+    """Reads the stored pixels, turned upright."""
     with open_image(path) as image:
         if image.format == "TIFF":
             pages, bits = getattr(image, "n_frames", 1), image.tag_v2.get(258, (1,))  # type: ignore[attr-defined]
             if pages > 1:
-                raise InputError(f"{path}: found {pages} pages; expected one photo")
+                raise InputError(f"{path}: found {pages} pages; expected a photo of one page")
             if len(bits) > 1 and max(bits) > 8:
                 return _upright(_sixteen_bit_tiff(path), image.getexif().get(ORIENTATION_TAG, 1))
         if [tile[3] for tile in image.tile] in (["RGB;16B"], ["RGBA;16B"]):
@@ -95,12 +95,12 @@ def _codes(path: Path) -> np.ndarray:
             codes = codes.astype(codes.dtype.newbyteorder("="))
         else:
             codes = np.asarray(image.convert("RGB"))
-        # Asked last: of a TIFF, loading the pixels turns them and takes the tag away.
+        # Read last: loading the pixels of a TIFF turns them and removes the tag.
         return _upright(codes, image.getexif().get(ORIENTATION_TAG, 1))
 
 
 def _sixteen_bit_tiff(path: Path) -> np.ndarray:
-    """Reads all bits of 16-bit colour, of which Pillow would give the upper 8."""
+    """Reads 16-bit colour in full; Pillow returns the upper 8 bits."""
     with open_tiff(path) as file:
         series = file.series[0]
         codes, separate = series.asarray(), not series.axes.endswith("S")  # S: samples of a pixel
@@ -108,7 +108,7 @@ def _sixteen_bit_tiff(path: Path) -> np.ndarray:
 
 
 def _sixteen_bit_png(path: Path) -> np.ndarray:
-    """Reads all bits of 16-bit colour, of which Pillow keeps the first byte, or the second if told it is the upper."""
+    """Reads 16-bit colour in full, in two passes: Pillow keeps one byte of two, and the byte order says which."""
     halves = []
     for order in "BL":
         with open_image(path) as image:
@@ -118,7 +118,7 @@ def _sixteen_bit_png(path: Path) -> np.ndarray:
 
 
 def _upright(codes: np.ndarray, orientation: int) -> np.ndarray:
-    """Turns an image by its EXIF orientation, 1 to 8: above 4 rows are columns; the rest says which axes run back."""
+    """Applies an EXIF orientation, 1 to 8: above 4 rows and columns are swapped; some also reverse an axis."""
     if orientation not in range(2, 9):
         return codes
     flip_rows, flip_columns = orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)

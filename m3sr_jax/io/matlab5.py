@@ -1,6 +1,6 @@
-"""MATLAB v5 files: arrays of numbers, read without trusting a byte.
+"""MATLAB v5 files: numeric arrays from untrusted files.
 
-Not scipy's reader: a wrong type code in a file makes that one crash the process instead of raising.
+This is not scipy's reader because a wrong type code in a file crashes that one instead of raising.
 
 Source: MathWorks, "MAT-File Format", chapter 1 (Level 5 MAT-files).
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 HEADER_BYTES = 128
-# What comes before an array's numbers: flags, extents, name.
+# Enough for all that precedes an array's numbers: flags, extents, name.
 MATRIX_HEADER_BYTES = 512
 MATRIX, COMPRESSED = 14, 15
 ELEMENT_TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
@@ -24,28 +24,28 @@ ARRAY_CLASSES = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4
 COMPLEX = 0x0800
 
 
-def read_matlab5(path: Path, largest: int | None = None) -> dict[str, np.ndarray]:
-    """Reads all real arrays of numbers, by name, with the axes MATLAB shows; passes over cells, structs and text.
+def read_matlab5(path: Path, max_values: int | None = None) -> dict[str, np.ndarray]:
+    """Reads all real numeric arrays by name, with the axes MATLAB shows; skips cells, structs and text.
 
     Args:
         path: the file.
-        largest: arrays of more numbers are not read: zeros of their shape, which take no memory, stand for them.
+        max_values: larger arrays are not read; zeros of their shape, which take no memory, stand in.
 
     Raises:
-        ValueError: what is no MATLAB v5 file, or claims more than it holds.
-        zlib.error: damaged compressed data.
+        ValueError: the file is not MATLAB v5, or claims more than it holds.
+        zlib.error: compressed data are damaged.
     """
     arrays = {}
-    # Mapped, a file costs only what is looked at; unlike an mmap object, the array needs no closing.
-    content = memoryview(path.read_bytes() if largest is None else np.memmap(path, np.uint8, "r"))  # type: ignore[arg-type]
+    # A memory map reads only what is used; unlike an mmap object, the array needs no closing.
+    content = memoryview(path.read_bytes() if max_values is None else np.memmap(path, np.uint8, "r"))  # type: ignore[arg-type]
     order = {b"IM": "<", b"MI": ">"}.get(bytes(content[126:HEADER_BYTES]))
     if order is None:
         raise ValueError("no MATLAB v5 header")
     for kind, payload in _elements(content[HEADER_BYTES:], order):
-        if largest is not None:
+        if max_values is not None:
             shapes = _shape(kind, payload, order)
             arrays |= {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes.items()}
-            if any(math.prod(shape) > largest for shape in shapes.values()):
+            if any(math.prod(shape) > max_values for shape in shapes.values()):
                 continue
         if kind == COMPRESSED:
             kind, payload = next(_elements(memoryview(zlib.decompress(payload)), order), (0, payload))
@@ -55,7 +55,7 @@ def read_matlab5(path: Path, largest: int | None = None) -> dict[str, np.ndarray
 
 
 def _shape(kind: int, payload: memoryview, order: str) -> dict[str, tuple[int, ...]]:
-    """Name → shape of the array of numbers in an element, by its first bytes."""
+    """Returns name → shape of the numeric array in an element, from the element's first bytes."""
     start = bytes(payload[:MATRIX_HEADER_BYTES])
     if kind == COMPRESSED:
         start = zlib.decompressobj().decompress(start, MATRIX_HEADER_BYTES)
@@ -67,7 +67,7 @@ def _shape(kind: int, payload: memoryview, order: str) -> dict[str, tuple[int, .
 
 
 def _elements(content: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
-    """Type and data of each element; type and length take eight bytes, or four if the data fit in four more."""
+    """Yields type and data of each element; type and length take eight bytes, or four if the data fit in four more."""
     start = 0
     while start + 8 <= len(content):
         kind, length = struct.unpack_from(order + "II", content, start)
@@ -85,7 +85,7 @@ def _elements(content: memoryview, order: str) -> Iterator[tuple[int, memoryview
 def _matrix_header(
     payload: memoryview, order: str
 ) -> tuple[str | None, str, tuple[int, ...], Iterator[tuple[int, memoryview]]]:
-    """Type (None for what is no real array of numbers), name and shape of a matrix, and its parts that follow."""
+    """Returns type (None unless real and numeric), name and shape of a matrix, and its remaining parts."""
     parts = _elements(payload, order)
     (_, flags), (_, extents), (_, label) = (next(parts, (0, memoryview(b""))) for _ in range(3))
     word = struct.unpack_from(order + "I", flags)[0] if len(flags) >= 4 else 0
@@ -95,7 +95,7 @@ def _matrix_header(
 
 
 def _matrix(payload: memoryview, order: str) -> dict[str, np.ndarray]:
-    """Name → array, or nothing if the matrix is no real array of numbers."""
+    """Returns name → array, or nothing if the matrix is not real and numeric."""
     target, name, shape, parts = _matrix_header(payload, order)
     kind, data = next(parts, (0, memoryview(b"")))
     if target is None or kind not in ELEMENT_TYPES:

@@ -1,25 +1,21 @@
-"""The networks, by name."""
+"""Networks by name, with their fields and parameters."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from m3sr_jax.models.baselines import GMSR, HRNet, HSCNNPlus, MSTPlusPlus
+from m3sr_jax.config import ModelConfig
+from m3sr_jax.errors import InputError
 from m3sr_jax.models.m3sr import M3SR
+from m3sr_jax.networks import NETWORKS, load
 
-__all__ = ["M3SR", "create", "init_params", "model_fields", "parameter_shapes"]
+__all__ = ["M3SR", "build_model", "create", "init_params", "model_fields", "parameter_shapes"]
 
-_MODELS: dict[str, type[nn.Module]] = {
-    "m3sr": M3SR,
-    "mst_plus_plus": MSTPlusPlus,
-    "hscnn_plus": HSCNNPlus,
-    "hrnet": HRNet,
-    "gmsr": GMSR,
-}
 _SMALL_IMAGE = (1, 8, 8, 3)
 
 
@@ -27,37 +23,57 @@ def create(name: str, **fields) -> nn.Module:
     """Builds a network.
 
     Args:
-      name: "m3sr", "mst_plus_plus", "hscnn_plus", "hrnet" or "gmsr".
+      name: a name of `m3sr_jax.networks.NETWORKS`, such as "m3sr".
       **fields: the fields of its class, see `M3SR` and `m3sr_jax.models.baselines`.
 
     Returns:
       A Linen module: `init(key, rgb)["params"]`, `apply({"params": params}, rgb)`.
 
     Raises:
-      ValueError: no such network, or a field it does not take or cannot use.
+      ValueError: there is no such network, or it does not take a field or its value.
     """
     known = model_fields(name)
     if unknown := sorted(set(fields) - known):
-        raise ValueError(f"model {name!r} has no field {', '.join(unknown)}; it has {', '.join(sorted(known))}")
-    return _MODELS[name](**fields)
+        raise ValueError(f"model {name} has no field {', '.join(unknown)}; it has {', '.join(sorted(known))}")
+    return load(NETWORKS[name].model)(**fields)
+
+
+def build_model(config: ModelConfig) -> nn.Module:
+    """Returns the Linen module that a configuration describes.
+
+    Args:
+      config: the network's name and fields; a field that the network does not take must keep its default.
+
+    Raises:
+      InputError: the network is unknown, or it does not take a field or its value (an unknown wavelet, say).
+    """
+    try:
+        changed = {f.name for f in dataclasses.fields(config) if getattr(config, f.name) != f.default}
+        given = (model_fields(config.name) | changed) - {"name"}
+        fields = {name: value for name, value in dataclasses.asdict(config).items() if name in given}
+        for name in fields.keys() & {"dtype", "param_dtype"}:
+            fields[name] = jnp.dtype(fields[name])
+        return create(config.name, **fields)
+    except (TypeError, ValueError, KeyError) as error:
+        raise InputError(f"config group model: {error}") from error
 
 
 def model_fields(name: str) -> set[str]:
-    """Names the fields that a network takes.
+    """Returns the names of the fields that a network takes.
 
     Raises:
-      ValueError: no such network.
+      ValueError: there is no such network.
     """
-    if name not in _MODELS:
-        raise ValueError(f"no model is called {name!r}: expected one of {', '.join(sorted(_MODELS))}")
-    return set(_MODELS[name].__dataclass_fields__) - {"parent", "name"}
+    if name not in NETWORKS:
+        raise ValueError(f"no model is called {name}: expected one of {', '.join(sorted(NETWORKS))}")
+    return NETWORKS[name].fields
 
 
 def init_params(model: nn.Module, key: jax.Array) -> dict:
-    """Draws the parameters a network starts training from.
+    """Draws the parameters from which training starts.
 
-    The same numbers as `model.init(key, rgb)["params"]`, and far sooner: nothing but the draws is run, and those are
-    compiled without the optimisations that a single use cannot repay.
+    Returns the same numbers as `model.init(key, rgb)["params"]`, but much sooner: it runs the draws alone, compiled
+    without optimisations that a single use cannot repay.
 
     Args:
       model: a network that takes RGB images.
@@ -71,12 +87,12 @@ def init_params(model: nn.Module, key: jax.Array) -> dict:
 
 
 def parameter_shapes(model: nn.Module) -> dict:
-    """Gives the parameter tree of a network that takes RGB images with a `jax.ShapeDtypeStruct` for each array."""
+    """Returns the parameter tree of a network that takes RGB images, with a `jax.ShapeDtypeStruct` for each array."""
     image = jax.ShapeDtypeStruct(_SMALL_IMAGE, jnp.float32)
     tree: Any = jax.eval_shape(_by_plain_scans(model).init, jax.random.key(0), image)
     return tree["params"]
 
 
 def _by_plain_scans(model: nn.Module) -> nn.Module:
-    # The parameters are the same whichever kernels scan, and the plain loop is traced in a tenth of the time.
+    # The parameters do not depend on the scan kernels, and JAX traces the plain loop in a tenth of the time.
     return model.clone(implementation="reference") if hasattr(model, "implementation") else model

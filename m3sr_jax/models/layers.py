@@ -1,4 +1,4 @@
-"""Small layers that every part of M3SR shares, with the initialisation of the authors' release."""
+"""Layers that the networks share, initialised as in the authors' release."""
 
 from __future__ import annotations
 
@@ -26,38 +26,50 @@ def linear_init(key: Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) 
 
 
 def _draw(sample: Callable[..., Array], key: Array, shape: tuple[int, ...], dtype: Dtype) -> Array:
-    # Drawn flat: over several axes XLA takes twice as long to compile a draw, and a model makes 160 of them.
+    # A flat draw compiles twice as fast as one over several axes, and a model makes 160 of them.
     return sample(key, (math.prod(shape),), dtype).reshape(shape)
 
 
 def statistics_dtype(dtype: Dtype) -> Dtype:
-    """Gives the type in which scans and norms compute: float32, or wider where the model is wider."""
+    """Returns the type in which scans and norms compute: float32, or the model's if that is wider."""
     return jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
 
 
-class Norm(nn.Module):
-    """Layer norm of every pixel, or group norm of the image where `num_groups` is given; scale and shift a channel.
+class LayerNorm(nn.Module):
+    """Layer norm of every pixel, then a scale and a shift for each channel.
 
     Linen's own layers promote types implicitly, which strict promotion forbids.
     """
 
     epsilon: float
-    num_groups: int | None = None
     dtype: Dtype = jnp.float32
     param_dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
-        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],), self.param_dtype)
-        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],), self.param_dtype)
+        return _scale_and_shift(self, layer_norm(x.astype(statistics_dtype(self.dtype)), self.epsilon))
+
+
+class GroupNorm(nn.Module):
+    """Group norm of every image, then a scale and a shift for each channel."""
+
+    num_groups: int
+    epsilon: float
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
         wide = x.astype(statistics_dtype(self.dtype))
-        normed = (
-            layer_norm(wide, self.epsilon)
-            if self.num_groups is None
-            else group_norm(wide, self.num_groups, self.epsilon)
-        )
-        normed = normed * scale.astype(normed.dtype)[None, None, None] + bias.astype(normed.dtype)[None, None, None]
-        return normed.astype(self.dtype)
+        return _scale_and_shift(self, group_norm(wide, self.num_groups, self.epsilon))
+
+
+def _scale_and_shift(norm: LayerNorm | GroupNorm, normed: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
+    """Applies parameters `scale` and `bias` of a norm; returns the type it computes in."""
+    width, ones, zeros = normed.shape[-1:], nn.initializers.ones, nn.initializers.zeros
+    scale = norm.param("scale", ones, width, norm.param_dtype).astype(normed.dtype)
+    bias = norm.param("bias", zeros, width, norm.param_dtype).astype(normed.dtype)
+    return (normed * scale[None, None, None] + bias[None, None, None]).astype(norm.dtype)
 
 
 def layer_norm(x: Float[Array, "B H W C"], epsilon: float) -> Float[Array, "B H W C"]:
@@ -75,54 +87,32 @@ def group_norm(x: Float[Array, "B H W C"], num_groups: int, epsilon: float) -> F
 
 
 def conv(
-    features: int,
-    in_features: int,
-    size: int = 3,
-    *,
-    use_bias: bool = False,
-    padding: int | None = None,
-    dtype: Dtype,
-    param_dtype: Dtype,
-    name: str,
+    features: int, in_features: int, size: int = 3, *, stride: int = 1, padding: int | None = None, **fields: Any
 ) -> nn.Module:
-    """Builds a convolution that keeps the image's size: padded with zeros by (size − 1)/2, unless `padding` is given.
+    """Builds a convolution that starts as PyTorch's do; without a bias, unless `use_bias=True`.
 
-    Of size 1 it is a matrix product on the channels, with a kernel of shape (in, out).
+    Of size 1 it is a matrix product over the channels, with a kernel of shape (in, out).
+
+    Args:
+      features: channels out.
+      in_features: channels in, for the initialisation.
+      size: side of the kernel.
+      stride: step in pixels.
+      padding: zeros on every side; by default (size − 1)/2, which keeps the image's size.
+      **fields: fields of `nn.Conv` and `nn.Dense`, such as `name`, `dtype`, `param_dtype`, `use_bias`, `kernel_init`.
     """
     init = uniform_fan_in(size * size * in_features)
-    shared: dict[str, Any] = {
-        "use_bias": use_bias,
-        "kernel_init": init,
-        "bias_init": init,
-        "dtype": dtype,
-        "param_dtype": param_dtype,
-        "name": name,
-    }
+    fields = {"use_bias": False, "kernel_init": init, "bias_init": init, **fields}
     if size == 1:
-        return nn.Dense(features, **shared)
-    return nn.Conv(features, (size, size), padding=size // 2 if padding is None else padding, **shared)
-
-
-def down_conv(features: int, in_features: int, *, dtype: Dtype, param_dtype: Dtype, name: str) -> nn.Conv:
-    """Builds the 4×4 convolution of stride 2 that halves H and W; padding 1 on every side ("SAME" would be uneven)."""
-    return nn.Conv(
-        features,
-        (4, 4),
-        strides=2,
-        padding=1,
-        use_bias=False,
-        kernel_init=uniform_fan_in(16 * in_features),
-        dtype=dtype,
-        param_dtype=param_dtype,
-        name=name,
-    )
+        return nn.Dense(features, **fields)
+    return nn.Conv(features, (size, size), stride, padding=size // 2 if padding is None else padding, **fields)
 
 
 class UpConv(nn.Module):
     """Doubles H and W by a transposed 2×2 convolution of stride 2.
 
-    out[2i+k, 2j+l, o] = bias[o] + Σ_c x[i, j, c]·kernel[c, k, l, o]. The 2×2 patches do not overlap, so this is one
-    matrix product and a shuffle.
+    out[2i+k, 2j+l, o] = bias[o] + Σ_c x[i, j, c]·kernel[c, k, l, o]. The 2×2 patches do not overlap, so one matrix
+    product and a shuffle are enough.
     """
 
     features: int
@@ -144,11 +134,11 @@ class UpConv(nn.Module):
 def depthwise_conv3x3(x: Float[Array, "B H W C"], kernel: Float[Array, "3 3 C"]) -> Float[Array, "B H W C"]:
     """Convolves each channel with its own 3×3 kernel, padding with zeros by 1.
 
-    Nine shifted multiply-adds, which XLA fuses into one pass; its grouped convolution is fifty times slower on a CPU.
+    XLA fuses nine shifted multiply-adds into one pass; its grouped convolution is fifty times slower on a CPU.
 
     Args:
       x: image (B, H, W, C), any unit.
-      kernel: (3, 3, C), row and column offset −1, 0, 1 first.
+      kernel: (3, 3, C); the first two axes are the row and column offsets −1, 0, 1.
 
     Returns:
       (B, H, W, C): out[i, j] = Σ_{k,l} x[i+k−1, j+l−1]·kernel[k, l].

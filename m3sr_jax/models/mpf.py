@@ -1,56 +1,55 @@
-"""The MPF block (spatial, spectral and frequency branches on one input, fused by learned weights) and groups of it."""
+"""The MPF block: spatial, spectral and frequency branches on one input, fused by learned weights."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array, Float
+from m3sr_kernels import Implementation
 
+from m3sr_jax.config.names import BRANCHES
 from m3sr_jax.models.frequency import FrequencyBranch
 from m3sr_jax.models.spectral import SpectralBranch
 from m3sr_jax.models.ss2d import ResidualSS2D
 
-# The order of the fusion weights, whatever the order in which a caller names the branches.
-BRANCHES = ("spatial", "spectral", "frequency")
+# The release's fusion weights have the frequency branch last, whatever the order in which a caller names the branches.
+FUSION_ORDER = tuple(sorted(BRANCHES, key=lambda name: name == "frequency"))
 
 
 class MPFBlock(nn.Module):
-    """Computes x + Σ softmax(w)_i·branch_i(x) over the branches that are switched on."""
+    """Computes x + Σ softmax(w)_i·branch_i(x) over the `branches` that are switched on."""
 
     num_groups: int = 4
     branches: Sequence[str] = BRANCHES
     wavelet: str = "haar"
     dtype: Dtype = jnp.float32
     param_dtype: Dtype = jnp.float32
-    implementation: str | None = None
+    implementation: Implementation | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
-        names = [name for name in BRANCHES if name in self.branches]
+        names = [name for name in FUSION_ORDER if name in self.branches]
         start = nn.initializers.constant(1 / 3)
         logits = self.param("fusion", start, (len(names),), self.param_dtype)
         weights = nn.softmax(logits).astype(self.dtype)
         return sum((weights[i] * self._branch(name)(x) for i, name in enumerate(names)), x)
 
     def _branch(self, name: str) -> nn.Module:
-        shared = {
-            "dtype": self.dtype,
-            "param_dtype": self.param_dtype,
-            "implementation": self.implementation,
-            "name": name,
+        branches = {
+            "spatial": partial(ResidualSS2D, epsilon=1e-5),
+            "spectral": partial(SpectralBranch, num_groups=self.num_groups),
+            "frequency": partial(FrequencyBranch, wavelet=self.wavelet),
         }
-        if name == "spatial":
-            return ResidualSS2D(epsilon=1e-5, **shared)
-        if name == "spectral":
-            return SpectralBranch(num_groups=self.num_groups, **shared)
-        return FrequencyBranch(wavelet=self.wavelet, **shared)
+        make = partial(branches[name], dtype=self.dtype, param_dtype=self.param_dtype)
+        return make(implementation=self.implementation, name=name)
 
 
 class BlockGroup(nn.Module):
-    """Runs blocks in turn, each with a residual beside the one inside it, as in the release: x ← block(x) + x."""
+    """Computes x ← block(x) + x for each block in turn: as in the release, a residual outside the block's own."""
 
     num_blocks: int
     make_block: Callable[..., nn.Module]

@@ -1,16 +1,16 @@
-"""The spectral branch: every pixel is a short sequence of spectral groups, mixed by a Mamba-1 block."""
+"""The spectral branch: a Mamba-1 block mixes the spectral groups of each pixel, read as a short sequence."""
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array, Float
-from m3sr_kernels import mamba_token_mix
+from m3sr_kernels import Implementation, mamba_token_mix
 
-from m3sr_jax.models.layers import Norm, linear_init, uniform_fan_in
+from m3sr_jax.models.layers import GroupNorm, conv, linear_init, uniform_fan_in
 
 STATE_SIZE = 16
 CONV_WIDTH = 4
@@ -23,20 +23,20 @@ def log_state_index(key, shape, dtype=jnp.float32):
 
 
 class TokenMixer(nn.Module):
-    """Owns the parameters of `m3sr_kernels.mamba_token_mix`."""
+    """Holds the parameters of `m3sr_kernels.mamba_token_mix`."""
 
     param_dtype: Dtype = jnp.float32
-    implementation: str | None = None
+    implementation: Implementation | None = None
 
     @nn.compact
     def __call__(self, tokens: Float[Array, "M G C"]) -> Float[Array, "M G C"]:
         width = tokens.shape[-1]
         inner, rank = 2 * width, -(-width // 16)
-        conv, zeros, ones = uniform_fan_in(CONV_WIDTH), nn.initializers.zeros, nn.initializers.ones
+        conv_init, zeros, ones = uniform_fan_in(CONV_WIDTH), nn.initializers.zeros, nn.initializers.ones
         table = {
             "in_proj": (linear_init, (width, 2 * inner)),
-            "conv_kernel": (conv, (CONV_WIDTH, inner)),
-            "conv_bias": (conv, (inner,)),
+            "conv_kernel": (conv_init, (CONV_WIDTH, inner)),
+            "conv_bias": (conv_init, (inner,)),
             "x_proj": (linear_init, (inner, rank + 2 * STATE_SIZE)),
             "dt_proj": (linear_init, (rank, inner)),
             "dt_bias": (zeros, (inner,)),
@@ -49,27 +49,19 @@ class TokenMixer(nn.Module):
 
 
 class SpectralBranch(nn.Module):
-    """Widens C to G·C channels, reads them as G tokens of C channels a pixel, mixes the tokens, and narrows back."""
+    """Widens C to G·C channels, mixes each pixel's G tokens of C channels, and narrows back to C."""
 
     num_groups: int
     dtype: Dtype = jnp.float32
     param_dtype: Dtype = jnp.float32
-    implementation: str | None = None
+    implementation: Implementation | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
-        width = x.shape[-1]
-        x = self._pointwise(self.num_groups * width, width, "expand")(x)
-        tokens = x.reshape(-1, self.num_groups, width)
-        mixer = TokenMixer(param_dtype=self.param_dtype, implementation=self.implementation, name="mixer")
-        mixed = mixer(tokens).reshape(x.shape)
-        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        normed = Norm(epsilon=1e-5, num_groups=self.num_groups, name="norm", **types)(mixed)
-        return self._pointwise(width, self.num_groups * width, "reduce")(nn.silu(normed) + x)
-
-    def _pointwise(self, features: int, in_features: int, name: str) -> nn.Dense:
-        # A 1×1 convolution in the release, so it starts as convolutions do.
-        init = uniform_fan_in(in_features)
-        return nn.Dense(
-            features, kernel_init=init, bias_init=init, dtype=self.dtype, param_dtype=self.param_dtype, name=name
-        )
+        width, groups = x.shape[-1], self.num_groups
+        pointwise = partial(conv, size=1, use_bias=True, dtype=self.dtype, param_dtype=self.param_dtype)
+        x = pointwise(groups * width, width, name="expand")(x)
+        mixer = TokenMixer(self.param_dtype, self.implementation, name="mixer")
+        mixed = mixer(x.reshape(-1, groups, width)).reshape(x.shape)
+        normed = GroupNorm(groups, 1e-5, self.dtype, self.param_dtype, name="norm")(mixed)
+        return pointwise(width, groups * width, name="reduce")(nn.silu(normed) + x)

@@ -1,28 +1,28 @@
-"""SS2D: a selective scan of an image in four directions, one decay a head (the Mamba-2 form)."""
+"""SS2D: a selective scan of an image in four directions, with one decay per head as in Mamba-2."""
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array, Float
-from m3sr_kernels import ss2d_scan
+from m3sr_kernels import Implementation, ss2d_scan
 
-from m3sr_jax.models.layers import Norm, depthwise_conv3x3, linear_init, statistics_dtype, uniform_fan_in
+from m3sr_jax.models.layers import LayerNorm, depthwise_conv3x3, linear_init, statistics_dtype, uniform_fan_in
 
 DIRECTIONS = 4
 STATE_SIZE = 8
 
 
 def num_heads(model_width: int) -> int:
-    """Gives R, the heads a direction: the largest divisor of 2·E that is at most ⌈E/16⌉.
+    """Returns R, heads per direction of an SS2D of width E: the largest divisor of 2·E that is at most ⌈E/16⌉.
 
     That is ⌈E/16⌉ itself wherever it divides 2·E, as in the release (E = 31·2^k).
     """
-    most = -(-model_width // 16)
-    return max(heads for heads in range(1, most + 1) if 2 * model_width % heads == 0)
+    limit = -(-model_width // 16)
+    return max(heads for heads in range(1, limit + 1) if 2 * model_width % heads == 0)
 
 
 def project_directions(
@@ -30,11 +30,11 @@ def project_directions(
 ) -> tuple[Float[Array, "B H W K R"], Float[Array, "B H W K N"], Float[Array, "B H W K N"]]:
     """Computes [δ, B, C] = W_k·x for every pixel and direction.
 
-    They are linear in the pixel: one matrix product in pixel order serves all directions; only the scan has an order.
+    Only the scan depends on the order of the pixels, so one matrix product in pixel order serves all directions.
 
     Args:
       x: image (B, H, W, I).
-      weight: (K, R+2N, I), one matrix a direction.
+      weight: (K, R+2N, I), one matrix per direction.
       heads: R.
 
     Returns:
@@ -49,26 +49,23 @@ def project_directions(
 
 
 class SS2D(nn.Module):
-    """Mixes an image along rows and columns, both ways: project, depthwise 3×3, SiLU, scan, norm, project."""
+    """Mixes pixels along rows and columns, both ways: project, depthwise 3×3, SiLU, scan, norm, project."""
 
     dtype: Dtype = jnp.float32
     param_dtype: Dtype = jnp.float32
-    implementation: str | None = None
+    implementation: Implementation | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W E"]) -> Float[Array, "B H W E"]:
         width = x.shape[-1]
-        x = self._dense(2 * width, "in_proj")(x)
+        dense = partial(
+            nn.Dense, use_bias=False, kernel_init=linear_init, dtype=self.dtype, param_dtype=self.param_dtype
+        )
+        x = dense(2 * width, name="in_proj")(x)
         kernel = self.param("conv_kernel", uniform_fan_in(9), (3, 3, 2 * width), self.param_dtype)
         x = nn.silu(depthwise_conv3x3(x, kernel.astype(self.dtype)))
-        y = self._scan(x)
-        y = Norm(epsilon=1e-5, dtype=self.dtype, param_dtype=self.param_dtype, name="out_norm")(y)
-        return self._dense(width, "out_proj")(y)
-
-    def _dense(self, features: int, name: str) -> nn.Dense:
-        return nn.Dense(
-            features, use_bias=False, kernel_init=linear_init, dtype=self.dtype, param_dtype=self.param_dtype, name=name
-        )
+        y = LayerNorm(1e-5, self.dtype, self.param_dtype, name="out_norm")(self._scan(x))
+        return dense(width, name="out_proj")(y)
 
     def _scan(self, x: Float[Array, "B H W I"]) -> Float[Array, "B H W I"]:
         inner, ones = x.shape[-1], nn.initializers.ones
@@ -84,15 +81,14 @@ class SS2D(nn.Module):
 
 
 class ResidualSS2D(nn.Module):
-    """Computes x + SS2D(LayerNorm(x)), the whole of the spatial branch and the heart of the frequency branch."""
+    """Computes x + SS2D(LayerNorm(x)), the spatial branch and the core of the frequency branch."""
 
     epsilon: float
     dtype: Dtype = jnp.float32
     param_dtype: Dtype = jnp.float32
-    implementation: str | None = None
+    implementation: Implementation | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W E"]) -> Float[Array, "B H W E"]:
-        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        normed = Norm(epsilon=self.epsilon, name="norm", **types)(x)
-        return x + SS2D(implementation=self.implementation, name="ss2d", **types)(normed)
+        normed = LayerNorm(self.epsilon, self.dtype, self.param_dtype, name="norm")(x)
+        return x + SS2D(self.dtype, self.param_dtype, self.implementation, name="ss2d")(normed)

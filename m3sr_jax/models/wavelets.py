@@ -1,7 +1,7 @@
-"""One-level 2-D wavelet transform and its inverse on channels-last images, bands stacked on the channel axis.
+"""One-level 2-D wavelet transform of channels-last images and its inverse; bands are stacked on the channel axis.
 
-Bands come in the order LL, then horizontal, vertical and diagonal detail (PyWavelets' cA, cH, cV, cD). Borders are
-padded with zeros.
+The bands are LL, then horizontal, vertical and diagonal detail (PyWavelets' cA, cH, cV, cD). Borders are padded with
+zeros.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ def dwt2(image: Float[Array, "B H W C"], wavelet: str = "haar") -> Float[Array, 
 
     Args:
       image: (B, H, W, C).
-      wavelet: "haar" (a four-term butterfly, H and W even), any other discrete wavelet that PyWavelets names, or
-        "jaxwt:NAME" to take even Haar through jaxwt.
+      wavelet: "haar" (a four-term butterfly; H and W must be even), another discrete wavelet of PyWavelets, or
+        "jaxwt:NAME", which computes Haar through jaxwt too.
 
     Returns:
       (B, h, w, 4C), band-major. h = ⌊(H+K−1)/2⌋ for filters of length K: H/2 for Haar, a little more for longer ones.
 
     Raises:
-      ValueError: unknown wavelet.
+      ValueError: the wavelet is unknown.
 
     Source: paper section on the frequency branch; PyWavelets' `dwt2` with mode "zero" is the definition.
     """
@@ -45,15 +45,15 @@ def idwt2(bands: Float[Array, "B h w D"], shape: tuple[Any, Any], wavelet: str =
     """Inverts `dwt2`.
 
     Args:
-      bands: (B, h, w, 4C) as `dwt2` gives them.
-      shape: (H, W) of the image, maybe symbolic; longer filters give back a larger one, which is cropped.
+      bands: (B, h, w, 4C), as `dwt2` returns them.
+      shape: (H, W) of the image, possibly symbolic; the larger result of longer filters is cropped to it.
       wavelet: as in `dwt2`.
 
     Returns:
       (B, H, W, C).
 
     Raises:
-      ValueError: unknown wavelet.
+      ValueError: the wavelet is unknown.
 
     Source: paper section on the frequency branch; PyWavelets' `idwt2`.
     """
@@ -85,16 +85,7 @@ def haar_dwt2(image: Float[Array, "B H W C"]) -> Float[Array, "B H//2 W//2 4*C"]
 
 
 def haar_idwt2(bands: Float[Array, "B h w D"]) -> Float[Array, "B 2*h 2*w C"]:
-    """Inverts `haar_dwt2`; the butterfly is its own inverse.
-
-    Args:
-      bands: (B, h, w, 4C), band-major.
-
-    Returns:
-      (B, 2h, 2w, C).
-
-    Source: orthonormal Haar transform.
-    """
+    """Inverts `haar_dwt2`: the butterfly is its own inverse."""
     batch, height, width, channels = bands.shape
     cells = jnp.stack(_butterfly(*jnp.split(bands, 4, axis=-1)), axis=-2)
     cells = cells.reshape(batch, height, width, 2, 2, channels // 4)
@@ -102,7 +93,7 @@ def haar_idwt2(bands: Float[Array, "B h w D"]) -> Float[Array, "B 2*h 2*w C"]:
 
 
 def library_name(wavelet: str) -> str:
-    """Gives PyWavelets' name of a wavelet.
+    """Returns PyWavelets' name of a wavelet.
 
     Args:
       wavelet: a name, with or without the prefix "jaxwt:".
@@ -115,8 +106,8 @@ def library_name(wavelet: str) -> str:
     name = wavelet.removeprefix(LIBRARY_PREFIX)
     if name not in wavelist(kind="discrete"):
         raise ValueError(
-            f"wavelet={wavelet!r} is unknown: expected 'haar', another discrete wavelet of PyWavelets "
-            "(pywt.wavelist(kind='discrete'): 'db2', 'sym4', 'coif1', …), or 'jaxwt:' before such a name"
+            f"wavelet {wavelet} is unknown: expected haar, another discrete PyWavelets name (db2, sym4, coif1, …), "
+            "or jaxwt: before such a name"
         )
     return name
 
@@ -126,7 +117,7 @@ def _butterfly(a: Array, b: Array, c: Array, d: Array) -> tuple[Array, Array, Ar
 
 
 def _relaxed(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Lets jaxwt mix types and ranks as it was written to, whatever the caller's settings forbid."""
+    """Lets jaxwt mix types and ranks, as its code expects, even where the caller's settings forbid it."""
 
     def run(*args, **kwargs):
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):

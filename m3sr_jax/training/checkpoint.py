@@ -1,8 +1,8 @@
 """Checkpoints of a run: the newest state, to resume from, and the parameters that scored best.
 
-Two Orbax managers, since one with `best_fn` and `max_to_keep` may drop the newest step. Orbax writes under a temporary
-name and renames, in the background: a checkpoint that is there was written whole. Disks fail all the same, so the state
-before the newest is kept too, and all carry a checksum of their numbers, which Orbax does not have.
+Two Orbax managers, since one with `best_fn` and `max_to_keep` may drop the newest step. Orbax writes in the background
+under a temporary name and renames, so every checkpoint is complete. Disks still fail: the state before the newest is
+kept too, and each checkpoint carries a checksum of its numbers, which Orbax does not write.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from m3sr_jax.checkpoint import CHECKPOINTS, PARAMS_CHECKSUM, checksum, host_copy, params_checksum, quiet_orbax
-from m3sr_jax.errors import InputError
+from m3sr_jax.errors import InputError, one_line
 from m3sr_jax.training.state import TrainState
 
 STATES_KEPT = 2
@@ -34,33 +34,33 @@ class Checkpoints:
         root = workdir.absolute() / CHECKPOINTS
         self._args = ocp.args
         self._quiet = ExitStack()
-        self._quiet.enter_context(_without_tracebacks())
+        self._quiet.enter_context(_without_thread_tracebacks())
         self._latest, self._best = (
             self._manager(ocp, root / folder, keep) for folder, keep in (("latest", STATES_KEPT), ("best", 1))
         )
-        self._forget_best_after(self.latest_step() or 0)
+        self._delete_best_after(self.latest_step() or 0)
 
     def _manager(self, ocp: Any, folder: Path, keep: int) -> Any:
         folder.mkdir(parents=True, exist_ok=True)
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True, **_one_writer(ocp))
         return ocp.CheckpointManager(folder, options=options)
 
-    def _forget_best_after(self, step: int) -> None:
-        """Drops parameters from steps that the run will reach again: a kill came before their state was saved."""
+    def _delete_best_after(self, step: int) -> None:
+        """Deletes parameters of steps that the run will repeat: it was killed before it saved their state."""
         for later in self._best.all_steps():
             if later > step:
                 self._best.delete(later)
 
     def latest_step(self) -> int | None:
-        """Returns the number of updates behind the newest state, None where nothing was saved."""
+        """Returns the step of the newest state, None if nothing was saved."""
         return self._latest.latest_step()
 
     def save_latest(self, state: TrainState, run: dict[str, Any]) -> None:
         """Starts writing the state; returns once it is copied, so that the next step may reuse its memory.
 
         Args:
-            state: what `restore_latest` gives back.
-            run: JSON values beside it, such as the data iterator's position.
+            state: what `restore_latest` will return.
+            run: JSON values to store beside it, such as the data iterator's position.
         """
         step = int(state.step)
         if step == self.latest_step():
@@ -75,8 +75,15 @@ class Checkpoints:
         with _writing(self._latest):
             self._latest.save(step, args=self._args.Composite(**saved))
 
-    def save_best(self, state: TrainState, run: dict[str, Any]) -> None:
-        """Writes the parameters, and waits: the metrics that made them the best must not outlive them."""
+    def save_if_best(self, state: TrainState, run: dict[str, Any]) -> None:
+        """Writes the parameters if run["psnr"] is the best so far, and waits for the disk: the score is logged already.
+
+        Args:
+            state: its `scored` parameters are written.
+            run: JSON values to store beside them, with their "psnr" in dB.
+        """
+        if run["psnr"] <= self.best_psnr():
+            return
         step = int(state.step)
         params = host_copy(state.scored)
         run = run | {PARAMS_CHECKSUM: params_checksum(params)}
@@ -86,29 +93,29 @@ class Checkpoints:
             self._best.wait_until_finished()
 
     def restore_latest(self, template: TrainState) -> tuple[TrainState, dict[str, Any], list[str]]:
-        """Returns the newest state that is undamaged, what was saved beside it, and what was wrong with newer ones.
+        """Returns the newest undamaged state, what was saved beside it, and what was wrong with newer ones.
 
-        Damaged ones are removed, so that the run writes them again when it gets there.
+        Damaged checkpoints are deleted; the run writes them again when it gets there.
 
         Args:
-            template: arrays, or their shapes and dtypes, in the structure of the state.
+            template: the state's structure, with arrays or their shapes and dtypes.
 
         Raises:
-            InputError: every checkpoint is damaged or of another model.
+            InputError: every checkpoint is damaged or belongs to another model.
         """
         faults: dict[int, str] = {}
         for step in sorted(self._latest.all_steps(), reverse=True):
             try:
                 state, run = self._restore(step, template)
             except Exception as error:  # Orbax documents no closed set
-                faults[step] = " ".join(str(error).split())[:300] or type(error).__name__
+                faults[step] = one_line(error)
                 continue
             for damaged in faults:
                 self._latest.delete(damaged)
-            self._forget_best_after(step)
+            self._delete_best_after(step)
             return state, run, [f"{self._latest.directory}/{found}: {fault}" for found, fault in faults.items()]
-        told = "; ".join(f"step {step}: {fault}" for step, fault in faults.items())
-        raise InputError(f"{self._latest.directory}: no checkpoint can be restored ({told}); give a new --workdir")
+        reasons = "; ".join(f"step {step}: {fault}" for step, fault in faults.items())
+        raise InputError(f"{self._latest.directory}: no checkpoint can be restored ({reasons}); choose a new --workdir")
 
     def _restore(self, step: int, template: TrainState) -> tuple[TrainState, dict[str, Any]]:
         wanted = {"params": template.params, "optimizer": template.opt_state}
@@ -119,23 +126,23 @@ class Checkpoints:
         found, run = {name: restored[name] for name in wanted}, restored["run"]
         run.pop(PARAMS_CHECKSUM, None)
         if run.pop("crc32", None) != checksum(found):
-            raise ValueError("its numbers are not those that were saved")
+            raise ValueError("its checksum does not match its numbers")
         arrays = jax.tree.map(jnp.array, found)
         state = TrainState(jnp.array(step, jnp.int32), arrays["params"], arrays["optimizer"], arrays.get("ema"))
         return state, run
 
     def best_psnr(self) -> float:
-        """Returns the PSNR of the best checkpoint in dB, −∞ where there is none that can be read."""
+        """Returns the PSNR of the best checkpoint in dB, −∞ if none can be read."""
         step = self._best.latest_step()
         if step is None:
             return float("-inf")
         try:
             return self._best.restore(step, args=self._args.Composite(run=self._args.JsonRestore()))["run"]["psnr"]
-        except Exception:  # Orbax documents no closed set; a kill may also have come while it was being removed
+        except Exception:  # Orbax documents no closed set; the run may also have been killed while deleting it
             return float("-inf")
 
     def close(self) -> None:
-        """Waits for what is being written; nothing can be saved afterwards.
+        """Waits until everything is written; nothing can be saved afterwards.
 
         Raises:
             InputError: the newest state could not be written.
@@ -145,8 +152,8 @@ class Checkpoints:
 
 
 @contextmanager
-def _without_tracebacks() -> Iterator[None]:
-    """What fails in Orbax's threads is raised by the next call; tracebacks on the terminal besides tell no more."""
+def _without_thread_tracebacks() -> Iterator[None]:
+    """Hides tracebacks of Orbax's threads: the next call to Orbax raises the same error."""
     thread_hook, callback_hook = threading.excepthook, sys.unraisablehook
 
     def on_thread(failure: threading.ExceptHookArgs) -> None:
@@ -154,7 +161,7 @@ def _without_tracebacks() -> Iterator[None]:
             thread_hook(failure)
 
     def on_callback(failure: Any) -> None:
-        if str(failure.exc_value) != "Event loop is closed":  # TensorStore's, of writes that nobody waits for any more
+        if str(failure.exc_value) != "Event loop is closed":  # TensorStore's, for abandoned writes
             callback_hook(failure)
 
     threading.excepthook, sys.unraisablehook = on_thread, on_callback
@@ -166,21 +173,21 @@ def _without_tracebacks() -> Iterator[None]:
 
 @contextmanager
 def _writing(manager: Any) -> Iterator[None]:
-    """Turns a failure to write, also one of an earlier write in the background, into an InputError."""
+    """Turns a failed write, also an earlier one in the background, into an InputError."""
     try:
         yield
     except Exception as error:  # Orbax documents no closed set
         full = os.strerror(errno.ENOSPC)
-        reason = full if full in str(error) else " ".join(str(error).split())[:300] or type(error).__name__
+        reason = full if full in str(error) else one_line(error)
         raise InputError(
-            f"{manager.directory}: a checkpoint cannot be written ({reason}); make room, and the same command goes on "
-            "from the one before"
+            f"{manager.directory}: a checkpoint cannot be written ({reason}); free some space and run the same command "
+            "to resume from the checkpoint before it"
         ) from error
 
 
 def _one_writer(ocp: Any) -> dict[str, Any]:
-    """Options by which Orbax does not wait for processes that save nothing: all but the first."""
+    """Returns options that keep Orbax from waiting for the other processes, which save nothing."""
     if jax.process_count() == 1:
         return {}
-    alone = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0}, barrier_sync_key_prefix="writer")
-    return {"multiprocessing_options": alone, "create": False}
+    first = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0}, barrier_sync_key_prefix="writer")
+    return {"multiprocessing_options": first, "create": False}

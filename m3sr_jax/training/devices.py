@@ -1,4 +1,4 @@
-"""Data parallel training: all devices of all processes, each with an equal part of every batch."""
+"""Data-parallel training: all devices of all processes, each with an equal shard of every batch."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ BATCH_AXIS = "batch"
 
 
 class Devices:
-    """Where a run computes. State is the same on every device; a batch is cut along its first axis.
+    """The devices of a run. State is replicated; batches are sharded along their first axis.
 
-    One device alone is left to JAX's defaults: `mesh` is None, and arrays are passed on as they are.
+    A single device is left to JAX's defaults: `mesh` is None, and arrays are passed on as they are.
     """
 
     def __init__(self, batch_size: int, accumulate_steps: int = 1) -> None:
@@ -25,48 +25,48 @@ class Devices:
 
         Args:
             batch_size: examples of a batch over all devices.
-            accumulate_steps: parts one after the other that each device cuts its share into.
+            accumulate_steps: number of parts that each device computes one after the other.
 
         Raises:
-            InputError: the batch cannot be cut into equal parts.
+            InputError: the batch does not divide into equal parts.
         """
         devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
         parts = len(devices) * accumulate_steps
         if batch_size % parts:
-            told = f"{len(devices)} devices × optim.accumulate_steps {accumulate_steps}"
+            factors = f"{len(devices)} devices × optim.accumulate_steps {accumulate_steps}"
             raise InputError(
-                f"config field data.batch_size: found {batch_size}, expected a multiple of {parts} ({told}); change "
+                f"config field data.batch_size: found {batch_size}, expected a multiple of {parts} ({factors}); change "
                 "one of them, or show JAX fewer devices (CUDA_VISIBLE_DEVICES)"
             )
         if len(devices) != jax.process_count() * jax.local_device_count():
             raise InputError(
-                f"process {jax.process_index()} has {jax.local_device_count()} of {len(devices)} devices; expected as "
-                f"many in each of {jax.process_count()} processes"
+                f"process {jax.process_index()}: found {jax.local_device_count()} of {len(devices)} devices, expected "
+                f"an equal number in each of {jax.process_count()} processes"
             )
         self.mesh = Mesh(np.array(devices), (BATCH_AXIS,)) if len(devices) > 1 else None
 
     def replicate(self, tree: Any) -> Any:
-        """Puts arrays, of equal values in all processes, on every device."""
+        """Puts arrays, equal in all processes, on every device."""
         if self.mesh is None:
             return tree
         everywhere = NamedSharding(self.mesh, P())
         return jax.tree.map(lambda leaf: _place(np.asarray(leaf), everywhere), tree)
 
-    def share(self, batch: dict[str, np.ndarray], *, stop: bool = False) -> dict[str, Any]:
+    def shard(self, batch: dict[str, np.ndarray], *, stop: bool = False) -> dict[str, Any]:
         """Puts this process's part of a batch on its devices.
 
         Args:
             batch: (batch size / processes, …) each.
-            stop: this process was asked to stop; the step tells all of them (see `jit_train_step`).
+            stop: whether this process was asked to stop; the step tells all processes (see `jit_train_step`).
         """
         if self.mesh is None:
             return batch
-        asked = np.full(jax.local_device_count(), stop, np.int32)
-        cut = NamedSharding(self.mesh, P(BATCH_AXIS))
-        return {key: _place(value, cut) for key, value in {**batch, "stop": asked}.items()}
+        requested = np.full(jax.local_device_count(), stop, np.int32)
+        sharded = NamedSharding(self.mesh, P(BATCH_AXIS))
+        return {key: _place(value, sharded) for key, value in {**batch, "stop": requested}.items()}
 
     def local(self, tree: Any) -> Any:
-        """Returns replicated arrays as they lie on one device of this process, which may then compute by itself."""
+        """Returns the copy of replicated arrays on one device of this process, which can then compute alone."""
         return tree if self.mesh is None else jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
 
     def describe(self) -> str:

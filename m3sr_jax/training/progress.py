@@ -7,12 +7,12 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-# Logs stay readable when every step is logged: at most one plain line in this time.
+# Keeps logs of fast steps readable: at most one plain line in this time.
 _SECONDS_BETWEEN_LINES = 2.0
 
 
 class TrainingProgress:
-    """Shows steps with loss, learning rate, images a second and time left, on standard output."""
+    """Shows steps with loss, learning rate, images per second and time left, on standard output."""
 
     def __init__(self, num_steps: int, first_step: int, *, quiet: bool = False) -> None:
         self.console = Console(highlight=False, soft_wrap=True, quiet=quiet)
@@ -39,7 +39,7 @@ class TrainingProgress:
         self.console.print(text, markup=False)
 
     def update(self, step: int, loss: float, rate: float, images_per_second: float | None, batch_size: int) -> None:
-        """Shows one step's numbers; no speed where compilation is part of it."""
+        """Shows one step's numbers, without speed if `images_per_second` is None."""
         numbers = f"loss {loss:.5f}  rate {rate:.1e}"
         if images_per_second:
             left = (self._num_steps - step) * batch_size / images_per_second
@@ -50,10 +50,10 @@ class TrainingProgress:
             self._last_line = time.monotonic()
             self.say(f"step {step}/{self._num_steps}  {numbers}")
 
-    def describe(self, what: str) -> None:
-        """Says on the bar what is going on instead of training."""
+    def describe(self, activity: str) -> None:
+        """Shows on the bar what is happening instead of training."""
         if self._bar is not None:
-            self._bar.update(self._task, description=what)
+            self._bar.update(self._task, description=activity)
 
 
 def _clock(seconds: float) -> str:

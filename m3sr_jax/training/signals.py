@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: at once while nothing is at stake; while training, finish the step at hand, save, stop."""
+"""Ctrl-C and SIGTERM: they interrupt at once, except in training, which finishes its step, saves and stops."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from types import FrameType
 from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# `make` and process groups pass one signal on twice; only a later one is a second request.
+# `make` and process groups may deliver one signal twice; only a later one is a second request.
 _ECHO_SECONDS = 2.0
 
 
 class StopError(Exception):
-    """A signal asked to stop where work can be broken off and done again."""
+    """A signal asked to stop, at a point where work can be repeated later."""
 
 
 class StopRequest:
     """Turns both signals into KeyboardInterrupt, or, within `deferred()`, the first of them into `requested`.
 
-    Outside the main thread Python delivers no signals, and nothing is installed.
+    Outside the main thread, where Python delivers no signals, it does nothing.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class StopRequest:
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
-        """Within, the first signal only sets `requested`; the second interrupts."""
+        """In this block the first signal only sets `requested`; the second interrupts."""
         self._deferred = True
         try:
             yield

@@ -22,7 +22,7 @@ class TrainState:
         step: number of updates done, int32.
         params: the model's parameters.
         opt_state: the optimiser's state.
-        ema: running mean of the parameters, float32, None where the run keeps none.
+        ema: running mean of the parameters, float32; None if the run keeps none.
     """
 
     step: Any
@@ -32,7 +32,7 @@ class TrainState:
 
     @property
     def scored(self) -> Any:
-        """The parameters that are evaluated and kept as the best: the running mean where there is one."""
+        """The parameters to evaluate and to keep as the best: the running mean if there is one."""
         return self.params if self.ema is None else self.ema
 
 
@@ -53,7 +53,7 @@ def learning_rate_schedule(config: OptimConfig, num_steps: int) -> Callable[[Any
 
 
 def make_optimizer(config: OptimConfig, num_steps: int) -> optax.GradientTransformation:
-    """Returns Adam(0.9, 0.999, ε 1e-8) on `learning_rate_schedule`, with clipping by global norm where it is asked for.
+    """Returns Adam(0.9, 0.999, ε 1e-8) on `learning_rate_schedule`, after clipping by global norm if configured.
 
     Source: paper section "Implementation details".
     """
@@ -72,8 +72,8 @@ def create_train_state(optimizer: optax.GradientTransformation, params: Any, *, 
     """Returns the state before the first update.
 
     Args:
-        optimizer: gives the optimiser state.
-        params: where to start from, such as `models.init_params` of a model.
+        optimizer: creates the optimiser state.
+        params: the parameters to start from, such as `models.init_params` of a model.
         ema: also keep a running mean of the parameters.
     """
     mean = jax.tree.map(lambda leaf: jnp.array(leaf, jnp.float32), params) if ema else None
@@ -81,13 +81,13 @@ def create_train_state(optimizer: optax.GradientTransformation, params: Any, *, 
 
 
 def running_mean(mean: Any, params: Any, step: Any, decay: float) -> Any:
-    """Returns m ← d·m + (1 − d)·θ with d = min(decay, (1 + t)/(10 + t)), which soon forgets where the run started.
+    """Returns m ← d·m + (1 − d)·θ with d = min(decay, (1 + t)/(10 + t)): the ramp soon forgets the initial values.
 
     Args:
         mean: m, float32.
         params: θ after update t.
         step: t, from 1.
-        decay: the largest d, below 1.
+        decay: upper limit of d, below 1.
 
     Source: the ramp is that of tf.train.ExponentialMovingAverage.
     """

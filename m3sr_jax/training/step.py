@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -13,8 +14,8 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
 
-from m3sr_jax.losses import Loss, mae
 from m3sr_jax.training.devices import BATCH_AXIS
+from m3sr_jax.training.losses import Loss, mae
 from m3sr_jax.training.state import TrainState, running_mean
 
 Batch = dict[str, Any]
@@ -28,6 +29,7 @@ def train_step(
     batch: Batch,
     loss_fn: Loss = mae,
     *,
+    seed: int = 0,
     accumulate_steps: int = 1,
     ema_decay: float | None = None,
     axis: str | None = None,
@@ -36,31 +38,32 @@ def train_step(
 
     Args:
         model: Linen module, (B, H, W, 3) → (B, H, W, S).
-        optimizer: as given to `create_train_state`.
+        optimizer: the one given to `create_train_state`.
         state: parameters and optimiser state before the update.
         batch: "rgb" (B, H, W, 3) and "cube" (B, H, W, S), float32 in [0, 1].
-        loss_fn: what is made small, a mean over the batch; by default the paper's mean absolute error.
-        accumulate_steps: equal parts of the batch that are computed one after the other; it divides B.
-        ema_decay: of the running mean in the state, see `running_mean`.
-        axis: mapped axis over which the batch is cut; loss and gradient become means over it, the only place where
-            devices meet.
+        loss_fn: the objective to minimise, a mean over the batch; by default the paper's mean absolute error.
+        seed: of the random draws in the network, such as dropped paths, 0 ≤ seed < 2³². They depend on seed and step
+            alone, so that a resumed run repeats them; each device and each part of a batch has its own.
+        accumulate_steps: number of equal parts of the batch that are computed one after the other; it divides B.
+        ema_decay: decay of the running mean in the state, see `running_mean`.
+        axis: mapped axis along which the batch is sharded. Loss and gradient are averaged over it, which is the only
+            communication between devices.
 
     Returns:
         The state after the update, and "loss" and "grad_norm" (global L2 norm), both taken before it.
 
     Source: paper section "Implementation details" (MAE, Adam).
     """
-    # For networks that drop paths at random; a key of the step alone, so that a resumed run draws the same.
-    dropout = jax.random.fold_in(jax.random.key(0), state.step)
+    key = jax.random.fold_in(jax.random.key(seed), state.step)
+    if axis is not None:
+        key = jax.random.fold_in(key, jax.lax.axis_index(axis))
 
-    def loss_of(params: Any, part: Batch, place: tuple[int, Any] | None = None) -> Float[Array, ""]:
-        return loss_fn(_predict(model, params, part["rgb"], {"dropout": dropout}, place), part["cube"])
+    def loss_of(params: Any, part: Batch, dropout: Array) -> Float[Array, ""]:
+        return loss_fn(_predict(model, params, part["rgb"], {"dropout": dropout}), part["cube"])
 
-    gradient = jax.value_and_grad(loss_of)
-    if accumulate_steps == 1 and axis is None:
-        loss, grads = gradient(state.params, batch)
-    else:
-        loss, grads = _mean_gradient(gradient, state.params, batch, accumulate_steps, axis)
+    loss, grads = _mean_gradient(jax.value_and_grad(loss_of), state.params, batch, key, accumulate_steps)
+    if axis is not None:
+        loss, grads = jax.lax.pmean((loss, grads), axis)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     ema = state.ema if ema_decay is None else running_mean(state.ema, params, state.step + 1, ema_decay)
@@ -68,32 +71,20 @@ def train_step(
     return TrainState(step=state.step + 1, params=params, opt_state=opt_state, ema=ema), metrics
 
 
-def _mean_gradient(
-    gradient: Callable[..., Any], params: Any, batch: Batch, parts: int, axis: str | None
-) -> tuple[Float[Array, ""], Any]:
-    """Returns loss and gradient of the whole batch: the mean over its equal parts, in turn here and over all devices.
-
-    Each part is told its place among the examples of the whole batch, so that it draws what they would draw there.
-    """
-    here = len(batch["rgb"])
-    shards, shard = (1, 0) if axis is None else (jax.lax.axis_size(axis), jax.lax.axis_index(axis))
-
-    def part_gradient(part: Batch, index: Any) -> Any:
-        return gradient(params, part, (here * shards, shard * here + index * (here // parts)))
-
+def _mean_gradient(gradient: Callable[..., Any], params: Any, batch: Batch, key: Array, parts: int) -> tuple[Any, Any]:
+    """Returns loss and gradient of a batch as the mean over `parts` equal parts, computed in turn."""
     if parts == 1:
-        total = part_gradient(batch, 0)
-    else:
-        stacked = jax.tree.map(lambda values: values.reshape(parts, -1, *values.shape[1:]), batch)
-        zeros = jax.eval_shape(lambda: part_gradient(jax.tree.map(lambda values: values[0], stacked), 0))
-        start = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), zeros)
+        return gradient(params, batch, key)
+    stacked = jax.tree.map(lambda values: values.reshape(parts, -1, *values.shape[1:]), batch)
+    shapes = jax.eval_shape(gradient, params, jax.tree.map(lambda values: values[0], stacked), key)
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
-        def add(total: Any, part: Any) -> tuple[Any, None]:
-            return jax.tree.map(jnp.add, total, part_gradient(*part)), None
+    def add(total: Any, indexed_part: Any) -> tuple[Any, None]:
+        index, part = indexed_part
+        return jax.tree.map(jnp.add, total, gradient(params, part, jax.random.fold_in(key, index))), None
 
-        total, _ = jax.lax.scan(add, start, (stacked, jnp.arange(parts)))
-        total = jax.tree.map(lambda leaf: leaf / parts, total)
-    return total if axis is None else jax.lax.pmean(total, axis)
+    total, _ = jax.lax.scan(add, zeros, (jnp.arange(parts), stacked))
+    return jax.tree.map(lambda leaf: leaf / parts, total)
 
 
 def eval_step(model: nn.Module, params: Any, rgb: Float[Array, "B H W 3"]) -> Float[Array, "B H W S"]:
@@ -106,30 +97,25 @@ def jit_train_step(
     optimizer: optax.GradientTransformation,
     loss_fn: Loss = mae,
     *,
-    accumulate_steps: int = 1,
-    ema_decay: float | None = None,
     mesh: Mesh | None = None,
-) -> Callable[..., Any]:
-    """Returns `train_step` compiled for one model and loss; it takes over the memory of the state it is given.
+    **options: Any,
+) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+    """Returns `train_step` compiled for one model and loss; it reuses the memory of the state it is given.
 
     Args:
-        model: see `train_step`, as the others that it shares.
-        optimizer: see there.
-        loss_fn: see there.
-        accumulate_steps: parts of each device's share of the batch.
-        ema_decay: see there.
-        mesh: devices, along `BATCH_AXIS`, over which batches are cut and the state is replicated. A batch then also has
-            "stop", a number for each device, and the metrics have the largest of them. The step runs under `shard_map`,
-            since the scans' GPU kernels cannot be partitioned by the compiler.
+        model: see `train_step`.
+        optimizer: see `train_step`.
+        loss_fn: see `train_step`.
+        mesh: devices, along `BATCH_AXIS`, over which batches are sharded and the state is replicated. Batches then also
+            contain "stop", a number for each device, and the metrics contain their maximum. The step runs under
+            `shard_map`, since the compiler cannot partition the scans' GPU kernels.
+        **options: `seed`, `accumulate_steps` (parts of each device's shard) and `ema_decay` of `train_step`.
     """
-
-    def step(state: TrainState, batch: Batch, axis: str | None = None) -> tuple[TrainState, Metrics]:
-        options: dict[str, Any] = {"accumulate_steps": accumulate_steps, "ema_decay": ema_decay, "axis": axis}
-        return train_step(model, optimizer, state, batch, loss_fn, **options)
+    step = partial(train_step, model, optimizer, loss_fn=loss_fn, **options)
 
     def sharded(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         examples = {key: value for key, value in batch.items() if key != "stop"}
-        state, metrics = step(state, examples, BATCH_AXIS)
+        state, metrics = step(state, examples, axis=BATCH_AXIS)
         return state, metrics | {"stop": jax.lax.pmax(batch["stop"][0], BATCH_AXIS)}
 
     if mesh is None:
@@ -140,14 +126,8 @@ def jit_train_step(
 
 
 def _predict(
-    model: nn.Module,
-    params: Any,
-    rgb: Float[Array, "B H W 3"],
-    rngs: dict[str, jax.Array] | None = None,
-    place: tuple[int, Any] | None = None,
+    model: nn.Module, params: Any, rgb: Float[Array, "B H W 3"], rngs: dict[str, Array] | None = None
 ) -> Float[Array, "B H W S"]:
-    """Applies the model; `place` is (examples of the whole batch, index there of the first one here)."""
-    variables = {"params": params} if place is None else {"params": params, "examples": {"place": place}}
-    cube = model.apply(variables, rgb, rngs=rngs)
+    cube = model.apply({"params": params}, rgb, rngs=rngs)
     assert isinstance(cube, jax.Array)  # no mutable collections, so no second value
     return cube

@@ -1,4 +1,4 @@
-"""Scores on the held-out scenes: of the model in training, and of the least-squares fits it has to beat."""
+"""Scores on the held-out scenes: the model in training, and the least-squares fits it has to beat."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import jax
 import numpy as np
 
 from m3sr_jax.data.scenes import Dataset
-from m3sr_jax.inference.evaluate import Predict, evaluate, fit_baselines
-from m3sr_jax.protocols import get_protocol
+from m3sr_jax.evaluation.evaluate import Predict, evaluate, fit_baselines
+from m3sr_jax.evaluation.protocols import get_protocol
 from m3sr_jax.training.step import eval_step
 
-# The linear fit is the plain name: the one figure that checks look for.
+# The linear fit has the plain name, which metrics.jsonl promises.
 _BASELINE_NAMES = {"least_squares_linear": "least_squares"}
 
 
 class Validation:
-    """Scores methods under the protocol named like the data set; the model is compiled once."""
+    """Scores methods under the data set's own protocol; the model is compiled once."""
 
     def __init__(self, model: nn.Module, dataset: Dataset) -> None:
         self.protocol = get_protocol(dataset.name)
@@ -28,7 +28,7 @@ class Validation:
         self._eval_step = jax.jit(partial(eval_step, model))
 
     def predictor(self, params: Any, before_scene: Callable[[], None] = lambda: None) -> Predict:
-        """Returns RGB (H, W, 3) → cube (H, W, S); `before_scene` may raise to break off."""
+        """Returns RGB (H, W, 3) → cube (H, W, S); `before_scene` may raise to stop the evaluation."""
 
         def predict(rgb: np.ndarray) -> np.ndarray:
             before_scene()
@@ -41,7 +41,7 @@ class Validation:
         return evaluate(predict, self._dataset.valid, self.protocol).means
 
     def score_baselines(self) -> dict[str, float]:
-        """Fits RGB → spectrum on the training scenes, linear and quadratic; returns 'FIT/METRIC' → mean of both."""
+        """Fits RGB → spectrum on the training scenes, linear and quadratic; returns 'FIT/METRIC' → mean score."""
         means = {name: self.score(predict) for name, predict in fit_baselines(self._dataset).items()}
         return {
             f"{_BASELINE_NAMES.get(name, name)}/{metric}": value

@@ -1,4 +1,4 @@
-"""The folder of a run: what belongs to it, and whether this configuration may go on in it."""
+"""The folder of a run: creating it, locking it, and checking that a configuration may resume in it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from m3sr_jax.checkpoint import write_text
 from m3sr_jax.config import Config, load_config
 from m3sr_jax.errors import InputError
+from m3sr_jax.io.files import write_text
 
 CONFIG_FILE = "config.json"
 LOCK_FILE = ".lock"
@@ -20,10 +20,10 @@ _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 def prepare_workdir(workdir: Path, config: Config) -> None:
-    """Writes config.json, unless another configuration's run lies there.
+    """Writes config.json, unless the folder holds a run with another configuration.
 
     Raises:
-        InputError: the folder cannot be written, or its config.json differs in fields that matter; these are listed.
+        InputError: the folder cannot be written, or its config.json differs in fields that matter, which are listed.
     """
     path = workdir / CONFIG_FILE
     with _writable(workdir):
@@ -37,15 +37,17 @@ def _writable(workdir: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(f"--workdir {workdir}: not usable ({error.strerror}); give a folder you can write") from error
+        raise InputError(
+            f"--workdir {workdir}: not usable ({error.strerror}); choose a folder that you can write to"
+        ) from error
 
 
 @contextmanager
 def owned_workdir(workdir: Path) -> Iterator[None]:
-    """Makes the folder and keeps other trainings out until the block is through or the process is gone, killed too.
+    """Creates the folder and locks it until the block ends or the process does, even if it is killed.
 
     Raises:
-        InputError: the folder cannot be made or written, or another process trains in it.
+        InputError: the folder cannot be created or written, or another process trains in it.
     """
     with _writable(workdir):
         workdir.mkdir(parents=True, exist_ok=True)
@@ -62,7 +64,7 @@ def owned_workdir(workdir: Path) -> Iterator[None]:
             file.seek(0)
             process = file.read().strip() or "unknown"
             raise InputError(
-                f"{workdir}: another training runs in it (process {process}); wait for it or give a new --workdir"
+                f"{workdir}: in use by another training (process {process}); wait for it or choose a new --workdir"
             ) from None
         except OSError:  # a file system without locks
             yield
@@ -74,23 +76,26 @@ def owned_workdir(workdir: Path) -> Iterator[None]:
 
 
 @contextmanager
-def telling_of_disk(workdir: Path) -> Iterator[None]:
-    """Turns a failure to write to the folder into an InputError that says how to go on."""
+def disk_errors_as_input_errors(workdir: Path) -> Iterator[None]:
+    """Turns a full or failing disk into an InputError that says how to resume."""
     try:
         yield
     except OSError as error:
         if error.errno not in _DISK_ERRORS:
             raise
         path = error.filename or workdir
-        raise InputError(f"{path}: not writable ({error.strerror}); make room, and the same command goes on") from error
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror}); free some space and run the same command to resume"
+        ) from error
 
 
 def _check_same_run(path: Path, config: Config) -> None:
     try:
         conflicts = "; ".join(config.conflicts(load_config(path)))
     except InputError as error:
-        raise InputError(f"{error}; give a new --workdir") from error
+        raise InputError(f"{error}; choose a new --workdir") from error
     if conflicts:
         raise InputError(
-            f"{path}: holds another configuration's run ({conflicts}); set them back or give a new --workdir"
+            f"{path}: belongs to a run with another configuration ({conflicts}); restore these fields or choose a new "
+            "--workdir"
         )

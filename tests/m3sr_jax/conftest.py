@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from m3sr_jax.data.cave import BANDS
-from m3sr_jax.data.scenes import CodedScene, CodedScenes, Dataset
+from m3sr_jax.data.scenes import CodedScene, Dataset, SceneSource
+from m3sr_jax.io.wavelengths import BANDS
 
 WAVELENGTHS = np.linspace(400, 700, 31)
 
@@ -21,7 +21,7 @@ def make_source(part, count, size=(24, 28)):
         return CodedScene(f"{part}{index}", rgb.astype(np.uint8), cube)
 
     names = [f"{part}{i}" for i in range(count)]
-    source = CodedScenes(
+    source = SceneSource(
         names, [size] * count, read, wavelengths=WAVELENGTHS, camera_name="thirds", fingerprint=part, cache_bytes=0
     )
     source.reads = reads

@@ -18,8 +18,8 @@ from release_numbers import (
 )
 
 from m3sr_jax.convert import params_from_release, params_to_release
-from m3sr_jax.losses import mae
 from m3sr_jax.models import create
+from m3sr_jax.training.losses import mae
 
 CASES = read_cases("baseline_cases.json.gz")
 NAMES = {"mstpp": "mst_plus_plus", "hscnn": "hscnn_plus", "hrnet": "hrnet", "gmsr": "gmsr"}

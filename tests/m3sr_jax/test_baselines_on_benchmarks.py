@@ -1,5 +1,6 @@
 """Every baseline on every benchmark's files: trained, resumed, then evaluated, predicted, viewed by the commands."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -7,9 +8,9 @@ import shutil
 import pytest
 from PIL import Image
 
-from m3sr_jax import models
 from m3sr_jax.cli import main
 from m3sr_jax.config import Config, DataConfig, ModelConfig, TrainConfig
+from m3sr_jax.networks import NETWORKS, load
 from m3sr_jax.training.loop import train_and_evaluate
 from m3sr_jax.training.metric_writer import read_metrics
 from tests.m3sr_jax.data import arad_folder as arad
@@ -31,9 +32,11 @@ COVERING = {
 def small(monkeypatch):
     """Puts small versions of the networks in their places."""
     for name, fields in SMALL.items():
-        network = models._MODELS[name]
+        network = NETWORKS[name]
+        model = load(network.model)
         annotated = {"__annotations__": dict.fromkeys(fields, int), "__module__": __name__}
-        monkeypatch.setitem(models._MODELS, name, type(network.__name__, (network,), fields | annotated))
+        small = type(model.__name__, (model,), fields | annotated)
+        monkeypatch.setitem(NETWORKS, name, dataclasses.replace(network, model=small))
 
 
 @pytest.fixture

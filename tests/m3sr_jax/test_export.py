@@ -11,15 +11,15 @@ import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import safe_open
 
-from m3sr_jax.checkpoint import ModelCard, save_model
+from m3sr_jax.checkpoint import save_model
 from m3sr_jax.cli import main
 from m3sr_jax.config import ModelConfig
 from m3sr_jax.errors import InputError
 from m3sr_jax.export import export_model, export_program
-from m3sr_jax.inference.predict import normalise_rgb
 from m3sr_jax.inference.predictor import load
-from m3sr_jax.models import create, init_params
-from m3sr_jax.report.cost import abstract_params
+from m3sr_jax.io.normalization import normalise_rgb
+from m3sr_jax.model_card import ModelCard
+from m3sr_jax.models import build_model, create, init_params, parameter_shapes
 
 FIELDS = ModelConfig(num_groups=2, features=4, num_bands=3)
 CARD = ModelCard(FIELDS, (450.0, 550.0, 650.0), "minmax")
@@ -34,7 +34,7 @@ QUICK = {"xla_backend_optimization_level": 0}
 def folders(tmp_path_factory):
     rng = np.random.default_rng(0)
     params = jax.tree.map(
-        lambda leaf: 0.2 * rng.standard_normal(leaf.shape, np.float32), abstract_params(FIELDS.build())
+        lambda leaf: 0.2 * rng.standard_normal(leaf.shape, np.float32), parameter_shapes(build_model(FIELDS))
     )
     root = tmp_path_factory.mktemp("models")
     save_model(root / "model", CARD, params)
@@ -87,7 +87,7 @@ def test_the_program_is_for_cpu_and_cuda_and_any_size(folders):
 
 def test_nothing_is_overwritten_and_nothing_half_written(folders, tmp_path, monkeypatch):
     model = load(folders / "model")
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="already exists"):
         export_model(folders / "exported", model.model, model.params, model.card)
     monkeypatch.setattr("m3sr_jax.export.export_program", lambda *_: (_ for _ in ()).throw(InputError("no")))
     with pytest.raises(InputError, match="no"):
@@ -107,7 +107,7 @@ def test_nothing_is_overwritten_and_nothing_half_written(folders, tmp_path, monk
 def test_a_baseline_is_exported_for_every_size(name, fields):
     model = create(name, **fields)
     params = jax.tree.map(np.asarray, flatten_dict(init_params(model, jax.random.key(0)), sep="/"))
-    program = export_program(model, params, "divide")
+    program = export_program(model, params, "unit")
     for size in SIZES[:2]:
         rgb = np.random.default_rng(0).uniform(size=(*size, 3)).astype(np.float32)
         expected = jax.jit(model.apply, compiler_options=QUICK)({"params": unflatten_dict(params, sep="/")}, rgb)

@@ -8,7 +8,7 @@ import jax
 import pytest
 
 from m3sr_jax.errors import InputError
-from m3sr_jax.processes import join, on_writer, own_share, together, writer_first
+from m3sr_jax.processes import gather, join, local_indices, on_writer, writer_first, writer_only
 
 
 @pytest.mark.parametrize(
@@ -39,8 +39,10 @@ def test_only_a_slurm_step_of_several_tasks_needs_no_flags(monkeypatch, tasks, j
 
 def test_the_tasks_of_a_slurm_step_find_each_other():
     """As srun starts them, told by the environment alone; what SLURM itself would do is left out."""
-    work = "jax.process_index(), [*own_share(5)]"
-    program = f"import jax; from m3sr_jax.processes import *; join(); print(together(lambda: ({work})))"
+    program = (
+        "import jax; from m3sr_jax.processes import *; join(); owned = writer_only(lambda: {'a': 7}); "
+        "print(gather(lambda: (jax.process_index(), [*local_indices(5)], owned.get('a'))))"
+    )
     # JAX derives the port from the job's number.
     step = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_NODELIST": "localhost", "SLURM_STEP_NUM_NODES": "1"}
     step |= {"SLURM_NTASKS": "2", "SLURM_STEP_NUM_TASKS": "2", "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -52,10 +54,10 @@ def test_the_tasks_of_a_slurm_step_find_each_other():
         for rank in ("0", "1")
     ]
     told = [task.communicate(timeout=120)[0].strip().splitlines()[-1] for task in tasks]
-    assert told == ["[(0, [0, 2, 4]), (1, [1, 3])]"] * 2
+    assert told == ["[(0, [0, 2, 4], 7), (1, [1, 3], None)]"] * 2
 
 
 def test_alone_a_process_does_everything_itself():
-    assert list(own_share(3)) == [0, 1, 2]
-    assert together(lambda: 5) == [5]
-    assert on_writer(lambda: 6) == writer_first(lambda: 6) == 6
+    assert list(local_indices(3)) == [0, 1, 2]
+    assert gather(lambda: 5) == [5]
+    assert on_writer(lambda: 6) == writer_first(lambda: 6) == writer_only(lambda: 6) == 6

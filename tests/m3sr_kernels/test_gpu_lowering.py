@@ -7,65 +7,111 @@ import sys
 
 import jax
 import jax.numpy as jnp
+import m3sr_kernels
 import numpy as np
 import pytest
 from jax import export
-from m3sr_kernels import mamba_token_mix, s6_scan
+from jax.sharding import PartitionSpec
+from m3sr_kernels import s6_scan
 from m3sr_kernels.dispatch import resolve
 from m3sr_kernels.mamba_token_mix.shapes import SHAPES as BLOCKS
-from m3sr_kernels.s6_scan.shapes import SHAPES as SCANS
+from m3sr_kernels.s6_scan.shapes import SHAPES as TOKENS
 from m3sr_kernels.s6_scan.shapes import Shape
+from m3sr_kernels.ss2d_scan.shapes import SHAPES as IMAGES
+from m3sr_kernels.ss2d_scan.shapes import Shape as ImageShape
+from m3sr_kernels.ssd_scan.shapes import SHAPES as SEQUENCES
+from m3sr_kernels.ssd_scan.shapes import Shape as SequenceShape
 
-OPS = {"s6_scan": (s6_scan, SCANS), "mamba_token_mix": (mamba_token_mix, BLOCKS)}
-KERNEL = "triton"  # in the name of the custom call that holds a kernel
+from .comparison import draw, lower_for_cuda, specs, value_and_gradient
+
+SHAPES = {"s6_scan": TOKENS, "mamba_token_mix": BLOCKS, "ssd_scan": SEQUENCES, "ss2d_scan": IMAGES}
+TRITON, MOSAIC = "xla.gpu.triton", "mosaic_gpu_v2"  # in the name of the custom call that holds a kernel
 # XLA's own, and the call of a kernel by its names in jax 0.10 and 0.11.
 EXPORTABLE = ("LayoutConstraint", "__gpu$xla.gpu.triton", "triton_kernel_call_ffi")
-CASES = [(op, name) for op, (_, shapes) in OPS.items() for name in shapes]
+# An image: chunk states, and the outputs of rows and columns; the gradient: chunk cotangents, and two kernels an axis.
+# A sequence has one path instead of two; S6 has one kernel each way, the block around it also its convolution.
+FORWARD_KERNELS = {"s6_scan": 1, "mamba_token_mix": 2, "ssd_scan": 2, "ss2d_scan": 3}
+ALL_KERNELS = {"s6_scan": 2, "mamba_token_mix": 4, "ssd_scan": 5, "ss2d_scan": 8}
+IMAGE, SEQUENCE, SHORT = ImageShape(2, 5, 19, 3, 5, 2), SequenceShape(2, 7, 4, 3, 2, 2), Shape(6, 4, 5, 3)
 
 
-def abstract(shape, dtype=jnp.float32):
-    """Arguments of these sizes; parameters, which have no batch axis, are float32."""
-
-    def array(size):
-        return jax.ShapeDtypeStruct(size, dtype if size[0] == shape.batch else jnp.float32)
-
-    return jax.tree.map(array, shape.arguments, is_leaf=lambda size: isinstance(size, tuple))
+def lower_gradient(op, arguments, implementation="pallas_triton") -> str:
+    return lower_for_cuda(value_and_gradient(op, implementation, interpret=False), arguments)
 
 
-def objective(op, **how):
-    return lambda arguments: jnp.sum(jnp.sin(op(**arguments, **how).astype(jnp.float32)))
+def short_scan():
+    return draw(SHORT.arguments, np.float32)
 
 
-def lower_for_cuda(function, *arguments) -> str:
-    return jax.jit(function).trace(*arguments).lower(lowering_platforms=("cuda",)).as_text()
+@pytest.mark.parametrize(("op", "case"), [(op, case) for op in SHAPES for case in SHAPES[op]])
+def test_gradients_lower_at_the_model_shapes(op, case):
+    """Training is in bfloat16 and a photo in float32: dtypes differ by a cast, sizes by a constant."""
+    dtype = jnp.bfloat16 if case.startswith("training") else jnp.float32
+    count = lower_gradient(op, specs(SHAPES[op][case], dtype)).count(TRITON)
+    # The gradient of the block recomputes its convolution.
+    assert count >= ALL_KERNELS[op] if op == "mamba_token_mix" else count == ALL_KERNELS[op]
 
 
-def small_arguments():
-    shapes = Shape(6, 4, 5, 3).arguments
-    keys = jax.random.split(jax.random.key(0), len(shapes))
-    arrays = {name: jax.random.normal(key, size) for key, (name, size) in zip(keys, shapes.items(), strict=True)}
-    return arrays | {"a": -jnp.exp(arrays["a"])}
+@pytest.mark.parametrize("case", IMAGES)
+def test_forward_lowers_in_the_other_dtype(case):
+    arguments = specs(IMAGES[case], jnp.float32 if case.startswith("training") else jnp.bfloat16)
+    forward = functools.partial(m3sr_kernels.ss2d_scan, implementation="pallas_triton")
+    assert (
+        lower_for_cuda(lambda arguments: forward(**arguments), arguments).count(TRITON) == FORWARD_KERNELS["ss2d_scan"]
+    )
 
 
-@pytest.mark.parametrize(("name", "case"), CASES)
-def test_forward_and_gradient_lower_at_the_model_shapes(name, case):
-    op, shapes = OPS[name]
-    arguments = abstract(shapes[case], jnp.bfloat16 if case.startswith("training") else jnp.float32)
-    text = lower_for_cuda(jax.value_and_grad(objective(op, implementation="pallas_triton")), arguments)
-    # Forward and backward of the scan, and of the block's convolution.
-    assert text.count(KERNEL) >= {"s6_scan": 2, "mamba_token_mix": 4}[name]
+@pytest.mark.parametrize(
+    ("op", "case", "kernels"),
+    [
+        ("s6_scan", "photo, full", 1),
+        ("s6_scan", "photo, full, 16 groups", 1),
+        ("ssd_scan", "photo, four directions stacked, 16 states", 2),
+        ("ss2d_scan", "photo, spatial, full", 4),
+        ("ss2d_scan", "training, frequency, full", 4),
+        ("ss2d_scan", "training, frequency, quarter", 4),
+    ],
+)
+def test_mosaic_lowers_at_the_model_shapes_and_is_not_the_default(op, case, kernels):
+    inputs = specs(SHAPES[op][case], jnp.bfloat16 if "training" in case else jnp.float32)
+    run = getattr(m3sr_kernels, op)
+    text = lower_for_cuda(lambda inputs: run(**inputs, implementation="pallas_mosaic"), inputs)
+    assert text.count(MOSAIC) == kernels
+    assert MOSAIC not in lower_for_cuda(lambda inputs: run(**inputs), inputs)
 
 
 def test_a_long_sequence_lowers_in_segments():
-    arguments = abstract(Shape(3, 1000, 62))
-    assert KERNEL in lower_for_cuda(jax.grad(objective(s6_scan, implementation="pallas_triton")), arguments)
+    assert TRITON in lower_gradient("s6_scan", specs(Shape(3, 1000, 62)))
 
 
-def test_vmap_and_remat_lower():
-    arguments = {name: jnp.stack([array] * 2) for name, array in small_arguments().items()}
-    kernel = functools.partial(s6_scan, implementation="pallas_triton")
-    mapped = jax.grad(lambda arrays: jnp.sum(jax.vmap(jax.checkpoint(lambda one: kernel(**one)))(arrays)))
-    assert KERNEL in lower_for_cuda(mapped, arguments)
+@pytest.mark.parametrize(("implementation", "kernel"), [("pallas_triton", TRITON), ("pallas_mosaic", MOSAIC)])
+def test_vmap_and_remat_lower(implementation, kernel):
+    arguments = {name: jnp.stack([array] * 2) for name, array in short_scan().items()}
+    scan = jax.checkpoint(lambda one: s6_scan(**one, implementation=implementation))
+    assert kernel in lower_for_cuda(lambda arrays: jax.vmap(scan)(arrays), arguments)
+    if implementation == "pallas_triton":
+        assert kernel in lower_for_cuda(jax.grad(lambda arrays: jnp.sum(jax.vmap(scan)(arrays))), arguments)
+
+
+def test_images_lower_under_remat_vmap_and_shard_map(small_tiles):
+    arguments = specs(IMAGE)
+    gradient = value_and_gradient("ss2d_scan", "pallas_triton", interpret=False)
+    objective = lambda inputs: jnp.sum(m3sr_kernels.ss2d_scan(**inputs, implementation="pallas_triton"))  # noqa: E731
+    assert lower_for_cuda(jax.grad(jax.checkpoint(objective)), arguments).count(TRITON) == ALL_KERNELS["ss2d_scan"]
+    stacked = {name: jax.ShapeDtypeStruct((3, *spec.shape), spec.dtype) for name, spec in arguments.items()}
+    assert lower_for_cuda(jax.vmap(gradient), stacked).count(TRITON) == ALL_KERNELS["ss2d_scan"]
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    over_images = {name: PartitionSpec("data" if name in ("x", "dt", "b", "c") else None) for name in arguments}
+
+    def gradient_of_shard(inputs):
+        """What a data-parallel step does: the gradient of each shard, the parameters' summed over them."""
+        gradients, _ = gradient(inputs)
+        return {n: jax.lax.psum(g, "data") if n in ("a", "d", "dt_bias") else g for n, g in gradients.items()}
+
+    sharded = jax.shard_map(
+        gradient_of_shard, mesh=mesh, in_specs=(over_images,), out_specs=over_images, check_vma=False
+    )
+    assert lower_for_cuda(sharded, arguments).count(TRITON) == ALL_KERNELS["ss2d_scan"]
 
 
 @pytest.mark.parametrize("compile_", [lambda f: f, jax.jit, jax.grad])
@@ -73,23 +119,34 @@ def test_an_explicit_kernel_is_refused_for_a_cpu_with_the_reason(compile_):
     run = compile_(lambda arrays: jnp.sum(s6_scan(**arrays, implementation="pallas_triton")))
     reason = r"s6_scan: .*'pallas_triton'.* compiled for cpu; use .*interpret=True"
     with pytest.raises(NotImplementedError, match=reason):
-        run(small_arguments())
+        run(short_scan())
 
 
-def test_none_is_settled_by_the_platform_compiled_for():
-    arguments = small_arguments()
-    function = jax.grad(objective(s6_scan))
-    assert KERNEL in lower_for_cuda(function, arguments)
-    assert KERNEL not in jax.jit(function).lower(arguments).as_text()
+def test_mosaic_is_refused_where_it_does_not_reach():
+    scan = functools.partial(s6_scan, implementation="pallas_mosaic")
+    with pytest.raises(NotImplementedError, match="at most 16 tokens, got 17"):
+        scan(**draw(Shape(2, 17, 2, 2).arguments, np.float32), interpret=True)
+    with pytest.raises(NotImplementedError, match="compiled for cpu"):
+        scan(**draw(Shape(2, 2, 2, 2).arguments, np.float32))
+    for op, shape in (("s6_scan", SHORT), ("ssd_scan", SEQUENCE), ("ss2d_scan", IMAGE)):
+        with jax.enable_x64(True), pytest.raises(NotImplementedError, match=r"_scan: .* in float64"):
+            getattr(m3sr_kernels, op)(**draw(shape.arguments), implementation="pallas_mosaic", interpret=True)
+
+
+@pytest.mark.parametrize(("op", "shape"), [("s6_scan", SHORT), ("ss2d_scan", IMAGE)])
+def test_none_is_settled_by_the_platform_compiled_for(op, shape, small_tiles):
+    gradient = jax.jit(value_and_gradient(op, None, interpret=False)).trace(specs(shape))
+    kernels = {p: gradient.lower(lowering_platforms=(p,)).as_text().count(TRITON) for p in ("cuda", "cpu")}
+    assert kernels == {"cuda": ALL_KERNELS[op], "cpu": 0}
     assert (resolve(None, "cpu"), resolve(None, "gpu"), resolve("xla", "gpu")) == ("xla", "pallas_triton", "xla")
 
 
 def test_one_export_holds_the_kernel_for_cuda_and_runs_on_a_cpu():
-    arguments = small_arguments()
+    arguments = short_scan()
     function = jax.jit(lambda arrays: s6_scan(**arrays))
     allowed = [export.DisabledSafetyCheck.custom_call(name) for name in EXPORTABLE]
     exported = export.export(function, platforms=("cpu", "cuda"), disabled_checks=allowed)(arguments)
-    assert KERNEL in exported.mlir_module()
+    assert TRITON in exported.mlir_module()
     expected = s6_scan(**arguments, implementation="xla")
     np.testing.assert_allclose(exported.call(arguments), expected, rtol=1e-5, atol=1e-5)
 
@@ -114,7 +171,7 @@ lower = lambda f: jax.jit(f).trace(arrays).lower(lowering_platforms=("cuda",)).a
 count = lambda text: [text.count("stablehlo." + name) for name in
                       ("all_gather", "all_to_all", "collective_permute", "all_reduce")]
 forward, gradient = count(lower(scan)), count(lower(jax.grad(lambda arrays: jnp.sum(scan(arrays)))))
-assert {KERNEL!r} in lower(scan) and forward == [0, 0, 0, 0], forward
+assert {TRITON!r} in lower(scan) and forward == [0, 0, 0, 0], forward
 assert gradient == [0, 0, 0, 3], gradient  # of a, d and dt_bias; XLA's combiner makes them one
 """
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}

@@ -1,4 +1,4 @@
-"""`mamba_token_mix`: checks its arguments and picks an implementation."""
+"""`mamba_token_mix`: checks its arguments and chooses an implementation."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from collections.abc import Mapping
 from jaxtyping import Array, Float
 
 from m3sr_kernels.checks import check_shapes
-from m3sr_kernels.dispatch import choose
+from m3sr_kernels.dispatch import Implementation, choose, imported_on_call
 from m3sr_kernels.gpu_call import GpuCall
-from m3sr_kernels.mamba_token_mix.composed import mamba_token_mix_composed
-from m3sr_kernels.mamba_token_mix.pallas_triton import mamba_token_mix_triton
-from m3sr_kernels.mamba_token_mix.xla import mamba_token_mix_xla
+from m3sr_kernels.mamba_token_mix.reference import reference_mamba_token_mix
+from m3sr_kernels.mamba_token_mix.xla import xla_mamba_token_mix
 from m3sr_kernels.s6_scan.api import IMPLEMENTATIONS as S6
 
 
-def _composed_mosaic(tokens: Array, params: dict[str, Array], *, call: GpuCall) -> Array:
-    return mamba_token_mix_composed(tokens, params, scan=functools.partial(S6["pallas_mosaic"], call=call))
+def mosaic_mamba_token_mix(tokens: Array, params: Mapping[str, Array], *, call: GpuCall) -> Array:
+    """Arguments and result as `mamba_token_mix`; only the scan has a kernel."""
+    return reference_mamba_token_mix(tokens, params, scan=functools.partial(S6["pallas_mosaic"], call=call))
 
 
 IMPLEMENTATIONS = {
-    "pallas_triton": mamba_token_mix_triton,
-    "pallas_mosaic": _composed_mosaic,
-    "xla": mamba_token_mix_xla,
-    "associative": functools.partial(mamba_token_mix_composed, scan=S6["associative"]),
-    "reference": functools.partial(mamba_token_mix_composed, scan=S6["reference"]),
+    "pallas_triton": imported_on_call("m3sr_kernels.mamba_token_mix.triton", "triton_mamba_token_mix"),
+    "pallas_mosaic": mosaic_mamba_token_mix,
+    "xla": xla_mamba_token_mix,
+    "associative": functools.partial(reference_mamba_token_mix, scan=S6["associative"]),
+    "reference": reference_mamba_token_mix,
 }
 
 
@@ -33,31 +33,30 @@ def mamba_token_mix(
     tokens: Float[Array, "M L C"],
     params: Mapping[str, Float[Array, ...]],
     *,
-    implementation: str | None = None,
+    implementation: Implementation | None = None,
     interpret: bool = False,
 ) -> Float[Array, "M L C"]:
     """Runs a Mamba-1 block over the L tokens of M independent sequences.
 
-    [u, z] = tokens·in_proj;  u ← SiLU(v), v_t = conv_bias + Σ_j conv_kernel[j]·u_{t−J+1+j} with zeros before token 0;
+    [u, z] = tokens·in_proj;  u ← SiLU(v), v_t = conv_bias + Σ_j conv_kernel[j]·u_{t−J+1+j}, with zeros before token 0;
     [δ, b, c] = u·x_proj;  dt = δ·dt_proj;  result = s6_scan(u, dt, −exp(a_log), b, c, d, z, dt_bias)·out_proj.
 
     Args:
-      tokens: (M, L, C); in M3SR one sequence of L spectral groups a pixel.
-      params: in_proj (C, 2D), conv_kernel (J, D), conv_bias (D,), x_proj (D, R+2N), dt_proj (R, D), dt_bias (D,), a_log
-        (D, N), d (D,), out_proj (D, C).
-      implementation: "pallas_triton" (CUDA GPUs from sm_80 on), "pallas_mosaic" (from sm_90 on, the scan alone),
-        "xla", "associative" or "reference"; None takes the first on such a GPU and "xla" elsewhere, decided when the
-        program is compiled.
-      interpret: runs a Pallas implementation on any platform, slowly; the others ignore it.
+      tokens: (M, L, C); in M3SR every pixel is a sequence and L counts the spectral groups.
+      params: in_proj (C, 2D), conv_kernel (J, D), conv_bias (D,), x_proj (D, rank+2N), dt_proj (rank, D), dt_bias (D,),
+        a_log (D, N), d (D,), out_proj (D, C).
+      implementation: see `m3sr_kernels.Implementation`; None takes "pallas_triton" on CUDA GPUs from sm_80 on and "xla"
+        elsewhere, decided when the program is compiled.
+      interpret: runs a Pallas implementation on any platform, slowly; ignored by the others.
 
     Returns:
-      (M, L, C), in the dtype of `tokens`, in which the projections compute too; the scan computes in float32, or
-      float64 if any input is.
+      (M, L, C) in the dtype of `tokens`, which the projections use too. The scan computes in float32, or in float64 if
+      any input is.
 
     Raises:
-      ValueError: a shape does not fit, or the implementation's name is unknown.
+      ValueError: a shape does not fit, or the implementation is unknown.
       TypeError: an input is not floating-point.
-      NotImplementedError: the implementation asked for is not there, or (when it is compiled) not for this platform.
+      NotImplementedError: the op has no such implementation, or the platform compiled for cannot run it.
 
     Source: Gu and Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces" (2023), figure 3.
     """

@@ -1,4 +1,4 @@
-"""The blocks that M3SR runs: those around the scans of `m3sr_kernels.s6_scan.shapes`."""
+"""The blocks that M3SR runs, around the scans of `m3sr_kernels.s6_scan.shapes`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Shape(NamedTuple):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The shape of each argument, by name, and below "params" of each parameter."""
+        """The shape of each argument, by name; "params" holds those of the parameters."""
         C, D, N = self.features, 2 * self.features, self.states
         rank = math.ceil(C / 16)
         params = {"in_proj": (C, 2 * D), "conv_kernel": (4, D), "conv_bias": (D,), "x_proj": (D, rank + 2 * N)}

@@ -1,4 +1,4 @@
-"""The block with channels first and tokens × sequences on the lanes, from first projection to last: nothing moves."""
+"""The block by XLA, with channels first and tokens × sequences on the lanes throughout, so that nothing moves."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from jax.ad_checkpoint import checkpoint_name
 
 from m3sr_kernels.checks import accumulation_dtype
 from m3sr_kernels.lanes import materialise, unstack
-from m3sr_kernels.mamba_token_mix.composed import mamba_token_mix_composed
+from m3sr_kernels.mamba_token_mix.reference import reference_mamba_token_mix
 from m3sr_kernels.s6_scan.api import IMPLEMENTATIONS as S6
-from m3sr_kernels.s6_scan.xla import MAX_PAIRWISE, s6_scan_lanes
+from m3sr_kernels.s6_scan.xla import MAX_PAIRWISE, xla_s6_scan_lanes
 
 
 @jax.jit
 @functools.partial(jax.checkpoint, policy=jax.checkpoint_policies.save_only_these_names("mamba_uz", "s6_kernel"))
-def mamba_token_mix_xla(tokens: jax.Array, params: Mapping[str, jax.Array]) -> jax.Array:
+def xla_mamba_token_mix(tokens: jax.Array, params: Mapping[str, jax.Array]) -> jax.Array:
     """Arguments and result as `mamba_token_mix`.
 
-    The gradient keeps the inputs, the first projection and K, and recomputes the rest.
+    The gradient keeps the inputs, the first projection and the K of `s6_scan.xla`, and recomputes the rest.
     """
     if tokens.shape[1] > MAX_PAIRWISE:
-        return mamba_token_mix_composed(tokens, params, scan=S6["xla"])
+        return reference_mamba_token_mix(tokens, params, scan=S6["xla"])
     narrow = {name: value.astype(tokens.dtype) for name, value in params.items()}
     wide_dtype = accumulation_dtype(tokens, *params.values())
     wide = {name: value.astype(wide_dtype) for name, value in params.items()}
@@ -38,18 +38,18 @@ def mamba_token_mix_xla(tokens: jax.Array, params: Mapping[str, jax.Array]) -> j
 
     u, dt, b, c, z = (array.astype(wide_dtype) for array in (u, dt, b, c, z))
     dt = materialise(jax.nn.softplus(dt + wide["dt_bias"][:, None, None]))
-    y = s6_scan_lanes(u, dt, -jnp.exp(wide["a_log"]), b, c)
+    y = xla_s6_scan_lanes(u, dt, -jnp.exp(wide["a_log"]), b, c)
     y = (y + wide["d"][:, None, None] * u) * jax.nn.silu(z)
     return jnp.transpose(_project(narrow["out_proj"], y.astype(tokens.dtype)), (2, 1, 0))
 
 
 def _project(weight: jax.Array, x: jax.Array) -> jax.Array:
-    """(C, D) weights on (C, L, M) activations: one matrix product to (D, L, M)."""
+    """Multiplies (C, D) weights and (C, L, M) activations to (D, L, M)."""
     return materialise((weight.T @ x.reshape(x.shape[0], -1)).reshape(-1, *x.shape[1:]))
 
 
 def _causal_conv_silu(u: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
-    """(D, L, M) convolved along the tokens with the (J, D) kernel, zeros before token 0."""
+    """Convolves (D, L, M) along the tokens with the (J, D) kernel, with zeros before token 0."""
     tokens, taps = unstack(u, axis=1), unstack(kernel)
     mixed = []
     for t in range(len(tokens)):

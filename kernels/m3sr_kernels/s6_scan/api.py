@@ -1,4 +1,4 @@
-"""`s6_scan`: checks its arguments and picks an implementation."""
+"""`s6_scan`: checks its arguments and chooses an implementation."""
 
 from __future__ import annotations
 
@@ -8,17 +8,14 @@ import jax
 from jaxtyping import Array, Float
 
 from m3sr_kernels.checks import accumulation_dtype, check_shapes
-from m3sr_kernels.dispatch import choose
-from m3sr_kernels.mosaic_call import implementation_of
-from m3sr_kernels.s6_scan.associative import s6_scan_associative
-from m3sr_kernels.s6_scan.pallas_mosaic import s6_scan_forward
-from m3sr_kernels.s6_scan.pallas_triton import s6_scan_triton
-from m3sr_kernels.s6_scan.reference import s6_scan_reference
-from m3sr_kernels.s6_scan.xla import s6_scan_xla
+from m3sr_kernels.dispatch import Implementation, choose, imported_on_call
+from m3sr_kernels.s6_scan.associative import associative_s6_scan
+from m3sr_kernels.s6_scan.reference import reference_s6_scan
+from m3sr_kernels.s6_scan.xla import xla_s6_scan
 
 
-def _with_skip_and_gate(scan: Callable) -> Callable:
-    """Adds bias, softplus, skip and gate to a `scan(x, dt, a, b, c)`, in float32 or float64."""
+def _around(scan: Callable) -> Callable:
+    """Adds bias, softplus, skip and gate to a `scan(x, dt, a, b, c)`, in float32 or float64; GPU kernels fuse them."""
 
     def run(x, dt, a, b, c, d, z, dt_bias):
         dtype = accumulation_dtype(x, dt, a, b, c, d, z, dt_bias)
@@ -35,13 +32,12 @@ def _with_skip_and_gate(scan: Callable) -> Callable:
     return run
 
 
-_XLA = _with_skip_and_gate(s6_scan_xla)
 IMPLEMENTATIONS = {
-    "pallas_triton": s6_scan_triton,
-    "pallas_mosaic": implementation_of(s6_scan_forward, _XLA),
-    "xla": _XLA,
-    "associative": _with_skip_and_gate(s6_scan_associative),
-    "reference": _with_skip_and_gate(s6_scan_reference),
+    "pallas_triton": imported_on_call("m3sr_kernels.s6_scan.triton", "triton_s6_scan"),
+    "pallas_mosaic": imported_on_call("m3sr_kernels.s6_scan.mosaic", "mosaic_s6_scan"),
+    "xla": _around(xla_s6_scan),
+    "associative": _around(associative_s6_scan),
+    "reference": _around(reference_s6_scan),
 }
 
 
@@ -55,10 +51,10 @@ def s6_scan(
     z: Float[Array, "B L D"] | None = None,
     dt_bias: Float[Array, " D"] | None = None,
     *,
-    implementation: str | None = None,
+    implementation: Implementation | None = None,
     interpret: bool = False,
 ) -> Float[Array, "B L D"]:
-    """Selective scan with a decay for every channel and state.
+    """Selective scan with one decay for every channel and state.
 
     With Δ_t = softplus(dt_t + dt_bias):
 
@@ -66,26 +62,25 @@ def s6_scan(
         y_t[d]   = (Σ_n c_t[n]·h_t[d,n] + d[d]·x_t[d]) · SiLU(z_t[d])
 
     Args:
-      x: (B, L, D) input; in M3SR B is every pixel and L the few spectral groups.
+      x: (B, L, D) input; in M3SR every pixel is a sequence and L counts the spectral groups.
       dt: (B, L, D) step sizes before bias and softplus.
       a: (D, N) negative decay rates.
       b: (B, L, N) input map.
       c: (B, L, N) output map.
-      d: (D,) skip, none if None.
-      z: (B, L, D) gate, none if None.
-      dt_bias: (D,) added to dt, zero if None.
-      implementation: "pallas_triton" (CUDA GPUs from sm_80 on), "pallas_mosaic" (from sm_90 on; forward only, its
-        gradient is that of "xla"), "xla", "associative" or "reference"; None takes the first on such a GPU and "xla"
+      d: (D,) skip; None for none.
+      z: (B, L, D) gate; None for none.
+      dt_bias: (D,) added to dt; None for zero.
+      implementation: see `m3sr_kernels.Implementation`; None takes "pallas_triton" on CUDA GPUs from sm_80 on and "xla"
         elsewhere, decided when the program is compiled.
-      interpret: runs a Pallas implementation on any platform, slowly; the others ignore it.
+      interpret: runs a Pallas implementation on any platform, slowly; ignored by the others.
 
     Returns:
       y: (B, L, D) in x's dtype. Sums and states are float32, or float64 if any input is.
 
     Raises:
-      ValueError: a shape does not fit, or the implementation's name is unknown.
+      ValueError: a shape does not fit, or the implementation is unknown.
       TypeError: an input is not floating-point.
-      NotImplementedError: the implementation asked for is not there, or (when it is compiled) not for this platform.
+      NotImplementedError: the op has no such implementation, or the platform compiled for cannot run it.
 
     Source: Gu and Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces" (2023), algorithm 2.
     """

@@ -1,4 +1,4 @@
-"""The recurrence through `lax.associative_scan`: log-depth, but every state is in memory."""
+"""The recurrence by `lax.associative_scan`: logarithmic depth, but every state is in memory."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from m3sr_kernels.linear_recurrence import linear_recurrence
 
 
-def s6_scan_associative(x: jax.Array, dt: jax.Array, a: jax.Array, b: jax.Array, c: jax.Array) -> jax.Array:
-    """Arguments and result as `s6_scan_reference`; holds (B, L, D, N) states."""
+def associative_s6_scan(x: jax.Array, dt: jax.Array, a: jax.Array, b: jax.Array, c: jax.Array) -> jax.Array:
+    """Arguments and result as `reference_s6_scan`; holds (B, L, D, N) states."""
     decay = jnp.exp(dt[..., None] * a[None, None])
     states = linear_recurrence(decay, (dt * x)[..., None] * b[:, :, None], axis=1)
     return jnp.sum(states * c[:, :, None], axis=-1)

@@ -1,4 +1,4 @@
-"""The scans that M3SR runs, a pixel a sequence, a spectral group a token: what tests lower and benchmarks time."""
+"""The scans that M3SR runs, for tests and benchmarks: a sequence is a pixel, a token a spectral group."""
 
 from __future__ import annotations
 

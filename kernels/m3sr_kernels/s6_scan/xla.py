@@ -1,12 +1,12 @@
-"""S6 for many short sequences: tokens in pairs, sequences on the lanes, and no state in memory.
+"""S6 by XLA, for many short sequences: tokens in pairs, sequences on the lanes, and no state in memory.
 
 With u = Δ·x and τ_ts = Σ_{s<r≤t} Δ_r the recurrence is y_t = Σ_{s≤t} K_ts·u_s, where
 
     K_ts[d] = Σ_n c_t[n]·b_s[n]·exp(a[d,n]·τ_ts[d]).
 
-For L tokens that is L(L−1)/2 pairs of `decayed_sum`, each one fused loop in which the N states live in registers: for
-M3SR's L = 4 six pairs instead of (sequences, 4, D, N) arrays. From `MAX_PAIRWISE` tokens on the pairs outgrow a loop
-over time.
+L tokens make L(L−1)/2 pairs. For each, `decayed_sum` is one fused loop with the N states in registers: for M3SR's
+L = 4, six pairs instead of arrays of (sequences, 4, D, N). Above `MAX_PAIRWISE` tokens a loop over time is cheaper than
+the pairs.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
 from m3sr_kernels.lanes import lane_einsum, materialise, unstack
-from m3sr_kernels.s6_scan.reference import s6_scan_reference
+from m3sr_kernels.s6_scan.reference import reference_s6_scan, step
 
 MAX_PAIRWISE = 16
-MAX_UNROLLED = 62  # channels in one loop body: 248 make code nine times slower a channel
+MAX_UNROLLED = 62  # channels in one loop body; with 248 a channel takes nine times as long
 
 
 @jax.jit
 @functools.partial(jax.checkpoint, policy=jax.checkpoint_policies.save_only_these_names("s6_kernel"))
-def s6_scan_xla(x: jax.Array, dt: jax.Array, a: jax.Array, b: jax.Array, c: jax.Array) -> jax.Array:
-    """Arguments and result as `s6_scan_reference`.
+def xla_s6_scan(x: jax.Array, dt: jax.Array, a: jax.Array, b: jax.Array, c: jax.Array) -> jax.Array:
+    """Arguments and result as `reference_s6_scan`.
 
-    The gradient keeps the inputs and K, no state, and recomputes the rest.
+    The gradient keeps the inputs and K but no state, and recomputes the rest.
     """
-    if not isinstance(x.shape[1], int):  # a symbolic length (`jax.export`) has no square root to cut it by
-        return s6_scan_reference(x, dt, a, b, c)
+    if not isinstance(x.shape[1], int):  # a symbolic length (`jax.export`) has no square root
+        return reference_s6_scan(x, dt, a, b, c)
     if x.shape[1] > MAX_PAIRWISE:
         return _over_time(x, dt, a, b, c)
     x, dt, b, c = (materialise(jnp.transpose(array)) for array in (x, dt, b, c))
-    return jnp.transpose(s6_scan_lanes(x, dt, a, b, c))
+    return jnp.transpose(xla_s6_scan_lanes(x, dt, a, b, c))
 
 
-def s6_scan_lanes(x: jax.Array, dt: jax.Array, a: jax.Array, b: jax.Array, c: jax.Array) -> jax.Array:
-    """The scan with the sequences on the last axis; K is "s6_kernel" to the caller's checkpoint policy.
+def xla_s6_scan_lanes(x: jax.Array, dt: jax.Array, a: jax.Array, b: jax.Array, c: jax.Array) -> jax.Array:
+    """Scans with the sequences on the last axis; a checkpoint policy knows K as "s6_kernel".
 
     Args:
       x: (D, L, M) input of M sequences.
@@ -77,8 +77,8 @@ def decayed_sum(tau: jax.Array, weights: jax.Array, a: jax.Array) -> jax.Array:
       a: (D, N).
 
     Returns:
-      (J, D, M). Each part of its gradient recomputes the exponentials in a loop of its own: on a CPU that is cheaper
-      than moving them.
+      (J, D, M). Each part of the gradient recomputes the exponentials in its own loop: on a CPU that is cheaper than
+      moving them.
     """
     return cast(jax.Array, _decayed_sum(tau, weights, a))
 
@@ -103,8 +103,7 @@ def _decayed_sum_fwd(tau: jax.Array, weights: jax.Array, a: jax.Array):
 
 def _decayed_sum_bwd(residuals: tuple[jax.Array, jax.Array, jax.Array], cotangent: jax.Array):
     tau, weights, a = residuals
-    # Tied to the cotangent, this pass is not the forward's twin: XLA would share their exponentials by storing all of
-    # them.
+    # Tied to the cotangent, this pass differs from the forward one; else XLA would store the exponentials of both.
     tau, cotangent = jax.lax.optimization_barrier((tau, cotangent))
     by_rate = _sum_over_states(tau, weights, a, factor=lambda rate: rate)
     return (
@@ -117,7 +116,7 @@ def _decayed_sum_bwd(residuals: tuple[jax.Array, jax.Array, jax.Array], cotangen
 def _weights_cotangent(tau: jax.Array, a: jax.Array, cotangent: jax.Array) -> jax.Array:
     """Σ_d cotangent[j,d,m]·exp(a[d,n]·tau[j,d,m]), (J, N, M).
 
-    Unrolled over d, in parts, so that the lanes stay vectors.
+    Unrolled over d, in parts, to keep the lanes vectorised.
     """
     J, D, M = tau.shape
     unrolled = max(size for size in range(1, MAX_UNROLLED + 1) if D % size == 0)
@@ -146,18 +145,13 @@ _decayed_sum.defvjp(_decayed_sum_fwd, _decayed_sum_bwd)
 
 
 def _over_time(x: jax.Array, dt: jax.Array, a: jax.Array, b: jax.Array, c: jax.Array) -> jax.Array:
-    """A loop over time in √L blocks; the gradient keeps one state a block and recomputes the block."""
+    """Loops over time in √L blocks; the gradient keeps one state a block and recomputes the rest."""
     B, L, D = x.shape
     block = math.ceil(math.sqrt(L))
 
-    def step(state, inputs):
-        x_t, dt_t, b_t, c_t = inputs
-        state = jnp.exp(dt_t[..., None] * a[None]) * state + (dt_t * x_t)[..., None] * b_t[:, None]
-        return state, jnp.sum(state * c_t[:, None], axis=-1)
-
     @jax.checkpoint
     def run_block(state, inputs):
-        return jax.lax.scan(step, state, inputs)
+        return jax.lax.scan(functools.partial(step, a), state, inputs)
 
     def blocks(array: jax.Array) -> jax.Array:
         array = jnp.pad(jnp.moveaxis(array, 1, 0), [(0, -L % block), (0, 0), (0, 0)])

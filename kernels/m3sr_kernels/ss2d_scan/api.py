@@ -1,43 +1,41 @@
-"""`ss2d_scan`: checks its arguments and picks an implementation."""
+"""`ss2d_scan`: checks its arguments and chooses an implementation."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import jax
 from jaxtyping import Array, Float
 
 from m3sr_kernels.checks import accumulation_dtype, check_shapes
-from m3sr_kernels.dispatch import choose
-from m3sr_kernels.mosaic_call import implementation_of
-from m3sr_kernels.ss2d_scan.by_direction import ss2d_scan_associative, ss2d_scan_reference
-from m3sr_kernels.ss2d_scan.pallas_mosaic import ss2d_scan_forward
-from m3sr_kernels.ss2d_scan.pallas_triton import ss2d_scan_pallas_triton
-from m3sr_kernels.ss2d_scan.xla import ss2d_scan_xla
+from m3sr_kernels.dispatch import Implementation, choose, imported_on_call
+from m3sr_kernels.ss2d_scan.reference import reference_ss2d_scan
+from m3sr_kernels.ss2d_scan.xla import xla_ss2d_scan
+from m3sr_kernels.ssd_scan.associative import associative_ssd_scan
 
 
-def _around(run: Callable) -> Callable:
-    """Step sizes, wide sums and skips in plain JAX around the bare scan `run`; the GPU kernels fuse them."""
+def _around(scan: Callable) -> Callable:
+    """Adds bias, softplus and skip to a `scan(x, dt, a, b, c)`, in float32 or float64; GPU kernels fuse them."""
 
-    def ss2d(x, dt, a, b, c, d, dt_bias):
+    def run(x, dt, a, b, c, d, dt_bias):
         B, H, W, channels = x.shape
         _, R, P = d.shape
         dtype = accumulation_dtype(x, dt, a, b, c, d, dt_bias)
         wide, dt, a, b, c, d, dt_bias = (array.astype(dtype) for array in (x, dt, a, b, c, d, dt_bias))
-        y = run(wide.reshape(B, H, W, R, P), jax.nn.softplus(dt + dt_bias[None, None, None]), a, b, c)
+        y = scan(wide.reshape(B, H, W, R, P), jax.nn.softplus(dt + dt_bias[None, None, None]), a, b, c)
         y = y.reshape(x.shape) + d.sum(0).reshape(1, 1, 1, channels) * wide
         return y.astype(x.dtype)
 
-    return ss2d
+    return run
 
 
-_XLA = _around(ss2d_scan_xla)
 IMPLEMENTATIONS = {
-    "pallas_triton": ss2d_scan_pallas_triton,
-    "pallas_mosaic": implementation_of(ss2d_scan_forward, _XLA),
-    "xla": _XLA,
-    "associative": _around(ss2d_scan_associative),
-    "reference": _around(ss2d_scan_reference),
+    "pallas_triton": imported_on_call("m3sr_kernels.ss2d_scan.triton", "triton_ss2d_scan"),
+    "pallas_mosaic": imported_on_call("m3sr_kernels.ss2d_scan.mosaic", "mosaic_ss2d_scan"),
+    "xla": _around(xla_ss2d_scan),
+    "associative": _around(functools.partial(reference_ss2d_scan, ssd=associative_ssd_scan)),
+    "reference": _around(reference_ss2d_scan),
 }
 
 
@@ -50,18 +48,19 @@ def ss2d_scan(
     d: Float[Array, "4 R P"],
     dt_bias: Float[Array, "4 R"],
     *,
-    implementation: str | None = None,
+    implementation: Implementation | None = None,
     interpret: bool = False,
 ) -> Float[Array, "B H W RP"]:
-    """Four SSD scans over the pixels of an image, summed.
+    """Sums four SSD scans over the pixels of an image.
 
-    Direction 0 visits the pixels row by row, 1 column by column, 2 is 0 reversed and 3 is 1 reversed. In direction k,
-    with Δ_t = softplus(dt_t[k] + dt_bias[k]), heads r of P channels and one b and c for all heads:
+    Direction 0 visits the pixels row by row, 1 column by column, 2 is 0 reversed and 3 is 1 reversed. With t the place
+    in the order of direction k, Δ_t = softplus(dt_t[k] + dt_bias[k]), r a head of P channels, and b and c shared by all
+    heads:
 
         h_t[r,p,n] = exp(Δ_t[r]·a[k,r])·h_{t−1}[r,p,n] + Δ_t[r]·b_t[k,n]·x_t[r,p],    h_{−1} = 0
         y_t[r,p]   = Σ_n c_t[k,n]·h_t[r,p,n] + d[k,r,p]·x_t[r,p]
 
-    Every array is in pixel order; the order of traversal is the op's affair.
+    All arrays are in pixel order; the op handles the orders of traversal.
 
     Args:
       x: (B, H, W, R·P) input.
@@ -71,18 +70,17 @@ def ss2d_scan(
       c: (B, H, W, 4, N) output maps.
       d: (4, R, P) skips.
       dt_bias: (4, R) added to dt.
-      implementation: "pallas_triton" (CUDA GPUs from sm_80 on), "pallas_mosaic" (from sm_90 on; forward only, its
-        gradient is that of "xla"), "xla", "associative" or "reference"; None takes the first on such a GPU and "xla"
+      implementation: see `m3sr_kernels.Implementation`; None takes "pallas_triton" on CUDA GPUs from sm_80 on and "xla"
         elsewhere, decided when the program is compiled.
-      interpret: runs a Pallas implementation on any platform, slowly; the others ignore it.
+      interpret: runs a Pallas implementation on any platform, slowly; ignored by the others.
 
     Returns:
       y: (B, H, W, R·P) in x's dtype. Sums and states are float32, or float64 if any input is.
 
     Raises:
-      ValueError: a shape does not fit, or the implementation's name is unknown.
+      ValueError: a shape does not fit, or the implementation is unknown.
       TypeError: an input is not floating-point.
-      NotImplementedError: the implementation asked for is not available.
+      NotImplementedError: the op has no such implementation, or the platform compiled for cannot run it.
 
     Source: M3SR, the 2-D selective scan of the spatial branch; Liu et al., "VMamba" (2024) for the four directions.
     """

@@ -1,4 +1,4 @@
-"""The images that M3SR scans, at its default size: what tests lower and benchmarks time."""
+"""The images that M3SR scans at its default size, for tests and benchmarks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Shape(NamedTuple):
 
 
 # A photo of 482×512 pixels is padded to 488×512; a training batch is 32 crops of 128×128. The spatial branch scans
-# every level of the U-Net, the frequency branch its Haar bands: half the size, four times the channels.
+# every level of the U-Net, the frequency branch the Haar bands of each: half the size, four times the channels.
 SHAPES = {
     "photo, spatial, full": Shape(1, 488, 512, 2, 31, 8),
     "photo, spatial, half": Shape(1, 244, 256, 4, 31, 8),

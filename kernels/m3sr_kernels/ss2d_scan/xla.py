@@ -1,6 +1,6 @@
-"""The four directions as two pairs: rows there and back, columns there and back.
+"""SS2D by XLA: the four directions as two pairs, rows and columns, each forward and reverse in one pass.
 
-See `m3sr_kernels.ssd_scan.columns`.
+See `m3sr_kernels.ssd_scan.xla_columns`.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ import jax
 import jax.numpy as jnp
 
 from m3sr_kernels.lanes import materialise, unstack
-from m3sr_kernels.ss2d_scan.by_direction import to_image, to_sequence
-from m3sr_kernels.ssd_scan.chunked import ssd_scan_chunked
-from m3sr_kernels.ssd_scan.columns import chunk_length, scan_columns
+from m3sr_kernels.ss2d_scan.orders import to_image, to_sequence
+from m3sr_kernels.ssd_scan.xla_chunked import xla_chunked_ssd_scan
+from m3sr_kernels.ssd_scan.xla_columns import chunk_length, scan_columns
 
-# An image padded to a square by no more than this runs both pairs at once, which compiles in half the time.
+# An image that padding to a square enlarges by no more than this runs both pairs at once: half the compile time.
 MAX_PADDING = 1.25
 
 
 @jax.jit
 @jax.checkpoint
-def ss2d_scan_xla(x: jax.Array, dt: jax.Array, a: jax.Array, b: jax.Array, c: jax.Array) -> jax.Array:
-    """Arguments and result as `ss2d_scan_reference`.
+def xla_ss2d_scan(x: jax.Array, dt: jax.Array, a: jax.Array, b: jax.Array, c: jax.Array) -> jax.Array:
+    """Arguments and result as `reference_ss2d_scan`.
 
-    Channels move to the front and space to the lanes once; the row pair reads the image transposed. Nothing is flipped,
-    and forward and reverse share one pass. The gradient keeps the inputs alone and recomputes. An image of symbolic
-    size (`jax.export`) is scanned in chunks of one length.
+    Channels move to the front and space to the lanes once; the row pair reads the image transposed. Nothing is flipped.
+    The gradient keeps only the inputs and recomputes the rest. An image of symbolic size (`jax.export`) is scanned in
+    chunks of a fixed length.
     """
     B, H, W = x.shape[:3]
     if not (isinstance(H, int) and isinstance(W, int)):
@@ -34,11 +34,8 @@ def ss2d_scan_xla(x: jax.Array, dt: jax.Array, a: jax.Array, b: jax.Array, c: ja
     log_decay = dt * a[None, None, None]
 
     def by_axis(array: jax.Array, head_first: bool) -> list[jax.Array]:
-        """(B, H, W, 4, ·) to the row pair, transposed, and the column pair.
-
-        Direction k is (k div 2: back, k mod 2: columns).
-        """
-        array = array.reshape(B, H, W, 2, 2, -1)
+        """(B, H, W, 4, ·) to the row pair, transposed, and the column pair."""
+        array = array.reshape(B, H, W, 2, 2, -1)  # direction k: k div 2 is reverse, k mod 2 is columns
         pairs = materialise(jnp.transpose(array, (4, 0, 5, 3, 1, 2) if head_first else (4, 0, 3, 5, 1, 2)))
         rows, columns = unstack(pairs)
         return [_swap(rows), columns]
@@ -54,18 +51,18 @@ def ss2d_scan_xla(x: jax.Array, dt: jax.Array, a: jax.Array, b: jax.Array, c: ja
 
 
 def _scan_any_size(x: jax.Array, dt: jax.Array, a: jax.Array, b: jax.Array, c: jax.Array) -> jax.Array:
-    """The four sequences side by side, as four groups of heads of one SSD scan."""
+    """Runs the four sequences as four groups of heads of one SSD scan."""
     H, W = x.shape[1:3]
     x = jnp.concatenate([to_sequence(x, k) for k in range(4)], axis=2)
     dt, b, c = (jnp.concatenate([to_sequence(v[..., k, :], k) for k in range(4)], axis=2) for v in (dt, b, c))
     states = b.shape[2] // 4
     b, c = (v.reshape(*v.shape[:2], 4, states) for v in (b, c))
-    y, _ = ssd_scan_chunked(x, dt, a.reshape(-1), b, c)
+    y, _ = xla_chunked_ssd_scan(x, dt, a.reshape(-1), b, c)
     return functools.reduce(jnp.add, (to_image(part, k, H, W) for k, part in enumerate(jnp.split(y, 4, axis=2))))
 
 
 def _scan_pairs(*arguments: list[jax.Array], square: bool) -> list[jax.Array]:
-    """Scans the pairs, each argument a list with one array a pair: stacked as a batch if `square`, else one by one."""
+    """Scans the pairs, stacked as a batch if `square`, else one by one; each argument lists one array a pair."""
     pairs = arguments[0]
     if not square:
         return [_pair(*arrays) for arrays in zip(*arguments, strict=True)]
@@ -76,7 +73,7 @@ def _scan_pairs(*arguments: list[jax.Array], square: bool) -> list[jax.Array]:
 
 
 def _pair(x: jax.Array, *others: jax.Array) -> jax.Array:
-    """Pads the columns to whole chunks, scans them both ways and cuts the result back."""
+    """Pads the columns to whole chunks, scans them in both directions and crops the result."""
     height, width = x.shape[-2:]
     padded = height + -height % chunk_length(height)
     y, _ = scan_columns(*(_pad(array, padded, width) for array in (x, *others)))

@@ -1,4 +1,4 @@
-"""`ssd_scan`: checks its arguments and picks an implementation."""
+"""`ssd_scan`: checks its arguments and chooses an implementation."""
 
 from __future__ import annotations
 
@@ -8,98 +8,93 @@ import jax
 from jaxtyping import Array, Float
 
 from m3sr_kernels.checks import accumulation_dtype, check_shapes
-from m3sr_kernels.dispatch import choose
-from m3sr_kernels.mosaic_call import implementation_of
-from m3sr_kernels.ssd_scan.associative import ssd_scan_associative
-from m3sr_kernels.ssd_scan.pallas_mosaic import ssd_scan_forward
-from m3sr_kernels.ssd_scan.pallas_triton import ssd_scan_pallas_triton
-from m3sr_kernels.ssd_scan.reference import ssd_scan_reference
-from m3sr_kernels.ssd_scan.xla import ssd_scan_xla
+from m3sr_kernels.dispatch import Implementation, choose, imported_on_call
+from m3sr_kernels.ssd_scan.associative import associative_ssd_scan
+from m3sr_kernels.ssd_scan.reference import reference_ssd_scan
+from m3sr_kernels.ssd_scan.xla import xla_ssd_scan
 
 
-def _around(run: Callable) -> Callable:
-    """Step sizes, wide sums and skips in plain JAX around the bare scan `run`; the GPU kernels fuse them."""
+def _around(scan: Callable) -> Callable:
+    """Adds bias, softplus and skip to a `scan(x, dt, a, b, c)`, in float32 or float64; GPU kernels fuse them."""
 
-    def ssd(x, dt, a, b, c, d, dt_bias):
+    def run(x, dt, a, b, c, d, dt_bias):
         dtype = accumulation_dtype(x, dt, a, b, c, d, dt_bias)
         wide, dt, a, b, c = (array.astype(dtype) for array in (x, dt, a, b, c))
         if dt_bias is not None:
             dt = dt + dt_bias.astype(dtype)[None, None]
-        y, state = run(wide, jax.nn.softplus(dt), a, b, c)
+        y, state = scan(wide, jax.nn.softplus(dt), a, b, c)
         if d is not None:
             y = y + d.astype(dtype)[None, None] * wide
         return y.astype(x.dtype), state
 
-    return ssd
+    return run
 
 
-_XLA = _around(ssd_scan_xla)
 IMPLEMENTATIONS = {
-    "pallas_triton": ssd_scan_pallas_triton,
-    "pallas_mosaic": implementation_of(ssd_scan_forward, _XLA),
-    "xla": _XLA,
-    "associative": _around(ssd_scan_associative),
-    "reference": _around(ssd_scan_reference),
+    "pallas_triton": imported_on_call("m3sr_kernels.ssd_scan.triton", "triton_ssd_scan"),
+    "pallas_mosaic": imported_on_call("m3sr_kernels.ssd_scan.mosaic", "mosaic_ssd_scan"),
+    "xla": _around(xla_ssd_scan),
+    "associative": _around(associative_ssd_scan),
+    "reference": _around(reference_ssd_scan),
 }
 
 
 def ssd_scan(
-    x: Float[Array, "B L H P"],
-    dt: Float[Array, "B L H"],
-    a: Float[Array, " H"],
+    x: Float[Array, "B L R P"],
+    dt: Float[Array, "B L R"],
+    a: Float[Array, " R"],
     b: Float[Array, "B L G N"],
     c: Float[Array, "B L G N"],
-    d: Float[Array, "H P"] | None = None,
-    dt_bias: Float[Array, " H"] | None = None,
+    d: Float[Array, "R P"] | None = None,
+    dt_bias: Float[Array, " R"] | None = None,
     *,
-    implementation: str | None = None,
+    implementation: Implementation | None = None,
     interpret: bool = False,
     return_final_state: bool = False,
-) -> Float[Array, "B L H P"] | tuple[Float[Array, "B L H P"], Float[Array, "B H P N"]]:
+) -> Float[Array, "B L R P"] | tuple[Float[Array, "B L R P"], Float[Array, "B R P N"]]:
     """Selective scan with one scalar decay a head.
 
-    With Δ_t = softplus(dt_t + dt_bias) and g the group of head h (H/G heads share b and c):
+    With Δ_t = softplus(dt_t + dt_bias) and g the group of head r (R/G heads share b and c):
 
-        h_t[p,n] = exp(Δ_t·a)·h_{t−1}[p,n] + Δ_t·b_t[g,n]·x_t[p],    h_{−1} = 0
-        y_t[p]   = Σ_n c_t[g,n]·h_t[p,n] + d[p]·x_t[p]
+        h_t[r,p,n] = exp(Δ_t[r]·a[r])·h_{t−1}[r,p,n] + Δ_t[r]·b_t[g,n]·x_t[r,p],    h_{−1} = 0
+        y_t[r,p]   = Σ_n c_t[g,n]·h_t[r,p,n] + d[r,p]·x_t[r,p]
 
     Args:
-      x: (B, L, H, P) input.
-      dt: (B, L, H) step sizes before bias and softplus.
-      a: (H,) negative decay rates.
-      b: (B, L, G, N) input maps; H is divisible by G.
+      x: (B, L, R, P) input.
+      dt: (B, L, R) step sizes before bias and softplus.
+      a: (R,) negative decay rates.
+      b: (B, L, G, N) input maps; R is divisible by G.
       c: (B, L, G, N) output maps.
-      d: (H, P) skip, none if None.
-      dt_bias: (H,) added to dt, zero if None.
-      implementation: "pallas_triton" (CUDA GPUs from sm_80 on), "pallas_mosaic" (from sm_90 on; forward only, its
-        gradient is that of "xla"), "xla", "associative" or "reference"; None takes the first on such a GPU and "xla"
+      d: (R, P) skip; None for none.
+      dt_bias: (R,) added to dt; None for zero.
+      implementation: see `m3sr_kernels.Implementation`; None takes "pallas_triton" on CUDA GPUs from sm_80 on and "xla"
         elsewhere, decided when the program is compiled.
-      interpret: runs a Pallas implementation on any platform, slowly; the others ignore it.
-      return_final_state: also return the last state, (B, H, P, N), in the accumulation dtype.
+      interpret: runs a Pallas implementation on any platform, slowly; ignored by the others.
+      return_final_state: also returns the last state, (B, R, P, N), in the dtype of the sums.
 
     Returns:
-      y: (B, L, H, P) in x's dtype. Sums and states are float32, or float64 if any input is.
+      y: (B, L, R, P) in x's dtype. Sums and states are float32, or float64 if any input is.
 
     Raises:
-      ValueError: a shape does not fit, or the implementation's name is unknown.
+      ValueError: a shape does not fit, or the implementation is unknown.
       TypeError: an input is not floating-point.
-      NotImplementedError: the implementation asked for is not available.
+      NotImplementedError: the op has no such implementation, or the platform compiled for cannot run it.
 
     Source: Dao and Gu, "Transformers are SSMs" (2024), the SSD model.
     """
-    B, L, H, P = x.shape
+    B, L, R, P = x.shape
     G, N = b.shape[-2:]
-    if H % G:
-        raise ValueError(f"ssd_scan: {H} heads cannot share {G} groups of b and c; H must be a multiple of G")
+    if R % G:
+        raise ValueError(f"ssd_scan: {R} heads cannot share {G} groups of b and c; R must be a multiple of G")
     check_shapes(
         "ssd_scan",
-        x=(x, (B, L, H, P)),
-        dt=(dt, (B, L, H)),
-        a=(a, (H,)),
+        x=(x, (B, L, R, P)),
+        dt=(dt, (B, L, R)),
+        a=(a, (R,)),
         b=(b, (B, L, G, N)),
         c=(c, (B, L, G, N)),
-        d=(d, (H, P)),
-        dt_bias=(dt_bias, (H,)),
+        d=(d, (R, P)),
+        dt_bias=(dt_bias, (R,)),
     )
     run = choose("ssd_scan", IMPLEMENTATIONS, implementation, interpret=interpret)
     y, state = run(x, dt, a, b, c, d, dt_bias)

@@ -1,10 +1,10 @@
-"""States on entry of every chunk, from what each chunk adds: in two levels, so that no loop runs over the chunks.
+"""The state on entry of every chunk, from what each chunk adds, in two levels instead of a loop over the chunks.
 
-About √C chunks form a group. Within a group, and between groups, every pair is one entry of a small matrix of decays;
-so 1,928 chunks take two matrix products and no step waits for another. Exponents are sums over the path between two
-chunks, never differences of running sums, so neither very large decays nor very long sequences lose digits.
+About √C chunks form a group. A small matrix holds the decays between all pairs of chunks in a group, another one those
+between all pairs of groups, so 1,928 chunks take two matrix products. Exponents are sums over the path between two
+chunks, never differences of running sums, so neither large decays nor long sequences lose digits.
 
-Letters here: B batch, C chunk, K direction, N state, R head, P channel of a head; x any batch, i and j chunks.
+Letters: B batch, C chunks, K directions, N states, R heads, P channels a head; x any batch, i and j chunks.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ import jax.numpy as jnp
 def states_on_entry(
     added: jax.Array, log_decay: jax.Array, backwards: Sequence[bool], initial: jax.Array | None = None
 ) -> tuple[jax.Array, jax.Array]:
-    """h_after = exp(log_decay)·h_before + added, over the chunks in the order in which each direction visits them.
+    """Runs h_after = exp(log_decay)·h_before + added over the chunks, in the order in which each direction visits them.
 
     Args:
-      added: (B, C, K, N, R, P), what a chunk adds to the state.
-      log_decay: (B, C, K, R), of a whole chunk, ≤ 0.
+      added: (B, C, K, N, R, P) what a chunk adds to the state.
+      log_decay: (B, C, K, R) logarithm of a whole chunk's decay, ≤ 0.
       backwards: for each direction, whether it visits the last chunk first.
-      initial: (B, K, N, R, P) state before the first chunk, zero if None.
+      initial: (B, K, N, R, P) state before the first chunk; None for zero.
 
     Returns:
       The state on entry of each chunk, (B, C, K, N, R, P), and after the last one, (B, K, N, R, P).
@@ -53,7 +53,7 @@ def _einsum(spec: str, left: jax.Array, right: jax.Array) -> jax.Array:
 
 
 def _in_groups(array: jax.Array, groups: int, group: int) -> jax.Array:
-    """(B, C, …) to (B·groups, group, …); chunks that were not there add nothing and decay nothing."""
+    """(B, C, …) to (B·groups, group, …); the chunks that pad it neither add nor decay."""
     missing = groups * group - array.shape[1]
     array = jnp.pad(array, [(0, 0), (0, missing)] + [(0, 0)] * (array.ndim - 2))
     return array.reshape(-1, group, *array.shape[2:])
@@ -65,17 +65,17 @@ def _ungroup(array: jax.Array, groups: int) -> jax.Array:
 
 
 def _decays(log_decay: jax.Array, backwards: Sequence[bool]) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Factors by which a state shrinks between two points of a row of chunks.
+    """The factors by which a state shrinks between two points of a row of chunks.
 
     Args:
       log_decay: (x, C, K, R).
-      backwards: of each direction.
+      backwards: one flag a direction.
 
     Returns:
-      From the end of chunk j to the entry of chunk i, (x, K, R, i, j), 0 where j does not come before i; from the start
-      to the entry of i, (x, K, R, i); from the end of j to the end, (x, K, R, j); from start to end, (x, K, R).
+      Factors from the end of chunk j to the entry of chunk i, (x, K, R, i, j), 0 unless j comes before i; from the
+      start to the entry of i, (x, K, R, i); from the end of j to the end, (x, K, R, j); from start to end, (x, K, R).
     """
-    points = log_decay.shape[1] + 2  # the two ends are chunks of their own, without decay
+    points = log_decay.shape[1] + 2  # each end counts as a chunk without decay
     path = jnp.pad(jnp.moveaxis(log_decay, 1, -1), [(0, 0)] * 3 + [(1, 1)])
     order = jnp.arange(points)
     later = order[:, None] > order[None, :]

@@ -1,4 +1,4 @@
-"""The definition: one plain loop over time."""
+"""The definition: a plain loop over time."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 
 
-def ssd_scan_reference(
+def reference_ssd_scan(
     x: jax.Array, dt: jax.Array, a: jax.Array, b: jax.Array, c: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """h_t = exp(Δ_t·a)·h_{t−1} + Δ_t·b_t ⊗ x_t, y_t = Σ_n c_t·h_t.
 
-    Dt is Δ already. Returns y and the last state (B, H, P, N).
+    Arguments as `ssd_scan`, but dt is Δ, after bias and softplus. Returns y and the last state (B, R, P, N).
     """
     heads_per_group = x.shape[2] // b.shape[2]
     b, c = (jnp.repeat(array, heads_per_group, axis=2) for array in (b, c))

@@ -1,4 +1,4 @@
-"""Single directions of M3SR's scans: what tests lower and benchmarks time."""
+"""Single directions of M3SR's scans, for tests and benchmarks."""
 
 from __future__ import annotations
 

@@ -1,15 +1,15 @@
 """Kernels of the scan's gradient. λ is the cotangent of the state h.
 
-With u = Δ·x and g = exp(Δ·a), a pass that visits … t−1, t, t+1 … gives
+With u = Δ·x and g = exp(Δ·a), a pass that visits …, t−1, t, t+1, … gives
 
     λ_t = c_t·dy_t + g_{t+1}·λ_{t+1}        dc_t = Σ h_t·dy_t        db_t = Σ λ_t·u_t
     dx_t = Δ_t·Σ_n b_t·λ_t + d·dy_t         da = Σ_t Δ_t·g_t·Σ λ_t·h_{t−1}
     dΔ_t = Σ (x_t·b_t·λ_t + a·g_t·λ_t·h_{t−1})
 
-λ runs against time and h with it, and a photo's states do not fit in memory. So `history` runs forward, gives dc, and
-keeps the state before every `snapshot`-th pixel; `cotangents` runs backward, and rebuilds `rebuild` states at a time
-from the snapshot before them. Sums over pixels stay in registers; what is left, one number a program, is summed in XLA,
-so that the order of the sums is always the same.
+λ runs against time and h with it, and a photo's states do not fit in memory. So `history` runs forward, computes dc and
+keeps the state before every `snapshot`-th pixel; `cotangents` runs backward and rebuilds `rebuild` states at a time
+from the snapshot before them. Sums over pixels stay in registers; XLA sums the rest, one number a program, always in
+the same order.
 """
 
 from __future__ import annotations
@@ -29,16 +29,17 @@ def gradients(
     entering: Sequence[jax.Array],
     leaving: Sequence[jax.Array],
 ) -> dict[str, jax.Array]:
-    """Gradients of the scan's arguments, in the dtype of the sums.
+    """Computes the gradients of the scan's arguments, in the dtype of the sums.
 
     Args:
       geometry: of the scan.
       inputs: x, dt, a, dt_bias, b, c, d and the cotangent dy.
-      entering: for each launch, states on entry of the chunks, of `Geometry.states_shape`.
-      leaving: cotangents of the states at the far end of the chunks.
+      entering: for each launch, the states on entry of the chunks, of `Geometry.states_shape`.
+      leaving: likewise, the cotangents of the states at the end of the chunks.
 
     Returns:
-      dx (B, L·channels), ddt (B, L·slots·R), db and dc (B, L·slots·N), da and ddt_bias (slots, R), dd (slots, R, P).
+      By argument: x (B, L·channels), dt (B, L·slots·R), b and c (B, L·slots·N), a and dt_bias (slots, R),
+      d (slots, R, P).
     """
     g = geometry
     sums: dict[str, jax.Array] = {}
@@ -59,7 +60,7 @@ def gradients(
 
 
 def _both_kernels(g: Geometry, inputs, unit: int | None, sums) -> dict[str, jax.Array]:
-    """One axis of an image, or all groups of a sequence. Continues the `sums` of the other axis in place."""
+    """Scans one axis of an image, or all groups of a sequence; adds in place to the `sums` of the other axis."""
     maps = g.blocks * g.length * g.slots * g.states
     by_head = g.chunks * g.slots * g.heads
     sizes = {
@@ -97,7 +98,7 @@ def _snapshots_size(g: Geometry) -> int:
 
 
 def _snapshot_index(program: Program, index: jax.Array, snapshot: jax.Array, state: int) -> jax.Array:
-    """Flat index, in the order of the pass, of a tile of the state before a pixel."""
+    """Flat index of a tile of a snapshot; snapshots are in the order of the pass."""
     g = program.geometry
     row = program.chunk if isinstance(program.unit, int) else program.chunk * g.units + program.unit
     row = ((row * g.passes + index) * (g.chunk // g.snapshot) + snapshot) * g.states + state
@@ -105,7 +106,7 @@ def _snapshot_index(program: Program, index: jax.Array, snapshot: jax.Array, sta
 
 
 def _history_pass(program: Program, index: jax.Array) -> None:
-    """The states once more, for dc and the snapshots."""
+    """Computes the states again, for dc and the snapshots."""
     g = program.geometry
     slot = program.slot(index)
     rate = program.by_head("a", slot)
@@ -139,7 +140,7 @@ def _history_pass(program: Program, index: jax.Array) -> None:
 
 
 def _cotangents_pass(program: Program, index: jax.Array, *, adds: bool) -> None:
-    """One direction, against its time. The first of all passes does not add to a dx before, and it alone gives dd."""
+    """One direction, against its time; the first pass sets dx instead of adding to it, and it alone computes dd."""
     g = program.geometry
     slot = program.slot(index)
     rate = program.by_head("a", slot)
@@ -174,7 +175,7 @@ def _cotangents_pass(program: Program, index: jax.Array, *, adds: bool) -> None:
 
 
 def _state_before(program: Program, index, slot, rate, delta, order, number) -> tuple[jax.Array, ...]:
-    """The state before group `number` of the `order`-th block of a pass, from the snapshot before it."""
+    """Rebuilds the state before group `number` of the `order`-th block of a pass, from the snapshot before it."""
     g = program.geometry
     per_snapshot = g.snapshot // g.rebuild
     snapshot = jax.lax.div(number, jnp.int32(per_snapshot))
@@ -191,7 +192,7 @@ def _state_before(program: Program, index, slot, rate, delta, order, number) -> 
 
 
 def _group(program: Program, slot, constants, block_index, lanes, delta_of_lanes, state, carry):
-    """`rebuild` pixels: their states forward, from `state` before the first, then their cotangents backward."""
+    """Rebuilds the states of `rebuild` pixels from the `state` before them, then runs their cotangents backward."""
     rate, skip, add = constants
     cotangent, da, dd, ddelta = carry
     nothing = jnp.zeros_like(da)
@@ -220,7 +221,7 @@ def _group(program: Program, slot, constants, block_index, lanes, delta_of_lanes
 
 
 def _write_parameters(program: Program, slot, da: jax.Array, dbias: jax.Array) -> None:
-    """This program's part of the gradients of a and dt_bias."""
+    """Writes this program's part of the gradients of a and dt_bias."""
     g = program.geometry
     head = jax.lax.broadcasted_iota(jnp.int32, g.tile[:1], 0) + program.block * g.tile[0]
     index = (program.chunk * g.slots + slot) * g.heads + head
@@ -229,7 +230,7 @@ def _write_parameters(program: Program, slot, da: jax.Array, dbias: jax.Array) -
 
 
 def _write_skip(program: Program, dd: jax.Array, where: jax.Array) -> None:
-    """This program's part of the gradient of d, the same for all directions of an image."""
+    """Writes this program's part of the gradient of d, the same for all directions of an image."""
     g = program.geometry
     channel = program.chunk * g.channels + program.head_channel
     if g.passes == 1:

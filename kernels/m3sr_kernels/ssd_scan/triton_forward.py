@@ -1,4 +1,4 @@
-"""Kernels of the forward scan: what each chunk adds to the state, and the outputs from the state on its entry."""
+"""Kernels of the forward scan: what each chunk adds to the state, and the outputs, given the state on its entry."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from m3sr_kernels.ssd_scan.triton_program import LANES, Geometry, Program, for_e
 def chunk_states(
     geometry: Geometry, inputs: dict[str, jax.Array], *, adjoint: bool
 ) -> tuple[list[jax.Array], jax.Array | None]:
-    """What each chunk adds to the state at its far end; adjoint: to the cotangent of the state at its entry.
+    """What each chunk adds to the state at its end or, adjoint, to the cotangent of the state on its entry.
 
-    Reads every pixel once for both directions of a path.
+    The kernel reads every pixel once for both directions of a path.
 
     Args:
       geometry: of the scan.
-      inputs: dt, a, dt_bias; x and b, or for the adjoint the cotangent dy and c.
-      adjoint: which of the two.
+      inputs: dt, a and dt_bias; x and b or, for the adjoint, the cotangent dy and c.
+      adjoint: computes cotangents instead of states.
 
     Returns:
-      (B, C, directions, N, R, P) for each launch of what follows, and the log of each chunk's decay, (B, C, slots, R),
-      which the adjoint leaves out.
+      (B, C, directions, N, R, P) for each launch of `outputs`, and the logarithm of each chunk's decay,
+      (B, C, slots, R); None for the adjoint.
     """
     g = geometry
     size = math.prod(g.states_shape[1:])
@@ -84,20 +84,20 @@ def _chunk_states_kernel(program: Program, *, adjoint: bool) -> None:
 
 
 def _grow(program: Program, reverse: bool, adjoint: bool, value, maps, delta, rate, state, passed):
-    """One pixel's part of a chunk's state, and the product of the decays passed so far."""
+    """Adds one pixel to a chunk's state; returns it and the product of the decays passed so far."""
     decay = jnp.exp(delta * rate)
     term = value if adjoint else delta * value
-    if reverse != adjoint:  # time runs against the state: this pixel, shrunk by all that was passed before
+    if reverse != adjoint:  # the loop runs against time: all the pixels passed so far decay this one
         after = passed * decay
         weighted = (after if adjoint else passed) * term
         return tuple(program.multiply_add(m, weighted, h) for h, m in zip(state, maps, strict=True)), after
-    if adjoint:  # the recurrence; a cotangent passes its own pixel's decay on the way to the state before
+    if adjoint:  # the recurrence: a cotangent passes the decay of its own pixel too
         return tuple(decay * program.multiply_add(m, term, h) for h, m in zip(state, maps, strict=True)), passed
     return program.advance(state, decay, maps, term), passed
 
 
 def _write_states(program: Program, index: int, state: Sequence[jax.Array]) -> None:
-    """Into the array of the launch that will continue from them."""
+    """Writes a chunk's states to the array of the launch that continues from them."""
     for number, unit in enumerate(program.geometry.launches):
         mask = program.inside if unit is None else program.inside & (program.unit == unit)
         for n, h in enumerate(state):
@@ -113,10 +113,10 @@ def _write_log_decay(program: Program, slot: Any, total_steps: jax.Array) -> Non
 
 
 def outputs(geometry: Geometry, inputs: dict[str, jax.Array], entering: Sequence[jax.Array], dtype: Any) -> jax.Array:
-    """Y from the states on entry of the chunks.
+    """Computes y from the states on entry of the chunks.
 
-    The passes of an image add up in place, in the dtype of the sums: in y itself where it has that dtype, else beside
-    it, and the last pass of all casts.
+    The passes of an image add up in place, in the dtype of the sums: in y itself if it has that dtype, else in an array
+    beside it, from which the last pass casts.
 
     Args:
       geometry: of the scan.
@@ -147,7 +147,7 @@ def _outputs_launch(g: Geometry, inputs, unit: int | None, new, begun) -> dict[s
 
 
 def _outputs_pass(program: Program, index: jax.Array, *, adds: bool) -> None:
-    """One direction: h = decay·h + Δ·b·x, and y += c·h + d·x. The first of all passes does not add to a y before."""
+    """One direction: h = decay·h + Δ·b·x and y += c·h + d·x; the first pass sets y instead of adding to it."""
     g = program.geometry
     slot = program.slot(index)
     rate = program.by_head("a", slot)
@@ -159,7 +159,7 @@ def _outputs_pass(program: Program, index: jax.Array, *, adds: bool) -> None:
         return lane, moment, (moment.channels("x"), before, moment.maps("b"), moment.maps("c"))
 
     def store(moment, y):
-        """In y, once it is whole, and in the sums before, which are y if the dtype is the same."""
+        """Writes to the sums and, in the last pass, to y; they are one array if the dtype is the same."""
         whole = index == g.passes - 1
         if "y" in program.refs:
             moment.write_channels("y", y, whole)

@@ -1,12 +1,12 @@
-"""What the SSD kernels share: the geometry of a scan, one program's place in it, and the loops over its pixels.
+"""What the SSD kernels share: the geometry of a scan, a program's place in it, and the loops over its pixels.
 
-A program owns one chunk of a path through the pixels, and a block of heads. Its state is N register tiles of (heads,
-channels of a head), both rounded up to powers of two, what is too much masked. One step is element-wise: nothing is
-flipped, transposed or multiplied as matrices; a direction is a rule from time to pixel.
+A program owns a block of heads and one chunk of a path through the pixels. Its state is N register tiles of (heads,
+channels a head), both rounded up to powers of two and masked. Every step is element-wise: nothing is flipped,
+transposed or multiplied as matrices; a direction is a map from time to pixel.
 
-Rules of Triton that shape this code: every load and store has integer indices on all dimensions; loops carry whole
-tiles; no tile is sliced. Step sizes are therefore computed once for `LANES` pixels side by side, and a single pixel's
-column is taken out of that tile by a masked sum.
+Triton's rules shape this code: loads and stores need integer indices on all dimensions, loops carry whole tiles, and
+tiles cannot be sliced. So step sizes are computed for `LANES` pixels side by side, and a masked sum extracts one
+pixel's column from that tile.
 """
 
 from __future__ import annotations
@@ -20,17 +20,19 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plt
 
-# Pixels whose step sizes are computed side by side, one a lane of a warp.
+from m3sr_kernels.arithmetic import divide, softplus
+
+# Pixels whose step sizes are computed side by side, one a lane of the warp.
 LANES = 32
 
 
 @dataclasses.dataclass(frozen=True)
 class Geometry:
-    """Static facts of a scan.
+    """The static facts of a scan.
 
-    Arrays are flat behind their batch axis: x is (B, L·channels), dt (B, L·slots·R), b and c (B, L·slots·N). A unit is
-    what one program scans: an axis of an image, there and back (slots `unit` and `unit + 2`), or one group of heads of
-    a sequence (slot `unit`).
+    Arrays are flat after their batch axis: x is (B, L·channels), dt (B, L·slots·R), b and c (B, L·slots·N). A unit is
+    what one program scans: an axis of an image, forward and reverse (slots `unit` and `unit + 2`), or one group of
+    heads of a sequence (slot `unit`).
     """
 
     batch: int
@@ -40,13 +42,13 @@ class Geometry:
     head_width: int
     states: int
     units: int
-    passes: int  # 2: an image, there and back; 1: a sequence
+    passes: int  # 2: an image, forward and reverse; 1: a sequence
     dtype: Any  # of states and sums
     chunk: int  # pixels a program, a multiple of LANES
-    head_block: int  # heads a program, at most
+    head_block: int  # most heads a program
     unroll: int  # pixels loaded at once
-    snapshot: int  # the gradient keeps one state in so many; divides LANES
-    rebuild: int  # states that the gradient holds at once; divides `snapshot`
+    snapshot: int  # pixels between the states that the gradient keeps; divides LANES
+    rebuild: int  # states that the gradient rebuilds at once; divides `snapshot`
     num_warps: int
     num_stages: int
     interpret: bool  # runs on any platform, slowly
@@ -61,7 +63,7 @@ class Geometry:
 
     @property
     def channels(self) -> int:
-        """Of one pixel of x: the directions of an image share them, the groups of a sequence have their own."""
+        """Channels of a pixel of x: shared by the directions of an image, separate for the groups of a sequence."""
         return self.heads * self.head_width * (1 if self.passes == 2 else self.units)
 
     @property
@@ -78,21 +80,21 @@ class Geometry:
 
     @property
     def launches(self) -> tuple[int | None, ...]:
-        """The unit that each launch scans, None for all: the axes of an image add to the same pixels, in turn."""
+        """The unit of each launch, None for all: the axes of an image take turns, since they add to the same pixels."""
         return (None,) if self.passes == 1 else tuple(range(self.units))
 
     @property
     def backwards(self) -> tuple[bool, ...]:
-        """Of each direction of one launch, whether it visits the last pixel first."""
+        """For each direction of a launch, whether it visits the last pixel first."""
         return (False,) * self.units if self.passes == 1 else (False, True)
 
     @property
     def states_shape(self) -> tuple[int, ...]:
-        """Of the chunk states of one launch."""
+        """The shape of a launch's chunk states."""
         return self.batch, self.chunks, len(self.backwards), self.states, self.heads, self.head_width
 
     def of_launch(self, by_slot: jax.Array, launch: int) -> jax.Array:
-        """Of (B, C, slots, …), what belongs to the directions of one launch."""
+        """The part of (B, C, slots, …) that belongs to the directions of a launch."""
         return by_slot[:, :, launch :: len(self.launches)]
 
 
@@ -108,13 +110,13 @@ def launch(
     """Runs `kernel(references by name)` over (blocks of heads, chunks, batch × units).
 
     Args:
-      name: of the kernel, for profiles.
+      name: name of the kernel, for profiles.
       kernel: stores its results through the references named in `outputs` and `continued`.
       geometry: of the scan.
       units: programs along the axis of units.
-      inputs: arrays by name, reshaped to (batch, everything else) for the kernel.
-      outputs: elements a batch entry and dtype, by name, of new arrays.
-      continued: arrays that an earlier launch has begun; the kernel adds to them in place.
+      inputs: arrays by name; the kernel sees them as (batch, everything else).
+      outputs: new arrays by name: elements a batch entry, and dtype.
+      continued: arrays of an earlier launch, to which the kernel adds in place.
 
     Returns:
       The arrays of `outputs` and `continued`, (batch, elements).
@@ -142,24 +144,24 @@ def launch(
 
 
 class Program:
-    """One program of the grid, inside a kernel: its indices, and loads and stores at a time step.
+    """A program of the grid, inside a kernel: its indices, and its loads and stores at a time step.
 
-    A time step is an offset into the chunk; `pixel` says where in the image it lies. Scalars are int32.
+    A time step is an offset into the chunk; `pixel` maps it to the image. Scalars are int32.
     """
 
     def __init__(self, geometry: Geometry, refs: Mapping[str, Any], unit: int | None) -> None:
-        """`unit` is static where all programs of a launch share it, else the grid's."""
+        """`unit` is the one that all programs of the launch share; None if it comes from the grid."""
         self.geometry, self.refs = geometry, refs
         self.block, self.chunk, self.batch = (pl.program_id(axis) for axis in range(3))
         self.unit: Any = unit or 0
         if unit is None and geometry.units > 1:
-            self.batch, self.unit = _divide(self.batch, geometry.units)
+            self.batch, self.unit = divide(self.batch, geometry.units)
         shape = geometry.tile
         rows, columns = (jax.lax.broadcasted_iota(jnp.int32, shape, axis) for axis in (0, 1))
         self.head = rows + self.block * shape[0]
         self.inside = (self.head < geometry.heads) & (columns < geometry.head_width)
         self.head_channel = self.head * geometry.head_width + columns
-        self.padded_channel = self.head * shape[1] + columns  # unmasked, for scratch
+        self.padded_channel = self.head * shape[1] + columns  # unmasked, for scratch arrays
         lanes = (shape[0], LANES)
         self.lane_head = jax.lax.broadcasted_iota(jnp.int32, lanes, 0) + self.block * shape[0]
         self.lane = jax.lax.broadcasted_iota(jnp.int32, lanes, 1)
@@ -169,12 +171,12 @@ class Program:
         return self.unit + index * self.geometry.units
 
     def pixel(self, offset: jax.Array) -> jax.Array:
-        """Where the path of this program is, at an offset into its chunk; steps past the end stay on the last pixel."""
+        """The pixel at an offset into this program's chunk; steps past the end stay on the last pixel."""
         g = self.geometry
         time = jnp.minimum(self.chunk * g.chunk + offset, g.length - 1)
         if g.passes == 1 or (isinstance(self.unit, int) and self.unit == 0):
             return time
-        column, row = _divide(time, g.height)
+        column, row = divide(time, g.height)
         down = row * g.width + column
         return down if isinstance(self.unit, int) else jnp.where(self.unit == 0, time, down)
 
@@ -187,12 +189,12 @@ class Program:
 
     def write(self, name: str, index: Any, value: jax.Array, mask: Any = None) -> None:
         ref = self.refs[name]
-        if self.geometry.interpret and mask is not None:  # there, what is masked writes back what it read: elsewhere
+        if self.geometry.interpret and mask is not None:  # a masked element would store what it read
             index = jnp.where(mask, index, ref.shape[-1])
         plt.store(ref.at[self.batch, index], value.astype(ref.dtype), mask=mask)
 
     def moment(self, offset: jax.Array, slot: Any) -> Moment:
-        """One step in the time of this program, for one direction or group."""
+        """One time step of this program, for one direction or group."""
         return Moment(self, offset, slot)
 
     def state_index(self, index: jax.Array | int, state: int) -> jax.Array:
@@ -203,7 +205,7 @@ class Program:
         return row * (g.heads * g.head_width) + self.head_channel
 
     def by_head(self, name: str, slot: Any) -> jax.Array:
-        """A parameter a head, such as a, over the tile."""
+        """A parameter with one number a head, such as a, over the tile."""
         return self.read(name, slot * self.geometry.heads + self.head, self.inside, batch=0)
 
     def steps_index(self, slot: Any, block: jax.Array) -> jax.Array:
@@ -216,24 +218,23 @@ class Program:
         return (self.lane_head < self.geometry.heads) & (time < self.geometry.length)
 
     def raw_steps(self, slot: Any, block: jax.Array) -> jax.Array:
-        """Sums dt + dt_bias for the pixels of a block, (heads, LANES)."""
+        """dt + dt_bias for the pixels of a block, (heads, LANES)."""
         mask = self.lane_head < self.geometry.heads
         bias = self.read("dt_bias", slot * self.geometry.heads + self.lane_head, mask, batch=0)
         return self.read("dt", self.steps_index(slot, block), mask) + bias
 
     def steps(self, slot: Any, block: jax.Array) -> jax.Array:
-        """Δ for the pixels of a block, (heads, LANES); 0 past the end, where the state passes unchanged."""
-        raw = self.raw_steps(slot, block)
-        delta = jnp.maximum(raw, 0) + jnp.log1p(jnp.exp(-jnp.abs(raw)))
+        """Δ for the pixels of a block, (heads, LANES); 0 past the end, which leaves the state unchanged."""
+        delta = softplus(self.raw_steps(slot, block))
         return jnp.where(self.steps_exist(block), delta, jnp.zeros_like(delta))
 
     def at_lane(self, values: jax.Array, lane: jax.Array) -> jax.Array:
-        """One column of (heads, LANES), over the tile. Exact: all other summands are 0."""
+        """One column of (heads, LANES), over the tile; exact, since all other summands are 0."""
         column = jnp.sum(jnp.where(self.lane == lane, values, jnp.zeros_like(values)), axis=1)
         return jax.lax.broadcast_in_dim(column, self.geometry.tile, (0,))
 
     def multiply_add(self, a: jax.Array, b: jax.Array, c: jax.Array) -> jax.Array:
-        """a·b + c over the tile, in one instruction: Triton's product and sum are rounded apart and stay two."""
+        """a·b + c over the tile in one instruction; Triton rounds twice and does not fuse the two."""
         if self.geometry.interpret:
             return a * b + c
         double = self.geometry.dtype == jnp.float64
@@ -252,18 +253,18 @@ class Program:
         return tuple(self.multiply_add(decay, h, b * term) for h, b in zip(state, maps, strict=True))
 
     def add_products(self, start: jax.Array, left: Sequence[jax.Array], right: Sequence[jax.Array]) -> jax.Array:
-        """Start + Σ_n left_n·right_n."""
+        """start + Σ_n left_n·right_n."""
         for a, b in zip(left, right, strict=True):
             start = self.multiply_add(a, b, start)
         return start
 
     def zeros(self) -> list[jax.Array]:
-        """A state."""
+        """A state of zeros."""
         return [jnp.zeros(self.geometry.tile, self.geometry.dtype) for _ in range(self.geometry.states)]
 
 
 class Moment:
-    """One step of a program in time: which elements of the arrays belong to it."""
+    """One time step of a program: the elements of the arrays that belong to it."""
 
     def __init__(self, program: Program, offset: jax.Array, slot: Any) -> None:
         g = program.geometry
@@ -278,38 +279,31 @@ class Moment:
         self.channel = first_channel + program.head_channel
 
     def channels(self, name: str, where: Any = True) -> jax.Array:
-        """Tile of x, or of what is shaped like it; 0 past the end, or if not `where`."""
+        """A tile of x or of an array shaped like it; 0 past the end and where `where` is false."""
         return self.program.read(name, self.channel, self.mask & where)
 
     def maps(self, name: str) -> list[jax.Array]:
-        """The N scalars of b or c."""
+        """The N numbers of b or c."""
         return [self.program.read(name, self.first_map + n) for n in range(self.program.geometry.states)]
 
     def write_channels(self, name: str, value: jax.Array, where: Any = True) -> None:
         self.program.write(name, self.channel, value, self.mask & where)
 
     def write_map(self, name: str, state: int, tile: jax.Array) -> None:
-        """The sum of a tile, as this block of heads' part of the gradient of b or c."""
+        """Writes the sum of a tile: this block of heads' part of the gradient of b or c."""
         g = self.program.geometry
         first = self.program.block * (g.length * g.slots * g.states) + self.first_map
         total = jax.lax.reduce_sum(jax.lax.reduce_sum(tile, (0,)), (0,))
         self.program.write(name, first + state, total, self.exists)
 
 
-def _divide(dividend: jax.Array, divisor: int) -> tuple[jax.Array, jax.Array]:
-    """Quotient and remainder of numbers that are not negative."""
-    divisor_array = jnp.full_like(dividend, divisor)
-    quotient = jax.lax.div(dividend, divisor_array)
-    return quotient, dividend - quotient * divisor
-
-
 def loop(count: int | jax.Array, body: Callable[[jax.Array, Any], Any], carry: Any) -> Any:
-    """`lax.fori_loop` from 0 in int32, whatever the width of Python's integers."""
+    """`lax.fori_loop` from 0, counting in int32 even where jax defaults to int64."""
     return jax.lax.fori_loop(jnp.int32(0), jnp.asarray(count, jnp.int32), body, carry)
 
 
 def for_each_pass(geometry: Geometry, body: Callable[[jax.Array], None]) -> None:
-    """`body(index)` for each pass; what one has stored the next may load. One code serves both directions."""
+    """Runs `body(index)` for each pass; a pass may load what the one before has stored. Both share one body."""
 
     def step(index, carry):
         body(index)

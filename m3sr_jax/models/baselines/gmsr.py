@@ -1,12 +1,12 @@
 """GMSR: three small stages, each a four-directional Mamba scan beside attention to spatial and spectral gradients.
 
-The two attentions scale gradients by their extremes over the whole batch, so a prediction depends on the other images
-of the batch and on how an image is cut into tiles: predict one whole image at a time for comparable numbers.
+The two attentions scale gradients by their extremes over the whole batch. A prediction therefore depends on the other
+images of the batch and on tiling: for comparable numbers, predict one whole image at a time.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -14,38 +14,40 @@ import numpy as np
 from flax import linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array, Float, Num
-from m3sr_kernels import s6_scan
+from m3sr_kernels import Implementation, s6_scan
+from m3sr_kernels.ss2d_scan.orders import to_image, to_sequence
 
-from m3sr_jax.models.baselines.image import check_image
-from m3sr_jax.models.layers import Norm, conv, depthwise_conv3x3, statistics_dtype, uniform_fan_in
+from m3sr_jax.models.image import check_image
+from m3sr_jax.models.layers import LayerNorm, conv, depthwise_conv3x3, statistics_dtype, uniform_fan_in
 from m3sr_jax.models.spectral import log_state_index
 from m3sr_jax.models.ss2d import DIRECTIONS
 
+WIDTHS = 10, 20  # channels of the first two stages; the last stage has one for each band
 STATE_SIZE = 16
-LEAST = 3  # the spatial gradient's last column mirrors the one before the last
+MIN_SIZE = 3  # the spatial gradient repeats its last but one row and column
 STEP_RANGE = 1e-3, 1e-1  # of Δ at the start
 DROP_PATH = 0.1
 
 
 class MambaSS2D(nn.Module):
-    """Mamba-1 over the four scan orders of an image, summed, with a gate: every channel has its own Δ and decays."""
+    """Mamba-1 over the four scan orders of an image, summed and gated; every channel has its own Δ and decays."""
 
     dtype: Dtype = jnp.float32
     param_dtype: Dtype = jnp.float32
-    implementation: str | None = None
+    implementation: Implementation | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W E"]) -> Float[Array, "B H W E"]:
         width = x.shape[-1]
         inner = 2 * width
-        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        u, gate = jnp.split(conv(2 * inner, width, size=1, name="in_proj", **types)(x), 2, axis=-1)
+        pointwise = partial(conv, size=1, dtype=self.dtype, param_dtype=self.param_dtype)
+        u, gate = jnp.split(pointwise(2 * inner, width, name="in_proj")(x), 2, axis=-1)
         kernel = self.param("conv_kernel", uniform_fan_in(9), (3, 3, inner), self.param_dtype)
         bias = self.param("conv_bias", uniform_fan_in(9), (inner,), self.param_dtype)
         u = depthwise_conv3x3(u, kernel.astype(self.dtype)) + bias.astype(self.dtype)[None, None, None]
         y = self._scan(nn.silu(u), rank=-(-width // 16))
-        y = Norm(epsilon=1e-5, name="out_norm", **types)(y) * nn.silu(gate)
-        return conv(width, inner, size=1, name="out_proj", **types)(y)
+        y = LayerNorm(1e-5, self.dtype, self.param_dtype, name="out_norm")(y) * nn.silu(gate)
+        return pointwise(width, inner, name="out_proj")(y)
 
     def _scan(self, u: Float[Array, "B H W I"], rank: int) -> Float[Array, "B H W I"]:
         inner, kinds = u.shape[-1], self.param_dtype
@@ -58,12 +60,12 @@ class MambaSS2D(nn.Module):
         skip = self.param("d", nn.initializers.ones, (DIRECTIONS * inner,), kinds).reshape(DIRECTIONS, inner)
         total = jnp.zeros_like(u)
         for k in range(DIRECTIONS):
-            sequence = _in_order(u, k)
+            sequence = to_sequence(u, k)
             dt, b, c = jnp.split(sequence @ x_proj[k].T, (rank, rank + STATE_SIZE), axis=-1)
             y = s6_scan(
                 sequence, dt @ dt_proj[k].T, a[k], b, c, skip[k], None, dt_bias[k], implementation=self.implementation
             )
-            total = total + _to_image(y, k, *u.shape[1:3])
+            total = total + to_image(y, k, *u.shape[1:3])
         return total
 
 
@@ -74,23 +76,8 @@ def _inverse_softplus_of_step(key: Array, shape: tuple[int, ...], dtype: Dtype) 
     return step + jnp.log(-jnp.expm1(-step))
 
 
-def _in_order(image: Float[Array, "B H W I"], direction: int) -> Float[Array, "B L I"]:
-    """Pixels as a direction visits them: 0 along rows, 1 along columns, 2 and 3 the same backwards."""
-    image = jnp.swapaxes(image, 1, 2) if direction % 2 else image
-    sequence = image.reshape(image.shape[0], -1, image.shape[-1])
-    return jnp.flip(sequence, 1) if direction >= 2 else sequence
-
-
-def _to_image(sequence: Float[Array, "B L I"], direction: int, height: Any, width: Any) -> Float[Array, "B H W I"]:
-    """Undoes `_in_order`; sizes may be symbolic."""
-    sequence = jnp.flip(sequence, 1) if direction >= 2 else sequence
-    rows, columns = (width, height) if direction % 2 else (height, width)
-    image = sequence.reshape(sequence.shape[0], rows, columns, -1)
-    return jnp.swapaxes(image, 1, 2) if direction % 2 else image
-
-
 class SpatialAttention(nn.Module):
-    """Weighs pixels by the sizes of the differences to the right and lower neighbours. One for all stages."""
+    """Weighs pixels by their differences from the right and lower neighbours; all stages share one."""
 
     dtype: Dtype = jnp.float32
     param_dtype: Dtype = jnp.float32
@@ -102,12 +89,12 @@ class SpatialAttention(nn.Module):
         down = jnp.concatenate([down, down[:, -2:-1]], axis=1)
         scaled = _to_unit_range(jnp.concatenate([right, down], axis=-1))
         summary = jnp.concatenate([scaled.mean(-1, keepdims=True), scaled.max(-1, keepdims=True)], axis=-1)
-        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        return x * nn.sigmoid(conv(1, 2, size=7, name="conv", **types)(summary))
+        convolve = partial(conv, dtype=self.dtype, param_dtype=self.param_dtype)
+        return x * nn.sigmoid(convolve(1, 2, size=7, name="conv")(summary))
 
 
 class SpectralAttention(nn.Module):
-    """Weighs channels by the sizes of the differences between neighbouring ones."""
+    """Weighs channels by the differences between neighbouring channels."""
 
     dtype: Dtype = jnp.float32
     param_dtype: Dtype = jnp.float32
@@ -115,16 +102,16 @@ class SpectralAttention(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "B H W E"]) -> Float[Array, "B H W E"]:
         width = x.shape[-1]
-        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        pointwise = partial(conv, size=1, dtype=self.dtype, param_dtype=self.param_dtype)
         scaled = _to_unit_range(jnp.diff(x, axis=-1), epsilon=1e-8)
         scaled = jnp.concatenate([scaled, scaled[..., -1:]], axis=-1)
-        hidden, out = (conv(width, width, size=1, name=name, **types) for name in ("hidden", "out"))
+        hidden, out = (pointwise(width, width, name=name) for name in ("hidden", "out"))
         pooled = scaled.mean((1, 2), keepdims=True), scaled.max((1, 2), keepdims=True)
         return x * nn.sigmoid(sum(nn.sigmoid(out(nn.relu(hidden(value)))) for value in pooled))
 
 
 def _to_unit_range(gradients: Float[Array, "B H W C"], epsilon: float = 0.0) -> Float[Array, "B H W C"]:
-    """(g − least)/(greatest − least + ε) over everything; 0 where all are equal (0/0 in the release)."""
+    """Computes (g − min)/(max − min + ε) over the whole batch; 0 if all are equal (0/0 in the release)."""
     low = gradients.min()
     span = gradients.max() - low + epsilon
     return (gradients - low) / jnp.where(span > 0, span, 1)
@@ -133,13 +120,13 @@ def _to_unit_range(gradients: Float[Array, "B H W C"], epsilon: float = 0.0) -> 
 class GMSR(nn.Module):
     """GMSR (0.045 M parameters; 0.019 M as published, without the scans'): RGB in [0, 1] to `num_bands`, no clamp.
 
-    Given a "dropout" key, as in training, the Mamba branch is left out of a stage with probability 0.1 for each sample.
+    With a "dropout" key, as in training, each stage drops its Mamba branch with probability 0.1 for each sample.
 
     Attributes:
       num_bands: S, bands of the output.
       dtype: type of the computation; scans and norms stay in float32.
       param_dtype: type of the parameters.
-      implementation: which scan kernels run, see `m3sr_kernels`; None takes the best that works.
+      implementation: which scan kernels run, see `m3sr_kernels`; None takes the best available.
 
     Source: Wang et al., "GMSR: Gradient-Guided Mamba for Spectral Reconstruction from RGB Images" (2024).
     """
@@ -147,33 +134,31 @@ class GMSR(nn.Module):
     num_bands: int = 31
     dtype: Dtype = jnp.float32
     param_dtype: Dtype = jnp.float32
-    implementation: str | None = None
+    implementation: Implementation | None = None
 
     @nn.compact
     def __call__(self, rgb: Num[Array | np.ndarray, "B H W C"]) -> Float[Array, "B H W S"]:
         """Reconstructs the spectrum of every pixel: (B, H, W, 3) → (B, H, W, num_bands), H and W at least 3.
 
         Raises:
-          ValueError: H or W below 3, not three channels, or integers.
+          ValueError: H or W is below 3, there are not three channels, or the values are integers.
         """
-        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        x = check_image("GMSR", rgb, LEAST, self.dtype)
-        spatial = SpatialAttention(name="spatial_attention", **types)
-        for stage, width in enumerate((10, 20, self.num_bands), start=1):
-            x = conv(width, x.shape[-1], size=1, name=f"widen_{stage}", **types)(x)
-            mixer = MambaSS2D(implementation=self.implementation, name=f"ss2d_{stage}", **types)
-            scanned = self._drop_path(mixer(Norm(epsilon=1e-5, name=f"norm_{stage}", **types)(x)))
-            spectral = SpectralAttention(name=f"spectral_attention_{stage}", **types)
+        x = check_image("GMSR", rgb, MIN_SIZE, self.dtype)
+        types = self.dtype, self.param_dtype
+        pointwise = partial(conv, size=1, dtype=self.dtype, param_dtype=self.param_dtype)
+        spatial = SpatialAttention(*types, name="spatial_attention")
+        for stage, width in enumerate((*WIDTHS, self.num_bands), start=1):
+            x = pointwise(width, x.shape[-1], name=f"widen_{stage}")(x)
+            mixer = MambaSS2D(*types, self.implementation, name=f"ss2d_{stage}")
+            scanned = self._drop_path(mixer(LayerNorm(1e-5, *types, name=f"norm_{stage}")(x)))
+            spectral = SpectralAttention(*types, name=f"spectral_attention_{stage}")
             parts = jnp.concatenate([scanned, spatial(x), spectral(x)], axis=-1)
-            fused = conv(width, 3 * width, size=1, use_bias=True, name=f"fuse_{stage}", **types)(parts)
+            fused = pointwise(width, 3 * width, use_bias=True, name=f"fuse_{stage}")(parts)
             x = x + nn.gelu(fused, approximate=False)
         return x.astype(statistics_dtype(self.dtype))
 
     def _drop_path(self, x: Float[Array, "B H W E"]) -> Float[Array, "B H W E"]:
         if not self.has_rng("dropout"):
             return x
-        # Where only a part of a batch is computed here, its part of the whole batch's draw.
-        count, first = self.get_variable("examples", "place", (x.shape[0], 0))
-        kept = jax.random.bernoulli(self.make_rng("dropout"), 1 - DROP_PATH, (count, 1, 1, 1))
-        kept = kept if count == x.shape[0] else jax.lax.dynamic_slice_in_dim(kept, first, x.shape[0])
+        kept = jax.random.bernoulli(self.make_rng("dropout"), 1 - DROP_PATH, (x.shape[0], 1, 1, 1))
         return jnp.where(kept, x / (1 - DROP_PATH), 0)

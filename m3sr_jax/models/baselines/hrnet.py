@@ -1,8 +1,8 @@
-"""HRNet: four scales made by pixel unshuffling, each passed up to the next by pixel shuffling."""
+"""HRNet: four scales made by pixel unshuffling; pixel shuffling passes each scale up to the next."""
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,16 +10,16 @@ from flax import linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array, Float, Num
 
-from m3sr_jax.models.baselines.image import check_image, reflect_to_multiple
+from m3sr_jax.models.image import check_image, reflect_to_multiple
 from m3sr_jax.models.layers import conv, statistics_dtype
 
 MULTIPLE = 8
-LEAST = 5  # a mirror image needs more rows than it adds
+MIN_SIZE = 5  # reflection adds at most one row fewer than the image has
 RESIDUAL_SCALE = 0.1
 
 
 class Unit(nn.Module):
-    """Leaky ReLU, slope 0.2, of a convolution with bias."""
+    """Leaky ReLU (slope 0.2) of a convolution with bias."""
 
     features: int
     size: int = 3
@@ -28,12 +28,12 @@ class Unit(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W O"]:
-        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        return nn.leaky_relu(conv(self.features, x.shape[-1], self.size, use_bias=True, name="conv", **types)(x), 0.2)
+        convolve = partial(conv, use_bias=True, dtype=self.dtype, param_dtype=self.param_dtype)
+        return nn.leaky_relu(convolve(self.features, x.shape[-1], self.size, name="conv")(x), 0.2)
 
 
 class DenseBlock(nn.Module):
-    """Five convolutions, each of all that came before it in the block; a tenth of the last is added to the input."""
+    """Five convolutions, each of the input and all earlier outputs; adds a tenth of the last to the input."""
 
     dtype: Dtype = jnp.float32
     param_dtype: Dtype = jnp.float32
@@ -43,15 +43,15 @@ class DenseBlock(nn.Module):
         width, seen = x.shape[-1], x
         for i in range(1, 6):
             features = width if i == 5 else width // 2
-            new = Unit(features, dtype=self.dtype, param_dtype=self.param_dtype, name=f"conv{i}")(seen)
+            new = Unit(features, 3, self.dtype, self.param_dtype, name=f"conv{i}")(seen)
             seen = jnp.concatenate([seen, new], axis=-1)
         return RESIDUAL_SCALE * new + x
 
 
 class GlobalBlock(nn.Module):
-    """Two convolutions, a tenth of which is added to the input.
+    """Two convolutions in a row; adds a tenth of the second to the input.
 
-    The release also computes a squeeze-and-excitation gate here and throws it away.
+    The release also computes a squeeze-and-excitation gate here, which it discards.
     """
 
     dtype: Dtype = jnp.float32
@@ -61,7 +61,7 @@ class GlobalBlock(nn.Module):
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
         y = x
         for name in ("conv1", "conv2"):
-            y = Unit(x.shape[-1], dtype=self.dtype, param_dtype=self.param_dtype, name=name)(y)
+            y = Unit(x.shape[-1], 3, self.dtype, self.param_dtype, name=name)(y)
         return RESIDUAL_SCALE * y + x
 
 
@@ -89,9 +89,9 @@ class HRNet(nn.Module):
         """Reconstructs the spectrum of every pixel: (B, H, W, 3) → (B, H, W, num_bands), H and W at least 5.
 
         Raises:
-          ValueError: H or W below 5, not three channels, or integers.
+          ValueError: H or W is below 5, there are not three channels, or the values are integers.
         """
-        x = reflect_to_multiple(check_image("HRNet", rgb, LEAST, self.dtype), MULTIPLE)
+        x = reflect_to_multiple(check_image("HRNet", rgb, MIN_SIZE, self.dtype), MULTIPLE)
         y = self._unit("top1", 8 * self.width)(unshuffle(x, 8))
         y = self._blocks("top2", 1, y)
         y = shuffle(self._unit("top3", 8 * self.width, size=1)(y), 2)
@@ -108,7 +108,7 @@ class HRNet(nn.Module):
         return Unit(features, size, self.dtype, self.param_dtype, name=name)
 
     def _blocks(self, name: str, count: int, y: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
-        """Runs `count` dense blocks and a global one, numbered from 1 behind `name`."""
+        """Runs `count` dense blocks and a global one; their names are `name` and a number from 1."""
         for i, kind in enumerate([DenseBlock] * count + [GlobalBlock], start=1):
             block = nn.remat(kind) if self.remat else kind
             y = block(self.dtype, self.param_dtype, name=f"{name}{i}")(y)

@@ -1,8 +1,8 @@
-"""HSCNN+, dense form: 38 blocks, each of which adds 16 channels to all that came before."""
+"""HSCNN+, the dense network: 38 blocks, each of which appends 16 channels to its input."""
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +10,7 @@ from flax import linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array, Float, Num
 
-from m3sr_jax.models.baselines.image import check_image
+from m3sr_jax.models.image import check_image
 from m3sr_jax.models.layers import conv, statistics_dtype
 
 WIDTH = 64
@@ -18,7 +18,7 @@ GROWTH = 16
 
 
 class Unit(nn.Module):
-    """ReLU of a convolution with bias, the image padded by its edge pixels."""
+    """ReLU of a convolution with bias; the image is padded with its edge pixels."""
 
     features: int
     size: int
@@ -27,35 +27,34 @@ class Unit(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W O"]:
-        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        layer = conv(self.features, x.shape[-1], self.size, use_bias=True, padding=0, name="conv", **types)
-        return nn.relu(layer(pad_edges(x, self.size // 2)))
+        convolve = partial(conv, use_bias=True, padding=0, dtype=self.dtype, param_dtype=self.param_dtype)
+        padded = pad_edges(x, self.size // 2)
+        return nn.relu(convolve(self.features, x.shape[-1], self.size, name="conv")(padded))
 
 
 def pad_edges(x: Float[Array, "B H W C"], margin: int) -> Float[Array, "B h w C"]:
     """Repeats the edge pixels `margin` times on every side.
 
-    Without a margin there is nothing to do, but the gradient of a pad by nothing would copy the image four times.
+    Without a margin it does not call `jnp.pad`, whose gradient would copy the image four times.
     """
     widths = ((0, 0), (margin, margin), (margin, margin), (0, 0))
     return jnp.pad(x, widths, mode="edge") if margin else x
 
 
 class DenseBlock(nn.Module):
-    """The 16 channels that a block adds: two 3×3 branches of a 1×1 reduction, each with its own 1×1 summary."""
+    """Computes the 16 channels that a block adds: a 1×1 reduction, two 3×3 branches, a 1×1 summary of each."""
 
     dtype: Dtype = jnp.float32
     param_dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W G"]:
-        def unit(features: int, size: int, name: str) -> Unit:
-            return Unit(features, size, self.dtype, self.param_dtype, name=name)
-
-        reduced = unit(WIDTH, 1, "reduce")(x)
-        first, second = (unit(GROWTH, 3, name)(reduced) for name in ("first", "second"))
-        summaries = unit(GROWTH // 2, 1, "first_summary")(first), unit(GROWTH // 2, 1, "second_summary")(second)
-        return unit(GROWTH, 1, "fuse")(jnp.concatenate([first, second, *summaries], axis=-1))
+        unit = partial(Unit, dtype=self.dtype, param_dtype=self.param_dtype)
+        reduced = unit(WIDTH, 1, name="reduce")(x)
+        first, second = (unit(GROWTH, 3, name=name)(reduced) for name in ("first", "second"))
+        summarise = partial(unit, GROWTH // 2, 1)
+        summaries = summarise(name="first_summary")(first), summarise(name="second_summary")(second)
+        return unit(GROWTH, 1, name="fuse")(jnp.concatenate([first, second, *summaries], axis=-1))
 
 
 class HSCNNPlus(nn.Module):
@@ -69,7 +68,7 @@ class HSCNNPlus(nn.Module):
       remat: recompute each block's activations in the backward pass instead of keeping them.
 
     Source: Shi et al., "HSCNN+: Advanced CNN-based Hyperspectral Recovery from RGB Images" (CVPRW 2018), the dense
-    network. The stem's two 1×1 convolutions are one, used twice, as in the release whose numbers this gives.
+    network. As in the release, one 1×1 convolution of the stem is used twice.
     """
 
     num_bands: int = 31
@@ -83,14 +82,14 @@ class HSCNNPlus(nn.Module):
         """Reconstructs the spectrum of every pixel: (B, H, W, 3) → (B, H, W, num_bands), any H and W.
 
         Raises:
-          ValueError: not three channels, or integers.
+          ValueError: there are not three channels, or the values are integers.
         """
-        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         x = check_image("HSCNN+", rgb, 1, self.dtype)
-        first, second = (Unit(GROWTH, 3, name=name, **types)(x) for name in ("first", "second"))
-        summary = Unit(GROWTH, 1, name="summary", **types)
+        unit = partial(Unit, dtype=self.dtype, param_dtype=self.param_dtype)
+        first, second = (unit(GROWTH, 3, name=name)(x) for name in ("first", "second"))
+        summary = unit(GROWTH, 1, name="summary")
         y = jnp.concatenate([first, second, summary(first), summary(second)], axis=-1)
         block = nn.remat(DenseBlock) if self.remat else DenseBlock
         for i in range(self.dense_blocks):
-            y = jnp.concatenate([y, block(name=f"block_{i}", **types)(y)], axis=-1)
-        return Unit(self.num_bands, 1, name="fuse", **types)(y).astype(statistics_dtype(self.dtype))
+            y = jnp.concatenate([y, block(self.dtype, self.param_dtype, name=f"block_{i}")(y)], axis=-1)
+        return unit(self.num_bands, 1, name="fuse")(y).astype(statistics_dtype(self.dtype))

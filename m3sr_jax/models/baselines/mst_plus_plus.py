@@ -1,8 +1,8 @@
-"""MST++: three U-Nets of transformer blocks whose attention is between spectral channels."""
+"""MST++: three U-Nets of transformer blocks with attention between spectral channels."""
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,16 +10,16 @@ from flax import linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array, Float, Num
 
-from m3sr_jax.models.baselines.image import check_image, reflect_to_multiple
-from m3sr_jax.models.layers import Norm, conv, depthwise_conv3x3, linear_init, statistics_dtype, uniform_fan_in
-from m3sr_jax.models.m3sr import UNet
+from m3sr_jax.models.image import check_image, reflect_to_multiple
+from m3sr_jax.models.layers import LayerNorm, conv, depthwise_conv3x3, linear_init, statistics_dtype, uniform_fan_in
+from m3sr_jax.models.unet import UNet
 
 MULTIPLE = 8
-LEAST = 5  # a mirror image needs more rows than it adds
+MIN_SIZE = 5  # reflection adds at most one row fewer than the image has
 
 
 class SpectralAttention(nn.Module):
-    """Attention between the channels of a head, over all pixels, plus a positional embedding of the values.
+    """Attention between the channels of each head over all pixels, plus a positional embedding of the values.
 
     With q̂, k̂ of unit length over the pixels: A = softmax_j(s·Σ_p k̂[p,i]·q̂[p,j]), out[p,i] = Σ_j A[i,j]·v[p,j].
     """
@@ -31,11 +31,8 @@ class SpectralAttention(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
         batch, height, width, channels = x.shape
-        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        query, key, value = (
-            nn.Dense(channels, use_bias=False, kernel_init=linear_init, name=name, **types)(x)
-            for name in ("query", "key", "value")
-        )
+        dense = partial(nn.Dense, channels, kernel_init=linear_init, dtype=self.dtype, param_dtype=self.param_dtype)
+        query, key, value = (dense(use_bias=False, name=name)(x) for name in ("query", "key", "value"))
         rescale = self.param("rescale", nn.initializers.ones, (self.heads,), self.param_dtype)
 
         def by_head(image: Float[Array, "B H W C"]) -> Float[Array, "B P h c"]:
@@ -45,8 +42,7 @@ class SpectralAttention(nn.Module):
         similarity = jnp.einsum("bphi,bphj->bhij", unit_key, unit_query)
         attention = nn.softmax(rescale.astype(similarity.dtype)[None, :, None, None] * similarity)
         mixed = jnp.einsum("bhij,bphj->bphi", attention.astype(self.dtype), by_head(value)).reshape(x.shape)
-        mixed = nn.Dense(channels, kernel_init=linear_init, name="project", **types)(mixed)
-        return mixed + self._positions(value)
+        return dense(name="project")(mixed) + self._positions(value)
 
     def _positions(self, value: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
         shape = (3, 3, value.shape[-1])
@@ -57,13 +53,13 @@ class SpectralAttention(nn.Module):
 
 
 def _unit_over_pixels(x: Float[Array, "B P h c"]) -> Float[Array, "B P h c"]:
-    """Divides each channel by its length over the pixels, or by 1e-12 where that is more."""
+    """Divides each channel by its norm over the pixels, or by 1e-12 if that is larger."""
     x = x.astype(statistics_dtype(x.dtype))
     return x * jnp.reciprocal(jnp.sqrt(jnp.maximum(jnp.square(x).sum(1, keepdims=True), 1e-24)))
 
 
 class FeedForward(nn.Module):
-    """Layer norm, then 1×1 to four times the width, depthwise 3×3, 1×1 back, with GELUs between."""
+    """Layer norm, 1×1 to four times the width, depthwise 3×3 and 1×1 back, with GELUs between."""
 
     dtype: Dtype = jnp.float32
     param_dtype: Dtype = jnp.float32
@@ -71,12 +67,12 @@ class FeedForward(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
         width = x.shape[-1]
-        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        x = Norm(epsilon=1e-5, name="norm", **types)(x)
-        x = nn.gelu(conv(4 * width, width, size=1, name="expand", **types)(x), approximate=False)
+        pointwise = partial(conv, size=1, dtype=self.dtype, param_dtype=self.param_dtype)
+        x = LayerNorm(1e-5, self.dtype, self.param_dtype, name="norm")(x)
+        x = nn.gelu(pointwise(4 * width, width, name="expand")(x), approximate=False)
         kernel = self.param("conv_kernel", uniform_fan_in(9), (3, 3, 4 * width), self.param_dtype)
         x = nn.gelu(depthwise_conv3x3(x, kernel.astype(self.dtype)), approximate=False)
-        return conv(width, 4 * width, size=1, name="reduce", **types)(x)
+        return pointwise(width, 4 * width, name="reduce")(x)
 
 
 class TransformerBlock(nn.Module):
@@ -88,9 +84,8 @@ class TransformerBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
-        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        x = x + SpectralAttention(self.heads, name="attention", **types)(x)
-        return x + FeedForward(name="feed_forward", **types)(x)
+        x = x + SpectralAttention(self.heads, self.dtype, self.param_dtype, name="attention")(x)
+        return x + FeedForward(self.dtype, self.param_dtype, name="feed_forward")(x)
 
 
 class MSTPlusPlus(nn.Module):
@@ -119,17 +114,17 @@ class MSTPlusPlus(nn.Module):
         """Reconstructs the spectrum of every pixel: (B, H, W, 3) → (B, H, W, num_bands), H and W at least 5.
 
         Raises:
-          ValueError: H or W below 5, not three channels, or integers.
+          ValueError: H or W is below 5, there are not three channels, or the values are integers.
         """
-        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        x = reflect_to_multiple(check_image("MST++", rgb, LEAST, self.dtype), MULTIPLE)
+        x = reflect_to_multiple(check_image("MST++", rgb, MIN_SIZE, self.dtype), MULTIPLE)
+        convolve = partial(conv, dtype=self.dtype, param_dtype=self.param_dtype)
         block = nn.remat(TransformerBlock) if self.remat else TransformerBlock
 
         def make_group(level: int, name: str) -> nn.Module:
-            return block(heads=2**level, name=name, **types)
+            return block(2**level, self.dtype, self.param_dtype, name=name)
 
-        start = y = conv(self.num_bands, 3, name="conv_in", **types)(x)
+        start = y = convolve(self.num_bands, 3, name="conv_in")(x)
         for i in range(self.transformers):
-            y = UNet(self.features, make_group, name=f"unet_{i}", **types)(y)
-        y = conv(self.num_bands, self.num_bands, name="conv_out", **types)(y)
+            y = UNet(self.features, make_group, self.dtype, self.param_dtype, name=f"unet_{i}")(y)
+        y = convolve(self.num_bands, self.num_bands, name="conv_out")(y)
         return (y + start)[:, : rgb.shape[1], : rgb.shape[2]].astype(statistics_dtype(self.dtype))

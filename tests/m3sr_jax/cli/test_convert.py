@@ -14,6 +14,7 @@ from m3sr_jax.checkpoint import load_model
 from m3sr_jax.config import ModelConfig
 from m3sr_jax.convert import infer_model, params_to_release, read_release
 from m3sr_jax.errors import InputError
+from m3sr_jax.models import build_model
 
 SMALL = ModelConfig(num_groups=2, num_stages=2, num_blocks=(2, 1, 1), num_bands=7, features=5)
 QUICK = ModelConfig(branches=("frequency",), num_stages=2, num_bands=7, features=5)
@@ -21,7 +22,7 @@ QUICK = ModelConfig(branches=("frequency",), num_stages=2, num_bands=7, features
 
 def release_of(fields: ModelConfig) -> dict[str, np.ndarray]:
     """A release state dict with random numbers, for a model of ours."""
-    model = fields.build()
+    model = build_model(fields)
     shapes = jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, 16, 16, 3), np.float32))["params"]
     generator = np.random.default_rng(1)
     params = jax.tree.map(lambda leaf: generator.standard_normal(leaf.shape).astype(np.float32), shapes)
@@ -51,7 +52,7 @@ def test_there_and_back_is_exact(release, tmp_path, capsys):
     assert convert(release, tmp_path / "ours", "--rgb-normalization", "minmax", "--wavelengths", 400, 1000) == 0
     assert "num_groups 2, num_stages 2, num_blocks (2, 1, 1)" in capsys.readouterr().out
     model, _, card = load_model(tmp_path / "ours")
-    assert model == SMALL.build()
+    assert model == build_model(SMALL)
     assert card.rgb_normalization == "minmax"
     assert card.wavelengths == (400.0, 500.0, 600.0, 700.0, 800.0, 900.0, 1000.0)
     assert card.provenance == {"converted_from": "small.safetensors"}
@@ -140,5 +141,5 @@ def test_an_output_is_replaced_only_when_asked(quick, tmp_path, capsys):
 
 
 def test_a_checkpoint_of_nothing_known_is_no_release():
-    with pytest.raises(InputError, match="found keys such as a, b, expected a convolution"):
+    with pytest.raises(InputError, match="found keys such as a, b, expected those of M3SR, MST"):
         infer_model({"a": np.zeros(1), "b": np.zeros(1)})

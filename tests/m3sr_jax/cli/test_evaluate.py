@@ -9,16 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from m3sr_jax.checkpoint import ModelCard, save_model
+from m3sr_jax.checkpoint import save_model
 from m3sr_jax.cli import main
-from m3sr_jax.cli.evaluate import check_fit
 from m3sr_jax.config import Config, DataConfig, ModelConfig
 from m3sr_jax.data.cave import open_cave
-from m3sr_jax.errors import InputError
-from m3sr_jax.inference.predict import predict
+from m3sr_jax.evaluation.protocols import PROTOCOLS, evaluate_pair
+from m3sr_jax.inference.predictor import run_network
 from m3sr_jax.io import read_cube
-from m3sr_jax.protocols import PROTOCOLS, evaluate_pair
-from m3sr_jax.report.cost import abstract_params
+from m3sr_jax.model_card import ModelCard
+from m3sr_jax.models import build_model, parameter_shapes
 
 SPLIT = {"train": ("clay", "hairs", "cloth"), "valid": ("balloons", "face")}
 NM = tuple(float(nm) for nm in range(400, 701, 10))
@@ -44,7 +43,7 @@ def cave(tmp_path):
 def checkpoint(tmp_path_factory):
     """A model of random weights; no test writes into its folder."""
     rng = np.random.default_rng(0)
-    shapes = abstract_params(FIELDS.build())
+    shapes = parameter_shapes(build_model(FIELDS))
     params = jax.tree.map(lambda leaf: 0.1 * rng.standard_normal(leaf.shape, np.float32), shapes)
     folder = tmp_path_factory.mktemp("checkpoints") / "model"
     save_model(folder, ModelCard(FIELDS, NM, camera="cie1964"), params)
@@ -61,7 +60,7 @@ def test_table_and_report_hold_the_model_beside_least_squares(cave, checkpoint, 
         assert expected in printed
     values = json.loads(output.read_text())
     scene = open_cave(cave, split_file=split).valid[0]
-    expected = evaluate_pair(PROTOCOLS["cave"], predict(FIELDS.build(), params, scene.rgb), scene.cube)
+    expected = evaluate_pair(PROTOCOLS["cave"], run_network(build_model(FIELDS), params, scene.rgb), scene.cube)
     assert values["scenes"][scene.name] == pytest.approx(expected, rel=1e-5)
     assert set(values["scenes"]) == set(SPLIT["valid"])
     assert values["model"]["features"] == 4
@@ -110,7 +109,7 @@ def test_a_workdir_is_evaluated_on_its_own_data_under_the_protocol_asked_for(cav
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ([], "give --dataset"),
+        ([], "pass --dataset"),
         (["--dataset", "cave", "--data-root", "nowhere"], "nowhere"),
         (["--dataset", "cave", "--protocol", "ntire"], 'protocol "ntire" is unknown'),
         (["--dataset", "cave", "--output", "no/such/folder/report.json"], "report.json: cannot be written"),
@@ -123,17 +122,3 @@ def test_bad_input_is_one_line_and_exit_code_2(checkpoint, arguments, complaint,
     streams = capsys.readouterr()
     assert complaint in streams.err
     assert len(streams.err.splitlines()) == 1
-
-
-def test_a_model_for_other_bands_or_photos_is_refused(cave, tmp_path):
-    dataset = open_cave(cave, split_file=tmp_path / "split.txt")
-    check_fit(ModelCard(FIELDS, NM), dataset)
-    check_fit(ModelCard(FIELDS, NM, rgb_normalization="minmax"), dataset)
-    narrow = ModelCard(dataclasses.replace(FIELDS, num_bands=16), NM[:16])
-    with pytest.raises(InputError, match=r"16 bands over 400-550 nm.*31 bands over 400-700 nm"):
-        check_fit(narrow, dataset)
-    with pytest.raises(InputError, match="31 bands over 410-710 nm"):
-        check_fit(ModelCard(FIELDS, tuple(nm + 10 for nm in NM)), dataset)
-    dataset.valid.rgb_normalization = "minmax"
-    with pytest.raises(InputError, match=r'"unit".*"minmax"'):
-        check_fit(ModelCard(FIELDS, NM), dataset)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from m3sr_jax.checkpoint import MODEL_FILE, ModelCard
 from m3sr_jax.cli import main
 from m3sr_jax.config import ModelConfig
+from m3sr_jax.model_card import MODEL_FILE, ModelCard
 
 SMALL = ["--height", "16", "--width", "16"]
 

@@ -12,13 +12,14 @@ import tifffile
 from PIL import Image
 
 import m3sr_jax
-from m3sr_jax.checkpoint import ModelCard, save_model
+from m3sr_jax.checkpoint import save_model
 from m3sr_jax.cli import main
 from m3sr_jax.cli.predict import Predict
 from m3sr_jax.config import ModelConfig
 from m3sr_jax.inference.predictor import OVERLAP, Predictor
 from m3sr_jax.io import read_cube, read_rgb
-from m3sr_jax.report.cost import abstract_params
+from m3sr_jax.model_card import ModelCard
+from m3sr_jax.models import build_model, parameter_shapes
 
 FIELDS = ModelConfig(num_groups=1, features=4, num_bands=31, branches=("spectral",))
 NM = tuple(float(nm) for nm in range(400, 701, 10))
@@ -28,7 +29,7 @@ SIZE = (40, 48)
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     rng = np.random.default_rng(0)
-    shapes = abstract_params(FIELDS.build())
+    shapes = parameter_shapes(build_model(FIELDS))
     params = jax.tree.map(lambda leaf: 0.1 * rng.standard_normal(leaf.shape, np.float32), shapes)
     folder = tmp_path_factory.mktemp("models") / "model"
     save_model(folder, ModelCard(FIELDS, NM, "minmax"), params)
@@ -89,26 +90,26 @@ def test_a_signal_leaves_nothing_half_written(checkpoint, photos, tmp_path, monk
     assert list(tmp_path.iterdir()) == [photos]
 
 
-def test_a_folder_goes_on_where_it_stopped(checkpoint, photos, tmp_path, capsys):
+def test_a_folder_resumes_where_it_stopped(checkpoint, photos, tmp_path, capsys):
     output = tmp_path / "cubes"
     assert run(checkpoint, photos / "a.png", photos / "b.JPG", "--output", output, "--format", "npz") == 0
     first = (output / "a.npz").stat().st_mtime_ns
     assert run(checkpoint, photos, "--output", output, "--format", "npz") == 0
     printed = capsys.readouterr().out
-    assert "2 of 4 cubes are there already" in printed
+    assert "2 of 4 cubes already exist" in printed
     assert f"{photos / 'c.tif'} → {output / 'c.npz'}: 40×48 pixels in" in printed
     assert sorted(path.name for path in output.iterdir()) == ["a.npz", "b.npz", "c.npz", "d.npz", "predict.json"]
     assert (output / "a.npz").stat().st_mtime_ns == first
     os.utime(photos / "a.png", (first / 1e9 + 10, first / 1e9 + 10))  # a photo that is newer than its cube
     assert run(checkpoint, photos, "--output", output, "--format", "npz") == 0
-    assert "3 of 4 cubes are there already" in capsys.readouterr().out
+    assert "3 of 4 cubes already exist" in capsys.readouterr().out
 
 
 def test_cubes_made_otherwise_are_not_mixed_in(checkpoint, photos, tmp_path, capsys):
     output = tmp_path / "cubes"
     assert run(checkpoint, photos / "a.png", "--output", output) == 0
     assert run(checkpoint, photos, "--output", output, "--tile", "64") == 2
-    assert "made with tile None, now 64; give another folder or --overwrite" in capsys.readouterr().err
+    assert "made with tile default, now 64; choose another folder or pass --overwrite" in capsys.readouterr().err
     assert run(checkpoint, photos / "a.png", "--output", output, "--tile", "64", "--overwrite") == 0
     assert json.loads((output / "predict.json").read_text())["tile"] == 64
 
@@ -118,7 +119,7 @@ def test_a_bad_photo_does_not_stop_the_others(checkpoint, photos, tmp_path, caps
     Image.new("RGB", (5, 50)).save(photos / "small.png")
     assert run(checkpoint, photos, photos / "missing.png", "--output", tmp_path / "cubes") == 2
     error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith("error: 3 of 7 photos could not be used, the others are done: ")
+    assert error.startswith("error: 3 of 7 photos failed, the others are done: ")
     for name in (
         "bad.jpg: cannot be read",
         "small.png: photo of shape (50, 5, 3)",
@@ -140,14 +141,14 @@ def test_photos_of_one_name_get_names_of_their_own(checkpoint, photos, tmp_path)
     ("arguments", "told"),
     [
         (["--output", "out"], "no photos given"),
-        (["{photos}", "--output", "out.mat"], "one file for 4 photos; give a folder"),
+        (["{photos}", "--output", "out.mat"], "one file cannot hold the cubes of 4 photos; give a folder"),
         (["{photos}/a.png", "--output", "out.jpg"], "out.jpg: expected a name that ends in .mat"),
         (["{photos}/a.png", "--output", "out", "--tile", "100"], "multiple of 8"),
         (["{photos}/none", "--output", "out.mat"], "none: there is no such file"),
-        (["{photos}/..", "--output", "out"], "no photos in it"),
-        (["{photos}/a.png", "{photos}/a.png", "--output", "out"], "a.png.mat: several photos would become this"),
-        (["{photos}/c.tif", "--output", "{photos}/c.tif", "--overwrite"], "would take the place of a photo"),
-        (["{photos}", "--output", "{photos}", "--format", "tif", "--overwrite"], "would take the place of a photo"),
+        (["{photos}/..", "--output", "out"], "contains no photos"),
+        (["{photos}/a.png", "{photos}/a.png", "--output", "out"], "a.png.mat: several photos would be written to this"),
+        (["{photos}/c.tif", "--output", "{photos}/c.tif", "--overwrite"], "would replace a photo"),
+        (["{photos}", "--output", "{photos}", "--format", "tif", "--overwrite"], "would replace a photo"),
         (["{photos}/a.png", "--output", "{photos}/notes.txt"], "expected a name that ends in"),
         (["{photos}/a.png", "--output", "{photos}/notes.txt/out"], "cannot be used"),
         (["{photos}/a.png", "--output", "{photos}/no/a.mat"], "cannot be written"),
@@ -169,7 +170,7 @@ def test_a_single_cube_is_not_overwritten_unasked(checkpoint, photos, tmp_path, 
     output = tmp_path / "a.mat"
     output.write_text("a thesis")
     assert run(checkpoint, photos / "a.png", "--output", output) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert output.read_text() == "a thesis"
     assert run(checkpoint, photos / "a.png", "--output", output, "--overwrite") == 0
     assert read_cube(output)[0].shape == (*SIZE, 31)

@@ -53,7 +53,7 @@ def test_bad_input_costs_one_line_that_names_the_file(tmp_path, cube, capsys):
         (["a.npz", "--truth", "small.npz"], "small.npz: found 9×24 pixels of 16 bands; expected 18×24 pixels"),
         (["a.npz", "--truth", "shifted.npz"], "shifted.npz: found bands of 405-705 nm"),
         (["a.npz", "--rgb", "turned.png"], "turned.png: found 24×18 pixels"),
-        (["a.npz", "--output", "page.pdf"], "page.pdf: expected the page's name to end in .html"),
+        (["a.npz", "--output", "page.pdf"], "page.pdf: expected a name that ends in .html"),
         (["a.npz", "--output", "nowhere/page.html"], "cannot be written"),
     ]:
         paths = [word if word.startswith("--") else str(tmp_path / word) for word in arguments]

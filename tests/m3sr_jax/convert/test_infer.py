@@ -4,14 +4,15 @@ import jax
 import numpy as np
 import pytest
 
-from m3sr_jax.config import BASELINES, ModelConfig
+from m3sr_jax.config import ModelConfig
 from m3sr_jax.convert import infer_model, params_to_release
-from m3sr_jax.models import parameter_shapes
+from m3sr_jax.models import build_model, parameter_shapes
+from m3sr_jax.networks import BASELINES
 
 
 @pytest.mark.parametrize("name", BASELINES)
 def test_a_baseline_is_known_with_its_bands(name):
     fields = ModelConfig(name=name, num_bands=28)
-    model = fields.build()
+    model = build_model(fields)
     params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), parameter_shapes(model))
     assert infer_model(params_to_release(params, model)) == fields

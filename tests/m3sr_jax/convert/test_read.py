@@ -59,7 +59,7 @@ def test_hostile_pickle_is_not_run(tmp_path, torch):
     torch.save({"state_dict": Hostile()}, tmp_path / "zip.pth")
     (tmp_path / "plain.pth").write_bytes(pickle.dumps(Hostile(), protocol=2))
     for name in ("zip.pth", "plain.pth"):
-        with pytest.raises(InputError, match=f"{name}: not a whole PyTorch checkpoint .* nothing in it was run"):
+        with pytest.raises(InputError, match=f"{name}: not a complete PyTorch checkpoint .* no code in it was run"):
             read_release(tmp_path / name)
     assert not witness.exists()
 
@@ -71,7 +71,7 @@ def test_truncated_files_are_refused(tmp_path, torch, share):
     for name in ("net.pth", "net.safetensors"):
         whole = (tmp_path / name).read_bytes()
         (tmp_path / name).write_bytes(whole[: int(share * len(whole))])
-        with pytest.raises(InputError, match=f"{name}: not a whole"):
+        with pytest.raises(InputError, match=f"{name}: not a complete"):
             read_release(tmp_path / name)
 
 
@@ -79,7 +79,7 @@ def test_truncated_files_are_refused(tmp_path, torch, share):
     ("content", "message"),
     [
         ([1, 2], "holds a list; expected a state dict"),
-        ({"epoch": 3, "iter": 5}, "epoch, iter in its state dict: expected names of plain tensors only"),
+        ({"epoch": 3, "iter": 5}, "its state dict holds epoch, iter; expected plain tensors only, by name"),
         ({"state_dict": {}}, "holds no tensors"),
     ],
 )
@@ -91,10 +91,10 @@ def test_other_content_is_refused(tmp_path, torch, content, message):
 
 def test_files_of_another_kind_are_refused(tmp_path):
     (tmp_path / "photo.png").write_bytes(b"\x89PNG")
-    with pytest.raises(InputError, match=r"expected a release checkpoint \(\.pth or \.safetensors\), not '.png'"):
+    with pytest.raises(InputError, match=r"found \.png, expected a release checkpoint \(\.pth or \.safetensors\)"):
         read_release(tmp_path / "photo.png")
     (tmp_path / "page.safetensors").write_text("<html>404</html>")
-    with pytest.raises(InputError, match=r"not a whole \.safetensors file"):
+    with pytest.raises(InputError, match=r"not a complete \.safetensors file"):
         read_release(tmp_path / "page.safetensors")
     with pytest.raises(InputError, match="no such file"):
         read_release(tmp_path / "missing.pth")
@@ -105,5 +105,5 @@ def test_files_of_another_kind_are_refused(tmp_path):
 def test_missing_torch_is_said(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     (tmp_path / "net.pth").write_bytes(b"")
-    with pytest.raises(InputError, match="reading it takes PyTorch; run `pip install torch`"):
+    with pytest.raises(InputError, match="this format needs PyTorch; run `pip install torch`"):
         read_release(tmp_path / "net.pth")

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from m3sr_jax.data.scenes import CodedScene, CodedScenes
+from m3sr_jax.data.scenes import CodedScene, SceneSource
 from m3sr_jax.data.synthetic import SyntheticSpec, open_synthetic
 
 
@@ -34,7 +34,7 @@ def synthetic(synthetic_spec, synthetic_root):
 
 
 class CountingReader:
-    """Scenes of given sizes whose every cube value tells scene and pixel; remembers what was read."""
+    """Scenes of given sizes whose cube values encode scene and pixel; records what was read."""
 
     def __init__(self, sizes):
         self.sizes = sizes
@@ -52,7 +52,7 @@ class CountingReader:
 def make_source():
     def make(sizes, cache_bytes=2**30):
         reader = CountingReader(sizes)
-        source = CodedScenes(
+        source = SceneSource(
             [f"scene{index}" for index in range(len(sizes))],
             sizes,
             reader,

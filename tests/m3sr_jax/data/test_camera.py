@@ -4,8 +4,8 @@ import pytest
 import scipy.io
 
 from m3sr_jax.data.camera import Camera, camera_identity, load_camera, quantise
-from m3sr_jax.data.spectra import BANDS
 from m3sr_jax.errors import InputError
+from m3sr_jax.io.wavelengths import BANDS
 
 # Rounding of sums of 31 numbers up to 50 in float64.
 ROUNDING = 1e-13
@@ -65,16 +65,21 @@ def test_render_clips_and_is_linear_below():
     assert camera.render(5 * cube, BANDS).max() == 1
 
 
-def test_uneven_bands_count_by_their_width():
+def test_uneven_bands_are_weighted_by_their_width():
     weights = flat_camera().matrix(np.array([400.0, 410, 420, 440, 480]))[:, 0]
     np.testing.assert_allclose(weights / weights[0], [1, 1, 1.5, 3, 4])
 
 
 def test_response_cut_off_inside_the_cube_is_refused():
     flat_camera(ends=0.01).matrix(np.arange(380.0, 721, 10))
-    with pytest.raises(InputError, match=r"covers 420-680 nm and does not fade out there.*400-700 nm"):
+    with pytest.raises(
+        InputError,
+        match=r"found a response of 420-680 nm that does not fall to zero at its ends, but bands of 400-700 nm",
+    ):
         flat_camera(420, 680, ends=1.0).matrix(BANDS)
-    with pytest.raises(InputError, match=r"R, G or B sees nothing at 900-1000 nm; its response covers 390-710 nm"):
+    with pytest.raises(
+        InputError, match=r"R, G or B is zero at the cube's bands, 900-1000 nm; expected .* found 390-710 nm"
+    ):
         flat_camera().matrix(np.array([900.0, 1000]))
 
 
@@ -107,30 +112,30 @@ def test_arrays_under_either_name(tmp_path, suffix):
         (["400,1,1", "500,1,1"], r"shape \(2, 3\); expected columns wavelength, R, G, B"),
         (["400,1,1,x", "500,1,1,1"], "cannot be read as rows `wavelength, R, G, B` of numbers"),
         (["400,1,1,1", "500,1,1"], "cannot be read as rows `wavelength, R, G, B` of numbers"),
-        (["500,1,1,1", "400,1,1,1"], "wavelengths must rise and be in nm; found 500-400 nm"),
-        (["0.4,1,1,1", "0.7,1,1,1"], "wavelengths must rise and be in nm; found 0.4-0.7 nm"),
-        (["400,1,1,nan", "500,1,1,1"], "negative or missing values"),
-        (["400,1,1,-1", "500,1,1,1"], "negative or missing values"),
+        (["500,1,1,1", "400,1,1,1"], "found bands of 500-400 nm; expected .* in nm, rising"),
+        (["0.4,1,1,1", "0.7,1,1,1"], r"found bands of 0\.4-0\.7 nm; expected .* in nm, rising"),
+        (["400,1,1,nan", "500,1,1,1"], "found negative, missing or huge values"),
+        (["400,1,1,-1", "500,1,1,1"], "found negative, missing or huge values"),
         (["400,1,1,1"], r"found 1 wavelengths and a response of shape \(1, 3\)"),
     ],
 )
-def test_unusable_tables_say_what_is_wrong(tmp_path, rows, message):
+def test_unusable_tables_are_refused_with_the_reason(tmp_path, rows, message):
     with pytest.raises(InputError, match=message) as caught:
         load_camera(write_camera(tmp_path / "bad.csv", rows))
     assert str(tmp_path / "bad.csv") in str(caught.value)
 
 
-def test_unusable_files_say_what_is_wrong(tmp_path):
+def test_unusable_files_are_refused_with_the_reason(tmp_path):
     with pytest.raises(InputError, match=r'camera "leica": expected cie1964 or a \.csv'):
         load_camera("leica")
     with pytest.raises(InputError, match="there is no such file"):
         load_camera(str(tmp_path / "none.csv"))
     np.savez(tmp_path / "other.npz", gain=np.ones(3))
-    with pytest.raises(InputError, match=r"found gain; expected `filters`"):
+    with pytest.raises(InputError, match=r"found arrays gain; expected filters"):
         load_camera(str(tmp_path / "other.npz"))
 
 
-def test_identity_follows_the_content(tmp_path):
+def test_identity_depends_on_the_content(tmp_path):
     first, same, other = (
         write_camera(tmp_path / f"{name}.csv", [text]) for name, text in (("a", "1"), ("b", "1"), ("c", "2"))
     )

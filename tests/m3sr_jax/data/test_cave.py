@@ -5,8 +5,8 @@ from PIL import Image
 from m3sr_jax.data.camera import load_camera, quantise
 from m3sr_jax.data.cave import SPLIT, open_cave, read_bands
 from m3sr_jax.data.scenes import decode
-from m3sr_jax.data.spectra import BANDS
 from m3sr_jax.errors import InputError
+from m3sr_jax.io.wavelengths import BANDS
 
 TEST_SCENES = [
     *("hairs", "balloons", "real_and_fake_peppers", "stuffed_toys", "thread_spools", "fake_and_real_tomatoes"),
@@ -61,7 +61,7 @@ def test_original_files_are_read(data_dir):
     assert watercolors.max() > 50_000
 
 
-def test_fingerprint_follows_files_and_camera(folder):
+def test_fingerprint_depends_on_files_and_camera(folder):
     root, _ = folder
     (root / "mine.csv").write_text("400,0,0,1\n550,0,1,0.1\n700,1,0,0\n")
     split = root / "split.txt"
@@ -76,7 +76,7 @@ def test_fingerprint_follows_files_and_camera(folder):
     assert open_cave(root, split_file=split).train.fingerprint() != plain.train.fingerprint()
 
 
-def test_the_official_split_is_used_as_far_as_it_is_there(folder):
+def test_an_incomplete_official_split_is_used(folder):
     root, _ = folder
     (root / "beads_ms" / "Thumbs.db").write_bytes(b"left by Windows")
     (root / "._clay_ms_01.png").write_bytes(b"left by macOS")
@@ -86,7 +86,7 @@ def test_the_official_split_is_used_as_far_as_it_is_there(folder):
     assert cave.missing[0] == "scene cd"
 
 
-def test_a_split_file_must_be_there_in_full(folder):
+def test_an_incomplete_split_file_is_refused(folder):
     root, _ = folder
     (root / "split.txt").write_text("[train]\nbeads\ncd\n[valid]\nclay")
     with pytest.raises(
@@ -124,8 +124,8 @@ def damage(kind, path):
     [
         ("text", "cannot be read as an image"),
         ("truncated", "cannot be read as an image"),
-        ("size", r"found \(4, 5\) pixels, expected \(16, 18\) as in clay_ms_01\.png"),
-        ("type", "found pixels of type float32, expected an 8- or 16-bit image"),
+        ("size", r"found 4×5 pixels; expected 16×18 as in clay_ms_01\.png"),
+        ("type", "found pixels of type float32; expected an 8- or 16-bit image"),
     ],
 )
 def test_damaged_bands_are_named(folder, kind, message):

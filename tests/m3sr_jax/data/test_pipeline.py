@@ -54,7 +54,7 @@ def test_a_restored_state_gives_the_identical_next_batch(synthetic, steps):
     restored.set_state(state)
     expected = [next(running) for _ in range(3)]
     assert_equal(expected, [next(restored) for _ in range(3)])
-    running.set_state(state)  # also back in time
+    running.set_state(state)  # an earlier state
     assert_equal(expected, [next(running) for _ in range(3)])
 
 
@@ -69,17 +69,15 @@ def test_worker_processes_give_the_same_batches_and_states(synthetic):
 
 
 @pytest.mark.parametrize("hosts", [2, 3])
-def test_hosts_parts_in_turn_are_the_batches_of_one(synthetic, hosts):
+def test_the_shards_of_all_hosts_are_the_batches_of_one(synthetic, hosts):
     whole = first_batches(synthetic.train, 3, batch_size=6)
     parts = [first_batches(synthetic.train, 3, batch_size=6, shard_index=i, shard_count=hosts) for i in range(hosts)]
     assert all(part["rgb"].shape[0] == 6 // hosts for batches in parts for part in batches)
-    together = [
-        {key: np.concatenate([part[key] for part in row]) for key in row[0]} for row in zip(*parts, strict=True)
-    ]
-    assert_equal(whole, together)
+    joined = [{key: np.concatenate([part[key] for part in row]) for key in row[0]} for row in zip(*parts, strict=True)]
+    assert_equal(whole, joined)
 
 
-def test_a_hosts_part_is_resumed_and_made_by_workers_alike(synthetic):
+def test_workers_resume_a_hosts_shard(synthetic):
     options = {"batch_size": 4, "shard_index": 1, "shard_count": 2}
     expected = first_batches(synthetic.train, 3, **options)
     batches = train_batches(synthetic.train, crop_size=16, seed=3, num_workers=1, **options)
@@ -89,8 +87,8 @@ def test_a_hosts_part_is_resumed_and_made_by_workers_alike(synthetic):
 
 
 def test_an_epoch_takes_every_scene_equally_often_in_a_new_order(make_source):
-    source, _ = make_source([(20, 20)] * 6)
-    order = scenes_seen(first_batches(source, 3, crops_per_scene=2, batch_size=12))
+    source, _ = make_source([(20, 32)] * 6)  # two crops each
+    order = scenes_seen(first_batches(source, 3, batch_size=12))
     epochs = [order[start : start + 12] for start in (0, 12, 24)]
     assert all(Counter(epoch) == dict.fromkeys(range(6), 2) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 3
@@ -121,7 +119,7 @@ def test_rgb_and_cube_turn_together_and_bands_stay(make_source):
     np.testing.assert_array_equal(batch["cube"][..., 0], batch["cube"][..., 3])
 
 
-def test_turned_makes_the_eight_symmetries():
+def test_turned_gives_the_eight_symmetries():
     pixels = np.arange(8).reshape(2, 2, 2)
     views = {turned(pixels, turns, flip).tobytes() for turns in range(4) for flip in (False, True)}
     assert len(views) == 8
@@ -131,7 +129,6 @@ def test_turned_makes_the_eight_symmetries():
 def test_epoch_counts_the_crops_that_fit_side_by_side(make_source):
     source, _ = make_source([(512, 512), (128, 300)])
     assert Counter(crop_table(source, 128)) == {0: 16, 1: 2}
-    assert crop_table(source, 128, crops_per_scene=3) == [0, 0, 0, 1, 1, 1]
     assert steps_per_epoch(source, 4, 128) == 4
 
 
@@ -141,7 +138,7 @@ def test_a_scene_smaller_than_the_crop_is_named(make_source):
         train_batches(source, batch_size=2, crop_size=32, seed=0)
 
 
-def test_a_batch_that_hosts_cannot_share_equally_is_refused(make_source):
+def test_a_batch_that_is_no_multiple_of_the_hosts_is_refused(make_source):
     source, _ = make_source([(64, 64)])
-    with pytest.raises(InputError, match=r"data\.batch_size: found 3, expected a multiple of 2"):
+    with pytest.raises(InputError, match=r"data\.batch_size: found 3; expected a multiple of 2"):
         train_batches(source, batch_size=3, crop_size=32, seed=0, shard_count=2)

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from m3sr_jax.data import rendering
-from m3sr_jax.data.spectra import BANDS
 
 
 @pytest.fixture
@@ -90,7 +89,3 @@ def test_halved_keeps_ramps_and_steps_in_place():
     ramp = np.arange(22, dtype=np.float32)
     np.testing.assert_allclose(rendering.halved(ramp), np.arange(10) * 2 + 1.5)
     np.testing.assert_allclose(rendering.halved(np.ones((6, 3), np.float32)), np.ones((2, 3)))
-
-
-def test_bands_are_the_fields(rng):
-    np.testing.assert_array_equal(BANDS, np.linspace(400, 700, 31))

@@ -1,12 +1,10 @@
 import pickle
 import threading
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from m3sr_jax.data import open_dataset
-from m3sr_jax.data.scenes import SceneSource, decode
+from m3sr_jax.data.scenes import CodedScene, compact, decode, files_key, report_faults
 from m3sr_jax.errors import InputError
 
 
@@ -19,7 +17,6 @@ def test_decode_maps_the_largest_code_to_one():
 def test_window_is_the_part_of_the_scene_it_says(make_source):
     source, _ = make_source([(7, 9), (8, 8)])
     whole, part = source[0], source.window(0, 2, 3, 4, 5)
-    assert isinstance(source, SceneSource)
     assert part.cube.dtype == part.rgb.dtype == np.float32
     np.testing.assert_array_equal(part.cube, whole.cube[2:6, 3:8])
     np.testing.assert_array_equal(part.rgb, whole.rgb[2:6, 3:8])
@@ -68,18 +65,40 @@ def test_a_pickled_source_starts_with_an_empty_cache(synthetic):
     assert len(pickle.dumps(source)) < 10_000  # what is in memory stays here
 
 
-def test_open_dataset_refuses_unknown_names():
-    with pytest.raises(InputError, match='"imagenet"; expected one of synthetic, cave, ntire2022, ntire2020_clean'):
-        open_dataset(SimpleNamespace(name="imagenet", camera="", root=""))
+def test_faults_are_collected_or_the_first_is_raised():
+    errors, faults = [InputError("a.mat: damaged"), InputError("b.mat: damaged")], []
+    report_faults(errors, faults)
+    assert faults == ["a.mat: damaged", "b.mat: damaged"]
+    report_faults([], None)
+    with pytest.raises(InputError, match=r"^a\.mat: damaged \(and 1 more; `m3sr check` lists all\)$"):
+        report_faults(errors, None)
 
 
-def test_open_dataset_reads_the_configuration(tmp_path, write_cave_scene):
-    fields = {"root": str(tmp_path), "split_file": "", "camera": "cie1964"}
-    fields |= {"num_train_scenes": 2, "num_valid_scenes": 1, "scene_size": 32}
-    made = open_dataset(SimpleNamespace(name="synthetic", **fields))
-    assert (len(made.train), len(made.valid), made.train.size(1)) == (2, 1, (32, 32))
-    for name in ("beads", "clay"):
-        write_cave_scene(tmp_path, name)
-    (tmp_path / "split.txt").write_text("[train]\nbeads\n[valid]\nclay\n")
-    cave = open_dataset(SimpleNamespace(name="cave", **fields | {"split_file": str(tmp_path / "split.txt")}))
-    assert (cave.name, cave.train.names, cave.valid.names) == ("cave", ("beads",), ("clay",))
+def test_float16_keeps_negative_values():
+    cube = np.array([[[-0.25, 1e-3, 3.0]]], np.float32)
+    scene = CodedScene("x", np.zeros((1, 1, 3), np.uint8), cube, unit=1.0)
+    np.testing.assert_allclose(
+        compact(scene, "float16").decoded(np.array([400.0, 500.0, 600.0])).cube, cube, rtol=2**-11
+    )
+    with pytest.raises(
+        InputError, match=r"scene x: values down to -0\.25 do not fit uint16; prepare with --dtype float16"
+    ):
+        compact(scene, "uint16")
+    with pytest.raises(InputError, match="found values up to 300000, too large for float16"):
+        compact(CodedScene("x", scene.rgb, cube * 1e5, unit=1.0), "float16")
+
+
+def test_integer_codes_stay_as_they_are():
+    codes = np.arange(6, dtype=np.uint16).reshape(1, 2, 3)
+    scene = CodedScene("x", np.zeros((1, 2, 3), np.uint8), codes)
+    assert compact(scene, "uint16") is scene
+
+
+def test_a_scenes_key_changes_with_names_sizes_and_camera(tmp_path):
+    for name in ("a.mat", "b.mat"):
+        (tmp_path / name).write_bytes(b"1234")
+    key = files_key("cie1964", [tmp_path / "a.mat"])
+    assert key == "cie1964 a.mat 4"
+    assert key not in (files_key("other", [tmp_path / "a.mat"]), files_key("cie1964", [tmp_path / "b.mat"]))
+    (tmp_path / "a.mat").write_bytes(b"12345")
+    assert files_key("cie1964", [tmp_path / "a.mat"]) != key

@@ -4,7 +4,6 @@ import pytest
 
 from m3sr_jax.data.camera import load_camera
 from m3sr_jax.data.spectra import (
-    BANDS,
     FAMILIES,
     SAME_PIGMENT_DEGREES,
     black_body,
@@ -12,6 +11,7 @@ from m3sr_jax.data.spectra import (
     reflectances,
     split_reflectances,
 )
+from m3sr_jax.io.wavelengths import BANDS
 
 
 def angles(left, right):

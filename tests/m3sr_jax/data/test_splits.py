@@ -1,4 +1,4 @@
-"""Split files, and files found wherever archives were unpacked to."""
+"""Split files, and files found in whatever folders archives were unpacked to."""
 
 import pytest
 
@@ -9,7 +9,7 @@ NONE = {"train": (), "valid": ()}
 OFFICIAL = {"train": ("a", "b", "c"), "valid": ("d", "e")}
 
 
-def test_headings_part_a_file(tmp_path):
+def test_headings_divide_a_file(tmp_path):
     path = tmp_path / "split.txt"
     path.write_text("# mine\n[train]\nARAD_HS_0001_clean.png\nclay_ms\n\n[valid]\nARAD_1K_0901.mat  # one\n")
     assert read_split(path, NONE) == {"train": ["ARAD_HS_0001", "clay"], "valid": ["ARAD_1K_0901"]}
@@ -27,14 +27,16 @@ def test_a_folder_of_two_lists(tmp_path):
     assert read_split(tmp_path, OFFICIAL) == {"train": ["x"], "valid": ["y", "z"]}
 
 
-def test_what_is_missing_is_told_by_file_and_only_a_split_of_ones_own_must_be_whole(tmp_path):
+def test_missing_files_are_named_and_only_a_split_file_must_be_complete(tmp_path):
     files = {"a": [], "b": ["b.jpg"], "d": []}
     parts, missing = present_scenes(tmp_path, OFFICIAL, files, strict=False)
     assert parts == {"train": ["a"], "valid": ["d"]}
     assert missing == ("b.jpg", "scene c", "scene e")
-    with pytest.raises(InputError, match=r"not complete \(1 of 3 training and 1 of 2 .* missing: b\.jpg, scene c"):
+    with pytest.raises(
+        InputError, match=r"incomplete split \(found 1 of 3 training and 1 of 2 .* missing: b\.jpg, scene c"
+    ):
         present_scenes(tmp_path, OFFICIAL, files, strict=True)
-    with pytest.raises(InputError, match="no scene for validation"):
+    with pytest.raises(InputError, match="no validation scene"):
         present_scenes(tmp_path, OFFICIAL, {"a": []}, strict=False)
 
 
@@ -55,15 +57,15 @@ def test_files_are_found_by_name_in_any_folder(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("beads\n[valid]\nclay", r'line 1: found "beads", expected \[train\] or \[valid\]'),
-        ("beads", r"expected scenes under both \[train\] and \[valid\]"),
+        ("beads\n[valid]\nclay", r'line 1: found "beads"; expected \[train\] or \[valid\]'),
+        ("beads", r"found no scenes under \[valid\]; expected at least one"),
         ("[train]\nbeads\n[test]\nclay", r'line 3: found "\[test\]"'),
-        ("[train]\nbeads\n[valid]\nbeads_ms", "line 4: scene beads is named a second time"),
-        ("[train]\nbeads\n[valid]\n", r"expected scenes under both \[train\] and \[valid\]"),
-        ("", r"expected scenes under both \[train\] and \[valid\]"),
+        ("[train]\nbeads\n[valid]\nbeads_ms", "line 4: found scene beads a second time; remove this line"),
+        ("[train]\nbeads\n[valid]\n", r"found no scenes under \[valid\]; expected at least one"),
+        ("", r"found no scenes under \[train\] and \[valid\]; expected at least one"),
     ],
 )
-def test_unusable_split_files_say_what_is_wrong(tmp_path, text, message):
+def test_unusable_split_files_are_refused_with_the_reason(tmp_path, text, message):
     path = tmp_path / "split.txt"
     path.write_text(text)
     with pytest.raises(InputError, match=message):

@@ -1,4 +1,4 @@
-"""Prepared stores: exact where they promise it, whole or not at all, and the same crops as from the files."""
+"""Prepared stores: exact where promised, written whole or not at all, with the same crops as from the files."""
 
 import json
 from pathlib import Path
@@ -8,9 +8,10 @@ import pytest
 
 from m3sr_jax.config import DataConfig
 from m3sr_jax.data.check import check_scenes
+from m3sr_jax.data.open import open_dataset
 from m3sr_jax.data.pipeline import train_batches
-from m3sr_jax.data.scenes import CodedScene, CodedScenes, Dataset, open_dataset
-from m3sr_jax.data.store import compact, open_store, prepare
+from m3sr_jax.data.scenes import CodedScene, Dataset, SceneSource
+from m3sr_jax.data.store import open_store, prepare
 from m3sr_jax.errors import InputError
 
 NM = np.arange(400.0, 701.0, 10.0)
@@ -37,7 +38,7 @@ class Reader:
 def make_part(part, count):
     names = [f"{part}{i}" for i in range(count)]
     fields = {"wavelengths": NM, "camera_name": "camera", "fingerprint": part, "rgb_normalization": "minmax"}
-    return CodedScenes(names, [(24, 20)] * count, Reader(part), **fields)
+    return SceneSource(names, [(24, 20)] * count, Reader(part), **fields)
 
 
 @pytest.fixture
@@ -90,7 +91,7 @@ def test_no_crop_keeps_a_map_of_the_file_open(store):
     assert sum(f"{store}/scenes" in line and "cube.npy" in line for line in maps.read_text().splitlines()) <= 1
 
 
-def test_an_interrupted_preparation_goes_on(dataset, tmp_path):
+def test_an_interrupted_preparation_resumes(dataset, tmp_path):
     store = tmp_path / "store"
 
     def stop(done, total, name):
@@ -101,33 +102,15 @@ def test_an_interrupted_preparation_goes_on(dataset, tmp_path):
         prepare(dataset, store, progress=stop)
     with pytest.raises(InputError, match="unfinished store; run the same `m3sr prepare` again"):
         open_store(store, "ntire2022")
-    (store / "scenes" / ".begun").mkdir()  # as a kill leaves one
+    (store / "scenes" / ".begun").mkdir()  # as a killed process leaves it
     assert prepare(dataset, store) == 3
     assert dataset.train.read.reads == 4
     assert prepare(dataset, store) == 0
-    assert prepare(dataset, store, precision="float16") == 4  # made otherwise: made anew
+    assert prepare(dataset, store, precision="float16") == 4  # another precision: written again
     assert not list(store.rglob(".*"))
 
 
-def test_float16_keeps_negative_values():
-    cube = np.array([[[-0.25, 1e-3, 3.0]]], np.float32)
-    scene = CodedScene("x", np.zeros((1, 1, 3), np.uint8), cube, unit=1.0)
-    np.testing.assert_allclose(compact(scene, "float16").decoded(NM[:3]).cube, cube, rtol=2**-11)
-    with pytest.raises(
-        InputError, match=r"scene x: values down to -0\.25 do not fit uint16; prepare with --dtype float16"
-    ):
-        compact(scene, "uint16")
-    with pytest.raises(InputError, match="do not fit float16"):
-        compact(CodedScene("x", scene.rgb, cube * 1e5, unit=1.0), "float16")
-
-
-def test_integer_codes_stay_as_they_are():
-    codes = np.arange(6, dtype=np.uint16).reshape(1, 2, 3)
-    scene = CodedScene("x", np.zeros((1, 2, 3), np.uint8), codes)
-    assert compact(scene, "uint16") is scene
-
-
-def test_changed_bytes_are_found(store):
+def test_changed_bytes_are_detected(store):
     path = store / "scenes" / "train2" / "cube.npy"
     content = bytearray(path.read_bytes())
     content[-5] ^= 1
@@ -138,21 +121,21 @@ def test_changed_bytes_are_found(store):
     (fault,) = findings.faults
     assert "train2/cube.npy: its bytes have changed" in fault
     path.write_bytes(content[:-100])
-    with pytest.raises(InputError, match=r"cube\.npy: has \d+ bytes, expected \d+ for uint16"):
+    with pytest.raises(InputError, match=r"cube\.npy: found \d+ bytes; expected \d+ for uint16"):
         dataset.train[2]
 
 
-def test_what_a_store_is_not_for_is_refused(store, tmp_path):
+def test_a_store_for_another_purpose_is_refused(store, tmp_path):
     with pytest.raises(InputError, match=r"holds ntire2022, but data\.name is cave"):
         open_dataset(DataConfig(name="cave", root=str(store)))
-    with pytest.raises(InputError, match="was prepared with the photos of camera, not cie1964"):
+    with pytest.raises(InputError, match="found photos of camera; expected those of cie1964"):
         open_store(store, "ntire2022", camera="cie1964")
     (store / "manifest.json").write_text("{")
     with pytest.raises(InputError, match="cannot be read as a store's manifest"):
         open_store(store, "ntire2022")
 
 
-def test_a_split_file_parts_the_prepared_scenes_anew(store, tmp_path):
+def test_a_split_file_divides_the_prepared_scenes_again(store, tmp_path):
     (tmp_path / "split.txt").write_text("[train]\nvalid0\ntrain1\n[valid]\ntrain0\n")
     dataset = open_store(store, "ntire2022", split_file=tmp_path / "split.txt")
     assert (dataset.train.names, dataset.valid.names) == (("valid0", "train1"), ("train0",))
@@ -165,7 +148,7 @@ def test_a_folder_of_something_else_is_left_alone(dataset, tmp_path):
         prepare(dataset, tmp_path)
 
 
-def test_the_manifest_tells_sums_and_sizes(store):
+def test_the_manifest_holds_checksums_and_sizes(store):
     manifest = json.loads((store / "manifest.json").read_text())
     record = manifest["train"][0]
     assert (record["name"], record["size"], record["dtype"]) == ("train0", [24, 20], "uint16")

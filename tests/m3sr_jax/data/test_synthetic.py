@@ -5,9 +5,10 @@ import pytest
 
 from m3sr_jax.data import synthetic as module
 from m3sr_jax.data.camera import load_camera
-from m3sr_jax.data.spectra import BANDS, FAMILIES
+from m3sr_jax.data.spectra import FAMILIES
 from m3sr_jax.data.synthetic import SyntheticSpec, cache_folder, open_synthetic, photograph
 from m3sr_jax.errors import InputError
+from m3sr_jax.io.wavelengths import BANDS
 
 
 def test_scenes_are_what_was_asked_for(synthetic):
@@ -104,7 +105,9 @@ def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"file: cannot keep synthetic scenes there .*set data\.root"):
+    with pytest.raises(
+        InputError, match=r"file/synthetic-\w+: cannot be written .*; set data\.root to a writable folder"
+    ):
         open_synthetic(SyntheticSpec(1, 1, 16, 16), tmp_path / "file")
 
 

@@ -3,22 +3,24 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 import m3sr_jax
-from m3sr_jax.checkpoint import ModelCard, save_model
+from m3sr_jax.checkpoint import save_model
 from m3sr_jax.config import ModelConfig
 from m3sr_jax.errors import InputError
-from m3sr_jax.inference.predict import predict
-from m3sr_jax.inference.predictor import WHOLE_PIXELS
-from m3sr_jax.report.cost import abstract_params
+from m3sr_jax.inference.predictor import WHOLE_PIXELS, run_network
+from m3sr_jax.model_card import ModelCard
+from m3sr_jax.models import M3SR, build_model, parameter_shapes
 
 FIELDS = ModelConfig(num_groups=1, features=4, num_bands=3, branches=("spatial",))
 CARD = ModelCard(FIELDS, (450.0, 550.0, 650.0), "minmax")
-# Tiles see less context than the photo: with random weights 5e-3 of the cube is left where they overlap by half.
-TILE_BAR = 1e-2
-# The eight programs of an ensemble and the sums round differently.
+# Tiles see less context than the photo: with random weights, overlap by half leaves an error of 5e-3 of the cube.
+TILE_TOLERANCE = 1e-2
+# Programs of different shapes, and sums in a different order, round differently.
 ROUNDING = 1e-5
 
 
@@ -26,7 +28,7 @@ ROUNDING = 1e-5
 def folder(tmp_path_factory):
     rng = np.random.default_rng(0)
     params = jax.tree.map(
-        lambda leaf: 0.1 * rng.standard_normal(leaf.shape, np.float32), abstract_params(FIELDS.build())
+        lambda leaf: 0.1 * rng.standard_normal(leaf.shape, np.float32), parameter_shapes(build_model(FIELDS))
     )
     folder = tmp_path_factory.mktemp("models") / "model"
     save_model(folder, CARD, params)
@@ -48,7 +50,7 @@ def test_the_cards_normalisation_and_wavelengths_are_used(predictor):
     assert (cube.shape, cube.dtype) == ((72, 88, 3), np.float32)
     np.testing.assert_array_equal(predictor.wavelengths, [450, 550, 650])
     stretched = (codes - np.float32(codes.min())) / np.float32(codes.max() - codes.min())
-    expected = predict(predictor.model, predictor.params, stretched)
+    expected = run_network(predictor.model, predictor.params, stretched)
     np.testing.assert_allclose(cube, expected, atol=ROUNDING * np.abs(expected).max())
     for same in (codes / np.float32(255), codes / 255.0, codes.astype(np.uint16) * 257):
         np.testing.assert_allclose(predictor.predict(same), cube, atol=ROUNDING * np.abs(cube).max())
@@ -60,7 +62,7 @@ def test_tiles_come_close_to_the_whole(predictor):
     tiled = predictor.predict(codes, tile=64, overlap=32, tick=lambda *count: ticks.append(count))
     assert ticks[-1] == (9, 9)
     error = np.abs(tiled - whole).max()
-    assert 0 < error < TILE_BAR * np.abs(whole).max()
+    assert 0 < error < TILE_TOLERANCE * np.abs(whole).max()
     assert error < 0.1 * np.abs(predictor.predict(codes, tile=64, overlap=0) - whole).max()
     np.testing.assert_array_equal(predictor.predict(codes, tile=0), whole)
 
@@ -68,7 +70,7 @@ def test_tiles_come_close_to_the_whole(predictor):
 def test_only_large_photos_are_tiled_by_default(predictor, monkeypatch):
     calls = []
     monkeypatch.setattr(
-        "m3sr_jax.inference.predictor.predict",
+        "m3sr_jax.inference.predictor.run_network",
         lambda model, params, rgb: calls.append(rgb.shape) or np.zeros((*rgb.shape[:2], 3), np.float32),
     )
     side = int(WHOLE_PIXELS**0.5)
@@ -97,7 +99,7 @@ def test_the_ensemble_is_the_mean_over_turned_photos(predictor):
 
 
 @pytest.mark.parametrize(
-    ("rgb", "told"),
+    ("rgb", "message"),
     [
         (np.zeros((7, 40, 3), np.uint8), r"\(7, 40, 3\)"),
         (np.zeros((40, 40, 3), np.float32) + 2, "values from 2 to 2; expected floating-point RGB in"),
@@ -105,31 +107,59 @@ def test_the_ensemble_is_the_mean_over_turned_photos(predictor):
         (np.full((40, 40, 3), np.nan), "values from nan"),
     ],
 )
-def test_arrays_that_are_no_photos_are_refused(predictor, rgb, told):
-    with pytest.raises(InputError, match=told):
+def test_arrays_that_are_not_photos_are_rejected(predictor, rgb, message):
+    with pytest.raises(InputError, match=message):
         predictor.predict(rgb)
 
 
 @pytest.mark.parametrize(
-    ("options", "told"), [({"tile": 100}, "multiple of 8"), ({"tile": 32}, "from 64"), ({"overlap": 300}, "up to half")]
+    ("options", "message"),
+    [({"tile": 100}, "multiple of 8"), ({"tile": 32}, "at least 64"), ({"overlap": 300}, "up to half")],
 )
-def test_odd_tiles_are_refused_before_work(predictor, options, told):
-    with pytest.raises(InputError, match=told):
+def test_invalid_tiles_are_rejected_before_any_work(predictor, options, message):
+    with pytest.raises(InputError, match=message):
         predictor.predict_rows(photo(), **options)
 
 
-def test_running_out_of_memory_is_told(predictor, monkeypatch):
-    def predict(*_):
+def test_running_out_of_memory_names_the_remedy(predictor, monkeypatch):
+    def run_network(*_):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory while trying to allocate")
 
-    monkeypatch.setattr("m3sr_jax.inference.predictor.predict", predict)
-    with pytest.raises(InputError, match="give a smaller tile"):
+    monkeypatch.setattr("m3sr_jax.inference.predictor.run_network", run_network)
+    with pytest.raises(InputError, match="choose a smaller tile"):
         predictor.predict(photo())
 
 
-def test_fingerprints_tell_models_apart(predictor):
+def test_fingerprints_distinguish_models(predictor):
     other = dataclasses.replace(predictor, card=dataclasses.replace(CARD, rgb_normalization="unit"))
     params = jax.tree.map(np.copy, predictor.params)
     params["conv_in"]["kernel"][0, 0, 0, 0] += 1
     changed = dataclasses.replace(predictor, params=params)
     assert len({predictor.fingerprint(), other.fingerprint(), changed.fingerprint()}) == 3
+
+
+class Bands(nn.Module):
+    """A one-layer network that records the shapes it is traced with."""
+
+    traces = []  # noqa: RUF012  shared by the instances on purpose
+
+    @nn.compact
+    def __call__(self, rgb):
+        self.traces.append(rgb.shape)
+        return nn.Dense(31)(rgb)
+
+
+def test_the_program_is_compiled_once_for_each_size():
+    params = Bands().init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))["params"]
+    images = [np.full((size, size + 1, 3), 0.5, np.float32) for size in (12, 12, 20, 12)]
+    Bands.traces.clear()
+    cubes = [run_network(Bands(), params, image) for image in images]
+    assert Bands.traces == [(1, 12, 13, 3), (1, 20, 21, 3)]
+    expected = 0.5 * params["Dense_0"]["kernel"].sum(0) + params["Dense_0"]["bias"]
+    np.testing.assert_allclose(cubes[2], np.broadcast_to(expected, (20, 21, 31)), rtol=1e-5)
+    assert cubes[0].dtype == np.float32
+
+
+def test_an_image_that_the_model_rejects_is_bad_input():
+    with pytest.raises(InputError, match="7×40 pixels"):
+        run_network(M3SR(), {}, np.zeros((7, 40, 3), np.float32))

@@ -1,4 +1,4 @@
-"""Tiles cover an image on the network's grid, their weights add up to one, and what is local comes out unchanged."""
+"""Tiles cover an image on the network's grid, and their weights add up to one, so local networks are unchanged."""
 
 import numpy as np
 import pytest
@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from m3sr_jax.inference.tiling import blend_weights, tile_starts, tiled_rows
 
-# Weights are float32 and products of two: their sum is one but for rounding.
-SUM_BAR = 3e-7
+# Weights are products of two float32 numbers, so their sum is one up to rounding.
+SUM_TOLERANCE = 3e-7
 
 
 @settings(deadline=None)  # the first example pays for imports
@@ -28,9 +28,9 @@ def test_weights_add_up_to_one_and_none_is_zero(length, tile, overlap):
     starts, weights = blend_weights(length, tile, overlap)
     assert weights.min() > 0
     total = np.zeros(length)
-    for start, share in zip(starts, weights, strict=True):
-        total[start : start + tile] += share
-    np.testing.assert_allclose(total, 1, rtol=0, atol=SUM_BAR)
+    for start, weight in zip(starts, weights, strict=True):
+        total[start : start + tile] += weight
+    np.testing.assert_allclose(total, 1, rtol=0, atol=SUM_TOLERANCE)
 
 
 def test_windows_are_smooth():
@@ -40,7 +40,7 @@ def test_windows_are_smooth():
 
 
 @pytest.mark.parametrize(("height", "width", "tile"), [(83, 131, 64), (64, 200, 64), (40, 90, 64), (83, 131, 136)])
-def test_a_local_network_gives_the_same_tiled(height, width, tile):
+def test_a_local_network_gives_the_same_in_tiles(height, width, tile):
     rgb = np.random.default_rng(0).random((height, width, 3), np.float32)
     shapes, ticks, rows = set(), [], []
 
@@ -56,8 +56,8 @@ def test_a_local_network_gives_the_same_tiled(height, width, tile):
     np.testing.assert_allclose(np.concatenate(rows), np.repeat(rgb.sum(-1)[..., None], 5, axis=-1), rtol=1e-6)
 
 
-def test_tiles_are_mixed_by_their_weights():
-    """Each tile answers its own number: along a row the answers pass smoothly from one to the next."""
+def test_tiles_are_blended_by_their_weights():
+    """Each tile predicts its own index: along a row the values pass smoothly from one to the next."""
     numbers = iter(range(100))
 
     def run(image):
@@ -65,5 +65,5 @@ def test_tiles_are_mixed_by_their_weights():
 
     rows = next(tiled_rows(run, np.zeros((64, 112, 3), np.float32), 64, 16))
     assert (rows[:, :48] == 0).all()
-    np.testing.assert_allclose(rows[5, 64:, 0], 1, atol=SUM_BAR)
+    np.testing.assert_allclose(rows[5, 64:, 0], 1, atol=SUM_TOLERANCE)
     assert (np.diff(rows[5, 48:64, 0]) > 0).all()

@@ -1,6 +1,6 @@
-"""Damaged and hostile files: a clear refusal or a right answer, from every reader.
+"""Damaged and malicious files: every reader refuses them clearly or reads them correctly.
 
-`benchmarks/fuzz_readers.py` feeds them ten thousand files each, in processes of limited memory.
+`tools/fuzz_readers.py` feeds them ten thousand files each, in processes of limited memory.
 """
 
 import io
@@ -21,13 +21,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from benchmarks.fuzz_readers import attempt, files_of, run_case
-from benchmarks.fuzz_subjects import CUBE, SUBJECTS, WAVELENGTHS
 from m3sr_jax.data.camera import load_camera
 from m3sr_jax.errors import InputError
 from m3sr_jax.io import read_cube, read_rgb, write_cube
 from m3sr_jax.io.images import image_size
 from tests.m3sr_jax.io.test_cubes import SUFFIXES
+from tools.fuzz_readers import attempt, files_of, run_case
+from tools.fuzz_subjects import CUBE, SUBJECTS, WAVELENGTHS
 
 CASES = 40  # for each reader: a sample of what the benchmark runs
 
@@ -62,7 +62,7 @@ def test_damaged_files_are_refused_or_read(valid_files, name):
     damaged()
 
 
-# What writers write
+# Written files
 
 
 @st.composite
@@ -112,7 +112,7 @@ def endless_chunk(path):
 
 
 def endless_bands(path):
-    """Wavelengths whose numbers `read_cube_header` would only have passed over."""
+    """Wavelengths whose values `read_cube_header` would skip as if they were a cube's."""
     import scipy.io
 
     scipy.io.savemat(path, {"cube": np.ones((4, 5, 31)), "bands": np.ones((31, 1))})
@@ -188,7 +188,7 @@ print("grown", (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 
 
 
 def test_claims_take_no_memory(tmp_path):
-    """One process of little memory reads them all."""
+    """One process with little memory reads them all."""
     pytest.importorskip("torch", reason="writing .pth files takes PyTorch")
     paths = []
     for kind, (make, name) in ENDLESS.items():
@@ -206,34 +206,34 @@ def test_claims_take_no_memory(tmp_path):
     assert done.returncode == 0, done.stderr
     *lines, grown = done.stdout.splitlines()
     assert len(lines) >= len(ENDLESS)
-    # The chunk's bytes end the file, and are all that the photo needs.
+    # The long chunk is the file's last and holds all pixels, so the photo is readable.
     assert [line for line in lines if not line.endswith("refused")] in ([], ["png chunk read_rgb answered 4"])
     assert int(grown.split()[1]) < 100, "MiB"
 
 
-def test_nothing_in_an_archive_is_run(tmp_path, monkeypatch):
+def test_nothing_in_an_archive_is_executed(tmp_path, monkeypatch):
     """`allow_pickle` is off for every array, not only for the cube."""
     monkeypatch.chdir(tmp_path)
 
-    class Hostile:
+    class Malicious:
         def __reduce__(self):
             return (open, ("witness", "w"))
 
-    np.savez("cube.npz", cube=np.ones((4, 5, 31)), bands=np.array([Hostile()], object))
+    np.savez("cube.npz", cube=np.ones((4, 5, 31)), bands=np.array([Malicious()], object))
     Path("camera.npz").write_bytes(Path("cube.npz").read_bytes())
-    with pytest.raises(InputError, match="it holds Python objects, which are never opened"):
+    with pytest.raises(InputError, match="it holds Python objects, which could run code"):
         read_cube("cube.npz")
-    with pytest.raises(InputError, match="it holds Python objects, which are never opened"):
+    with pytest.raises(InputError, match="it holds Python objects, which could run code"):
         load_camera("camera.npz")
     assert not Path("witness").exists()
 
 
-# Files that point to other files
+# Files that refer to other files
 
 
 @pytest.fixture
 def secret(tmp_path):
-    """A cube outside the folder of the file that is read."""
+    """Writes a cube outside the folder of the file that is read."""
     (tmp_path / "inside").mkdir()
     with h5py.File(tmp_path / "secret.h5", "w") as file:
         file["cube"] = np.ones((4, 5, 31))
@@ -266,7 +266,7 @@ def test_hdf5_reads_no_other_file(secret, monkeypatch, way, suffix):
     monkeypatch.chdir(secret)
     with h5py.File(f"cube{suffix}", "w") as file:
         way(file)
-    with pytest.raises(InputError, match=r"are in other files|expected an array of numbers called `cube`; found none"):
+    with pytest.raises(InputError, match=r"are in other files|found no numeric arrays; expected one named cube"):
         read_cube(f"cube{suffix}")
 
 
@@ -289,7 +289,7 @@ def test_tiff_reads_no_other_file(secret):
 
 
 @pytest.mark.parametrize("name", ["../outside", "", "..", "a/b"])
-def test_a_store_stays_in_its_folder(valid_files, name):
+def test_a_store_reads_no_other_folder(valid_files, name):
     manifest = valid_files("store") / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"name": "scene0"', f'"name": "{name}"'))
     with pytest.raises(InputError, match="cannot be read as a store's manifest"):
@@ -302,7 +302,7 @@ def test_a_store_stays_in_its_folder(valid_files, name):
 @pytest.mark.parametrize("mode", ["L", "P", "CMYK", "RGB", "I;16"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_tiffs_of_every_mode_are_turned_upright(tmp_path, mode, orientation):
-    """Pillow mixes up the pixels of those that lie on their side when it may map the file."""
+    """Pillow scrambles the pixels of rotated files if it may memory-map them."""
     codes = np.random.default_rng(0).integers(0, 256, (9, 11, 3)).astype(np.uint8)
     wide = codes[..., 0].astype(np.uint16) * np.uint16(200)
     image = Image.fromarray(wide) if mode == "I;16" else Image.fromarray(codes).convert(mode)
@@ -319,22 +319,22 @@ def test_tiffs_of_every_mode_are_turned_upright(tmp_path, mode, orientation):
     assert image_size(tmp_path / "photo.tif") == found.shape[:2]
 
 
-def test_colours_apart_in_a_narrow_tiff(tmp_path):
+def test_colour_planes_in_a_narrow_tiff(tmp_path):
     planes = np.arange(3 * 7 * 4, dtype=np.uint16).reshape(3, 7, 4)
     tifffile.imwrite(tmp_path / "photo.tif", planes, photometric="rgb", planarconfig="separate")
     np.testing.assert_array_equal(read_rgb(tmp_path / "photo.tif"), np.moveaxis(planes, 0, -1) / np.float32(65535))
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 234])
-def test_an_orientation_that_is_none_turns_nothing(tmp_path, orientation):
+def test_an_invalid_orientation_is_ignored(tmp_path, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.new("RGB", (5, 3)).save(tmp_path / "photo.png", exif=exif)
     assert image_size(tmp_path / "photo.png") == read_rgb(tmp_path / "photo.png").shape[:2] == (3, 5)
 
 
-def test_only_the_formats_that_are_told_are_opened(tmp_path):
-    """PostScript, say, Pillow hands to another program."""
+def test_only_documented_formats_are_opened(tmp_path):
+    """Pillow passes PostScript, for example, to another program."""
     Image.new("RGB", (40, 30)).save(tmp_path / "photo.eps")
     (tmp_path / "photo.eps").rename(tmp_path / "photo.png")
     with pytest.raises(InputError, match="cannot be read as an image"):
@@ -342,7 +342,7 @@ def test_only_the_formats_that_are_told_are_opened(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["samples" + " " * 100_000, "a={\n" * 100_000])
-def test_long_headers_take_no_time(tmp_path, text):
+def test_long_headers_are_parsed_quickly(tmp_path, text):
     write_cube(tmp_path / "cube.hdr", CUBE, WAVELENGTHS)
     with (tmp_path / "cube.hdr").open("a") as file:
         file.write(text)

@@ -95,7 +95,7 @@ def test_other_modes_have_three_channels_in_range(tmp_path, codes, mode):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_every_orientation_is_turned_as_pillow_does(tmp_path, codes, orientation):
+def test_every_orientation_is_applied_as_pillow_does(tmp_path, codes, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(codes).save(tmp_path / "photo.png", exif=exif)
@@ -156,17 +156,17 @@ def test_missing_damaged_and_foreign_files_are_named(tmp_path, codes, suffix):
             read_rgb(path)
 
 
-def test_a_folder_is_no_photo(tmp_path):
+def test_a_folder_is_not_a_photo(tmp_path):
     with pytest.raises(InputError, match="there is no such file"):
         read_rgb(tmp_path)
 
 
-def test_float_images_and_cubes_are_no_photos(tmp_path):
+def test_float_images_and_cubes_are_not_photos(tmp_path):
     tifffile.imwrite(tmp_path / "float.tif", np.ones((12, 17), np.float32))
     with pytest.raises(InputError, match="found float32 values"):
         read_rgb(tmp_path / "float.tif")
     tifffile.imwrite(tmp_path / "cube.tif", np.ones((31, 12, 17), np.uint8), photometric="minisblack")
-    with pytest.raises(InputError, match="found 31 pages; expected one photo"):
+    with pytest.raises(InputError, match="found 31 pages; expected a photo of one page"):
         read_rgb(tmp_path / "cube.tif")
 
 

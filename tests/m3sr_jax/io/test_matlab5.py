@@ -23,7 +23,7 @@ def test_agrees_with_scipy(tmp_path, compressed, dtype, shape):
         np.testing.assert_array_equal(found[name], expected)
 
 
-def test_everything_but_real_numbers_is_passed_over(tmp_path):
+def test_everything_but_real_numbers_is_skipped(tmp_path):
     others = {
         "text": "words",
         "cell": np.array([1, "x"], object),
@@ -35,7 +35,7 @@ def test_everything_but_real_numbers_is_passed_over(tmp_path):
 
 
 def test_either_byte_order(tmp_path):
-    """A one-variable file by hand, as a big-endian machine writes it."""
+    """A handmade file of one variable, as a big-endian machine writes it."""
 
     def element(kind, data):
         return np.array([kind, len(data)], ">u4").tobytes() + data + bytes(-len(data) % 8)

@@ -15,7 +15,7 @@ def write_matlab(path, arrays):
 
 
 @pytest.mark.parametrize("suffix", [".mat", ".npz"])
-def test_only_arrays_of_numbers_come_out(tmp_path, suffix):
+def test_only_numeric_arrays_are_returned(tmp_path, suffix):
     path = tmp_path / f"file{suffix}"
     content = {"numbers": np.arange(6.0).reshape(2, 3), "text": np.array(["a", "b"])}
     (np.savez if suffix == ".npz" else lambda file, **values: scipy.io.savemat(file, values))(path, **content)
@@ -39,7 +39,7 @@ def test_names_choose_what_is_read(tmp_path):
     assert list(read_named_arrays(tmp_path / "file.mat", ("b", "c"))) == ["b"]
 
 
-def test_groups_are_passed_over(tmp_path):
+def test_groups_are_skipped(tmp_path):
     with h5py.File(tmp_path / "file.h5", "w") as file:
         file["group/array"] = np.ones(3)
         file["array"] = np.ones(2)

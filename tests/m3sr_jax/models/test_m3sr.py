@@ -109,14 +109,14 @@ def test_images_that_cannot_be_used_are_refused(image, message):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"branches": ()}, "expected at least one of"),
-        ({"branches": ("spatial", "temporal")}, "expected at least one of"),
-        ({"wavelet": "haar2"}, "'haar2' is unknown"),
-        ({"num_blocks": (1, 1)}, "expected 3 positive counts"),
-        ({"num_blocks": (1, 0, 1)}, "expected 3 positive counts"),
-        ({"num_groups": 0}, "num_groups=0 is not positive"),
-        ({"num_bands": -1}, "num_bands=-1 is not positive"),
-        ({"width": 12}, "has no field width"),
+        ({"branches": ()}, "branches: found none; expected one or more of spatial, frequency, spectral"),
+        ({"branches": ("spatial", "temporal")}, "branches: found spatial, temporal; expected one or more of"),
+        ({"wavelet": "haar2"}, "wavelet haar2 is unknown"),
+        ({"num_blocks": (1, 1)}, "num_blocks: found 1, 1; expected 3 positive counts"),
+        ({"num_blocks": (1, 0, 1)}, "num_blocks: found 1, 0, 1; expected 3 positive counts"),
+        ({"num_groups": 0}, "num_groups: found 0, expected 1 or more"),
+        ({"num_bands": -1}, "num_bands: found -1, expected 1 or more"),
+        ({"width": 12}, "model m3sr has no field width; it has branches, "),
     ],
 )
 def test_fields_that_make_no_network_are_refused(fields, message):
@@ -125,5 +125,5 @@ def test_fields_that_make_no_network_are_refused(fields, message):
 
 
 def test_unknown_networks_are_refused():
-    with pytest.raises(ValueError, match=r"no model is called 'unet': expected one of gmsr, .*m3sr"):
+    with pytest.raises(ValueError, match=r"no model is called unet: expected one of gmsr, .*m3sr"):
         create("unet")

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from m3sr_jax.config.names import BRANCHES
 from m3sr_jax.models.frequency import FrequencyBranch
-from m3sr_jax.models.mpf import BRANCHES, BlockGroup, MPFBlock
+from m3sr_jax.models.mpf import FUSION_ORDER, BlockGroup, MPFBlock
 
 make_block = partial(MPFBlock, num_groups=2, implementation="reference")
 
@@ -23,6 +24,10 @@ def test_only_the_branches_asked_for_own_parameters(image, branches):
     params = jax.eval_shape(make_block(branches=branches).init, jax.random.key(0), image)["params"]
     assert set(params) == {"fusion", *branches}
     assert params["fusion"].shape == (len(branches),)
+
+
+def test_fusion_weights_have_the_release_s_order():
+    assert FUSION_ORDER == ("spatial", "spectral", "frequency")
 
 
 def test_fusion_is_a_softmax_in_a_fixed_order(quick_jit, image):

@@ -5,9 +5,9 @@ import json
 
 import pytest
 
-from m3sr_jax.checkpoint import read_card
 from m3sr_jax.cli import main
 from m3sr_jax.config import DataConfig, LossConfig
+from m3sr_jax.model_card import read_card
 from m3sr_jax.training.loop import train_and_evaluate
 from tests.m3sr_jax.data import arad_folder as arad
 

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from m3sr_jax.checkpoint import ModelCard, load_model, saved_steps
+from m3sr_jax.checkpoint import load_model, saved_steps
 from m3sr_jax.config import OptimConfig
 from m3sr_jax.errors import InputError
-from m3sr_jax.models import init_params, parameter_shapes
+from m3sr_jax.model_card import ModelCard
+from m3sr_jax.models import build_model, init_params, parameter_shapes
 from m3sr_jax.training.checkpoint import Checkpoints
 from m3sr_jax.training.state import create_train_state, make_optimizer
 from m3sr_jax.training.step import jit_train_step
@@ -19,7 +20,7 @@ from m3sr_jax.training.step import jit_train_step
 
 @pytest.fixture
 def made(toy):
-    model, optimizer = toy.model.build(), make_optimizer(OptimConfig(), 10)
+    model, optimizer = build_model(toy.model), make_optimizer(OptimConfig(), 10)
     return jit_train_step(model, optimizer), create_train_state(optimizer, init_params(model, jax.random.key(0)))
 
 
@@ -61,8 +62,8 @@ def test_the_newest_is_kept_and_the_best_beside_it(made, tmp_path):
     assert checkpoints.best_psnr() == float("-inf")
     for number, psnr in ((1, 20.0), (2, 25.0), (3, 22.0), (4, None)):
         state = state.replace(step=jnp.array(number))
-        if psnr is not None and psnr > checkpoints.best_psnr():
-            checkpoints.save_best(state, {"psnr": psnr})
+        if psnr is not None:
+            checkpoints.save_if_best(state, {"psnr": psnr})
         checkpoints.save_latest(state, {})
     assert checkpoints.best_psnr() == 25.0
     checkpoints.close()
@@ -74,14 +75,14 @@ def test_after_a_kill_between_the_two_the_best_is_not_ahead_of_the_run(made, tmp
     _, state = made
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save_latest(state.replace(step=jnp.array(5)), {})
-    checkpoints.save_best(state.replace(step=jnp.array(8)), {"psnr": 30.0})
+    checkpoints.save_if_best(state.replace(step=jnp.array(8)), {"psnr": 30.0})
     checkpoints.close()
     (tmp_path / "checkpoints" / "latest" / "8.orbax-checkpoint-tmp-1").mkdir()
 
     again = Checkpoints(tmp_path)
     assert again.latest_step() == 5
     assert again.best_psnr() == float("-inf")
-    again.save_best(state.replace(step=jnp.array(7)), {"psnr": 10.0})
+    again.save_if_best(state.replace(step=jnp.array(7)), {"psnr": 10.0})
     assert again.best_psnr() == 10.0
     again.close()
 
@@ -120,7 +121,7 @@ def test_a_damaged_state_gives_way_to_the_one_before(tmp_path, damage):
     checkpoints = Checkpoints(tmp_path)
     for step in (1, 2):
         checkpoints.save_latest(state.replace(step=jnp.array(step)), {"batches": step})
-    checkpoints.save_best(state.replace(step=jnp.array(2)), {"psnr": 20.0})
+    checkpoints.save_if_best(state.replace(step=jnp.array(2)), {"psnr": 20.0})
     checkpoints.close()
     damage(tmp_path / "checkpoints" / "latest" / "2" / "params")
 
@@ -140,29 +141,29 @@ def test_a_best_checkpoint_that_cannot_be_read_gives_way_to_the_next(made, tmp_p
     _, state = made
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save_latest(state.replace(step=jnp.array(1)), {})
-    checkpoints.save_best(state.replace(step=jnp.array(1)), {"psnr": 20.0})
+    checkpoints.save_if_best(state.replace(step=jnp.array(1)), {"psnr": 20.0})
     checkpoints.close()
     shutil.rmtree(tmp_path / "checkpoints" / "best" / "1" / "run")
     again = Checkpoints(tmp_path)
     assert again.best_psnr() == float("-inf")
-    again.save_best(state.replace(step=jnp.array(2)), {"psnr": 10.0})
+    again.save_if_best(state.replace(step=jnp.array(2)), {"psnr": 10.0})
     assert again.best_psnr() == 10.0
     again.close()
 
 
 @pytest.mark.parametrize(("ema", "which"), [(False, "best"), (False, "latest"), (True, "best"), (True, "latest")])
 def test_a_flipped_bit_is_noticed_by_whoever_loads_the_parameters(toy, tmp_path, ema, which):
-    shapes, rng = parameter_shapes(toy.model.build()), np.random.default_rng(0)
+    shapes, rng = parameter_shapes(build_model(toy.model)), np.random.default_rng(0)
     params = jax.tree.map(lambda leaf: jnp.asarray(rng.random(leaf.shape, np.float32)), shapes)
     state = create_train_state(make_optimizer(OptimConfig(), 10), params, ema=ema)
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save_best(state.replace(step=jnp.array(1)), {"psnr": 20.0})
+    checkpoints.save_if_best(state.replace(step=jnp.array(1)), {"psnr": 20.0})
     checkpoints.save_latest(state.replace(step=jnp.array(1)), {})
     checkpoints.close()
     (tmp_path / "model.json").write_text(ModelCard(toy.model, tuple(map(float, range(400, 701, 10)))).to_json())
     load_model(tmp_path, which)
     flip_a_bit(tmp_path / "checkpoints" / which / "1" / ("ema" if ema and which == "latest" else "params"))
-    with pytest.raises(InputError, match=r"its numbers are not those that were saved; .* --which latest"):
+    with pytest.raises(InputError, match=r"its checksum does not match its numbers; .* --which latest"):
         load_model(tmp_path, which)
 
 
@@ -170,7 +171,7 @@ def test_a_running_mean_is_kept_and_is_what_the_best_parameters_are(toy, made, t
     _, state = made
     state = state.replace(ema=jax.tree.map(lambda leaf: leaf + 1, state.params), step=jnp.array(1))
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save_best(state, {"psnr": 20.0})
+    checkpoints.save_if_best(state, {"psnr": 20.0})
     checkpoints.save_latest(state, {})
     checkpoints.close()
     again = Checkpoints(tmp_path)

@@ -6,8 +6,8 @@ import os
 import shutil
 import signal
 import subprocess
-from functools import partial
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,13 +15,15 @@ import pytest
 
 from m3sr_jax.checkpoint import load_model, load_params, saved_steps
 from m3sr_jax.config import Config
+from m3sr_jax.data.open import open_dataset
 from m3sr_jax.data.pipeline import Batches, train_batches
-from m3sr_jax.data.scenes import open_dataset
 from m3sr_jax.errors import InputError
-from m3sr_jax.losses import mae
-from m3sr_jax.protocols import METRICS
-from m3sr_jax.training import loop
+from m3sr_jax.evaluation.protocols import METRICS
+from m3sr_jax.models import build_model
+from m3sr_jax.networks import NETWORKS, Network
+from m3sr_jax.training import loop, setup
 from m3sr_jax.training.loop import train_and_evaluate
+from m3sr_jax.training.losses import mae
 from m3sr_jax.training.metric_writer import read_metrics
 from m3sr_jax.training.validation import Validation
 
@@ -35,20 +37,22 @@ def without_timings(workdir) -> list[dict]:
     return [{name: value for name, value in r.items() if name != "train/images_per_second"} for r in records]
 
 
-class Changed:
-    """Batches of which the one before step `step` is changed in place, or fails."""
+def changed_batches(step, change):
+    """Returns a `train_batches` whose batch before step `step` is changed in place, or fails."""
 
-    def __init__(self, step, change, *args, **kwargs):
-        self.step, self.change, self.batches = step, change, train_batches(*args, **kwargs)
+    class Changed(Batches):
+        def __next__(self):
+            batch = super().__next__()
+            if self.get_state() == {"next_batch": step}:
+                change(batch)
+            return batch
 
-    def __getattr__(self, name):
-        return getattr(self.batches, name)
+    def open_batches(*args, **options):
+        batches = train_batches(*args, **options)
+        batches.__class__ = Changed
+        return batches
 
-    def __next__(self):
-        batch = next(self.batches)
-        if self.batches.get_state() == {"next_batch": self.step}:
-            self.change(batch)
-        return batch
+    return open_batches
 
 
 def test_a_run_learns_and_leaves_what_it_promises(finished):
@@ -101,22 +105,22 @@ def test_a_finished_run_does_nothing_but_mend_its_report(finished, toy, tmp_path
     assert (workdir / "report" / "report.json").exists()
 
 
-def test_stopped_in_an_evaluation_it_goes_on_as_if_it_never_was(finished, toy, tmp_path, monkeypatch, capsys):
-    workdir, evaluate, stops = tmp_path / "run", loop._Run._evaluate, []
+def test_stopped_in_an_evaluation_it_resumes_as_if_never_stopped(finished, toy, tmp_path, monkeypatch, capsys):
+    workdir, evaluate, stops = tmp_path / "run", loop._evaluate, []
 
-    def stop_once(run):
+    def stop_once(run, stop):
         if run.step == 16 and not stops:
             stops.append(run.step)
-            run.stop.requested = True
-            run.stop.check()
-        evaluate(run)
+            stop.requested = True
+            stop.check()
+        evaluate(run, stop)
 
-    monkeypatch.setattr(loop._Run, "_evaluate", stop_once)
+    monkeypatch.setattr(loop, "_evaluate", stop_once)
     assert train_and_evaluate(toy, workdir) == 130
     assert "stopped and saved at step 16 of 24" in capsys.readouterr().out
     assert not (workdir / "report").exists()
     assert train_and_evaluate(toy, workdir) == 0
-    assert "going on from step 16" in capsys.readouterr().out
+    assert "resuming from step 16" in capsys.readouterr().out
     assert stops == [16]
     assert without_timings(workdir) == without_timings(finished)
     for which in ("best", "latest"):
@@ -124,11 +128,36 @@ def test_stopped_in_an_evaluation_it_goes_on_as_if_it_never_was(finished, toy, t
         assert jax.tree.all(jax.tree.map(np.array_equal, ours, theirs))
 
 
+def test_resumed_it_drops_the_paths_that_it_would_have_dropped(toy, tmp_path, monkeypatch):
+    class Dropping(nn.Module):
+        num_bands: int = 31
+
+        @nn.compact
+        def __call__(self, rgb):
+            cube = nn.Conv(self.num_bands, (1, 1))(rgb)
+            return nn.Dropout(0.5, deterministic=not self.has_rng("dropout"))(cube)
+
+    seeds, jit_train_step = [], setup.jit_train_step
+    monkeypatch.setitem(NETWORKS, "toy", Network("dropping", Dropping))
+    monkeypatch.setattr(
+        setup,
+        "jit_train_step",
+        lambda *args, **options: seeds.append(options["seed"]) or jit_train_step(*args, **options),
+    )
+    config = changed(dataclasses.replace(toy, seed=5), "train", num_steps=8)
+    assert train_and_evaluate(config, tmp_path / "whole") == 0
+    resumed = shutil.copytree(tmp_path / "whole", tmp_path / "resumed")
+    shutil.rmtree(resumed / "checkpoints" / "latest" / "8")
+    assert train_and_evaluate(config, resumed) == 0
+    assert without_timings(resumed) == without_timings(tmp_path / "whole")
+    assert seeds == [5, 5]
+
+
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_checkpoint(toy, tmp_path, monkeypatch):
     def poison(batch):
         batch["cube"][0, 0, 0, 0] = np.nan
 
-    monkeypatch.setattr(loop, "train_batches", partial(Changed, 7, poison))
+    monkeypatch.setattr(setup, "train_batches", changed_batches(7, poison))
     with pytest.raises(InputError, match=r"step 7: found loss nan .* the checkpoint of step 5 is kept"):
         train_and_evaluate(toy, tmp_path)
     losses = [r["step"] for r in read_metrics(tmp_path / "metrics.jsonl") if "train/loss" in r]
@@ -142,7 +171,7 @@ def test_data_workers_that_an_interruption_ends_are_no_failure(toy, tmp_path, mo
         signal.raise_signal(signal.SIGINT)
         raise RuntimeError("worker terminated")
 
-    monkeypatch.setattr(loop, "train_batches", partial(Changed, 4, end_workers))
+    monkeypatch.setattr(setup, "train_batches", changed_batches(4, end_workers))
     assert train_and_evaluate(toy, tmp_path) == 130
     assert saved_steps(tmp_path / "checkpoints" / "latest") == [3]
 
@@ -152,7 +181,7 @@ def test_data_workers_that_end_twice_in_a_row_cost_one_line(toy, tmp_path, monke
         raise RuntimeError("worker terminated")
 
     monkeypatch.setattr(Batches, "__next__", end)
-    with pytest.raises(InputError, match=r"end again and again \(worker terminated\)"):
+    with pytest.raises(InputError, match=r"the data workers keep ending \(worker terminated\)"):
         train_and_evaluate(toy, tmp_path)
 
 
@@ -161,29 +190,29 @@ def test_a_killed_data_worker_is_started_again(finished, toy, tmp_path, monkeypa
         for worker in multiprocessing.active_children():
             worker.kill()
 
-    monkeypatch.setattr(loop, "train_batches", partial(Changed, 4, kill_a_worker))
+    monkeypatch.setattr(setup, "train_batches", changed_batches(4, kill_a_worker))
     assert train_and_evaluate(changed(toy, "data", num_workers=1), tmp_path) == 0
-    assert "WARNING  the data workers ended and are started again" in capsys.readouterr().out
+    assert "WARNING  the data workers ended and were restarted" in capsys.readouterr().out
     assert without_timings(tmp_path) == without_timings(finished)
 
 
 def test_scenes_that_cannot_be_read_stop_the_run_or_are_skipped_and_counted(toy, tmp_path, monkeypatch, capsys):
-    from m3sr_jax.data.scenes import CodedScenes
+    from m3sr_jax.data.scenes import SceneSource
 
-    read = CodedScenes.coded_window
+    read = SceneSource.coded_window
 
     def fail_on_one(scenes, index, *window):
         if index == 1 and len(scenes) == 3:  # of the three to train on
             raise InputError("scene_001.mat: cannot be read")
         return read(scenes, index, *window)
 
-    monkeypatch.setattr(CodedScenes, "coded_window", fail_on_one)
+    monkeypatch.setattr(SceneSource, "coded_window", fail_on_one)
     with pytest.raises(InputError, match=r"^scene_001\.mat: cannot be read$"):
         train_and_evaluate(toy, tmp_path / "stop")
     config = changed(changed(toy, "data", on_bad_scene="skip"), "train", num_steps=12)
     assert train_and_evaluate(config, tmp_path / "skip") == 0
     printed = capsys.readouterr().out
-    assert printed.count("is left out, other scenes' crops take its place: scene_001.mat: cannot be read") == 1
+    assert printed.count("is skipped, crops of other scenes replace its own: scene_001.mat: cannot be read") == 1
     records = read_metrics(tmp_path / "skip" / "metrics.jsonl")
     assert [r["train/skipped_crops"] for r in records if "train/skipped_crops" in r][-1] in range(4, 13)
 
@@ -201,15 +230,15 @@ def small_disk(tmp_path):
 
 
 @pytest.mark.filterwarnings("default::pytest.PytestUnraisableExceptionWarning")  # TensorStore gives up a little later
-def test_a_full_disk_costs_one_line_and_the_run_goes_on_when_there_is_room(finished, toy, small_disk):
+def test_a_full_disk_costs_one_line_and_the_run_resumes_once_there_is_space(finished, toy, small_disk):
     filler = small_disk / "filler"
 
     def fill(batch):
         filler.write_bytes(bytes(os.statvfs(small_disk).f_bavail * 4096 - 4096))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "train_batches", partial(Changed, 7, fill))
-        with pytest.raises(InputError, match="make room, and the same command goes on") as caught:
+        patch.setattr(setup, "train_batches", changed_batches(7, fill))
+        with pytest.raises(InputError, match="free some space and run the same command to resume") as caught:
             train_and_evaluate(toy, small_disk / "run")
     assert "\n" not in str(caught.value)
     filler.unlink()
@@ -220,7 +249,7 @@ def test_a_full_disk_costs_one_line_and_the_run_goes_on_when_there_is_room(finis
 def test_it_can_start_from_another_model(finished, toy, tmp_path):
     config = changed(toy, "train", init_from=str(finished), num_steps=1)
     assert train_and_evaluate(config, tmp_path / "run") == 0
-    model = toy.model.build()
+    model = build_model(toy.model)
     source = open_dataset(toy.data).train
     batches = train_batches(source, batch_size=2, crop_size=16, seed=toy.seed)
     batch = next(batches)
@@ -241,7 +270,7 @@ def test_another_configuration_is_refused_field_by_field(finished, toy):
 
 def test_other_data_are_refused(finished, toy, tmp_path, monkeypatch):
     workdir = shutil.copytree(finished, tmp_path / "run")
-    monkeypatch.setattr(loop, "_fingerprint", lambda dataset: "others")
+    monkeypatch.setattr(setup, "data_fingerprint", lambda dataset: "others")
     with pytest.raises(InputError, match="the data have changed"):
         train_and_evaluate(toy, workdir)
 
@@ -260,8 +289,8 @@ def test_a_damaged_checkpoint_is_made_again_from_the_one_before(finished, toy, t
     shutil.rmtree(workdir / "checkpoints" / "latest" / "24" / "optimizer")
     assert train_and_evaluate(toy, workdir) == 0
     printed = capsys.readouterr().out
-    assert "WARNING  a checkpoint is damaged and was removed: " in printed
-    assert "going on from step 20" in printed
+    assert "WARNING  deleted a damaged checkpoint: " in printed
+    assert "resuming from step 20" in printed
     assert without_timings(workdir) == without_timings(finished)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from m3sr_jax.config import OptimConfig
-from m3sr_jax.models import init_params
+from m3sr_jax.models import build_model, init_params
 from m3sr_jax.training.state import create_train_state, learning_rate_schedule, make_optimizer
 
 STEPS = 12
@@ -46,7 +46,7 @@ def test_updates_are_adams(clip):
 
 
 def test_a_state_starts_at_zero_from_the_given_parameters(toy):
-    params = init_params(toy.model.build(), jax.random.key(0))
+    params = init_params(build_model(toy.model), jax.random.key(0))
     state = create_train_state(make_optimizer(CONFIG, STEPS), params)
     assert int(state.step) == 0
     assert state.params is params

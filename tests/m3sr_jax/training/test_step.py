@@ -2,13 +2,14 @@
 
 from functools import partial
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from m3sr_jax.config import OptimConfig
-from m3sr_jax.models import M3SR, init_params, parameter_shapes
+from m3sr_jax.models import M3SR, build_model, init_params, parameter_shapes
 from m3sr_jax.training.state import create_train_state, make_optimizer
 from m3sr_jax.training.step import eval_step, jit_train_step, train_step
 
@@ -17,7 +18,7 @@ SUM_BAR = 1e-5  # a mean of 16,000 float32 numbers, summed in two orders
 
 @pytest.fixture
 def made(toy):
-    model, optimizer = toy.model.build(), make_optimizer(OptimConfig(), 10)
+    model, optimizer = build_model(toy.model), make_optimizer(OptimConfig(), 10)
     generator = np.random.default_rng(0)
     shapes = {"rgb": (2, 16, 16, 3), "cube": (2, 16, 16, 31)}
     batch = {name: jnp.asarray(generator.uniform(size=shape), jnp.float32) for name, shape in shapes.items()}
@@ -58,7 +59,7 @@ def test_compiled_it_takes_over_the_memory_and_is_compiled_once(made):
 def test_evaluation_is_float32_whatever_computes(toy, made):
     _, _, state, batch = made
     half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), state.params)
-    assert eval_step(toy.model.build(), half, batch["rgb"].astype(jnp.bfloat16)).dtype == jnp.float32
+    assert eval_step(build_model(toy.model), half, batch["rgb"].astype(jnp.bfloat16)).dtype == jnp.float32
 
 
 def test_parts_in_turn_give_the_step_of_the_whole_batch(made):
@@ -95,3 +96,41 @@ def test_in_bfloat16_state_loss_and_updates_are_float32(made):
     assert {leaf.dtype for leaf in jax.tree.leaves((after, metrics))} == {jnp.dtype("float32"), jnp.dtype("int32")}
     assert jax.tree.map(lambda leaf: leaf.dtype, after) == jax.tree.map(lambda leaf: leaf.dtype, state)
     assert metrics["loss"].dtype == jnp.float32
+
+
+class Dropping(nn.Module):
+    """Keeps or drops each example at random."""
+
+    @nn.compact
+    def __call__(self, rgb):
+        kept = jax.random.bernoulli(self.make_rng("dropout"), 0.5, (len(rgb), 1, 1, 1))
+        return self.param("scale", nn.initializers.ones, ()) * jnp.where(kept, rgb, 0)
+
+
+WIDTH = 8
+
+
+def draws(seed=0, step=0, groups=1, **options):
+    """Which of `WIDTH` examples a step keeps, in each of several devices or parts of a batch."""
+    optimizer = make_optimizer(OptimConfig(), 10)
+    state = create_train_state(optimizer, {"scale": jnp.ones(())}).replace(step=jnp.array(step))
+    # Codes of one bit, of which the loss sums those that are kept.
+    codes = jnp.zeros((groups * WIDTH, 1, 1, 3)).at[:, 0, 0, 0].set(2.0 ** np.arange(groups * WIDTH, dtype=np.float32))
+    batch = {"rgb": codes, "cube": jnp.zeros_like(codes)}
+    take = partial(train_step, Dropping(), optimizer, loss_fn=lambda kept, _: kept.sum(), seed=seed, **options)
+    if options.get("axis"):
+        batch = jax.tree.map(lambda values: values.reshape(groups, WIDTH, 1, 1, 3), batch)
+        take = jax.vmap(take, in_axes=(None, 0), axis_name=options["axis"])
+    code = round(groups * float(take(state, batch)[1]["loss"].ravel()[0]))
+    return [tuple(code >> (group * WIDTH + i) & 1 for i in range(WIDTH)) for group in range(groups)]
+
+
+def test_random_draws_depend_on_seed_and_step_alone():
+    assert draws(seed=1, step=3) == draws(seed=1, step=3)
+    assert len({draws(seed, step)[0] for seed in range(2) for step in range(2)}) == 4
+
+
+@pytest.mark.parametrize("options", [{"accumulate_steps": 2}, {"axis": "batch"}])
+def test_each_part_of_a_batch_and_each_device_draws_its_own(options):
+    first, second = draws(groups=2, **options)
+    assert first != second

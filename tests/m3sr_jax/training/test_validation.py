@@ -4,16 +4,17 @@ import jax
 import numpy as np
 import pytest
 
-from m3sr_jax.data.scenes import open_dataset
-from m3sr_jax.least_squares import LeastSquares
-from m3sr_jax.protocols import METRICS, PROTOCOLS, evaluate_pair
+from m3sr_jax.data.open import open_dataset
+from m3sr_jax.evaluation.least_squares import LeastSquares
+from m3sr_jax.evaluation.protocols import METRICS, PROTOCOLS, evaluate_pair
+from m3sr_jax.models import build_model
 from m3sr_jax.training.signals import StopError
 from m3sr_jax.training.validation import Validation
 
 
 @pytest.fixture(scope="module")
 def scored(toy):
-    dataset, model = open_dataset(toy.data), toy.model.build()
+    dataset, model = open_dataset(toy.data), build_model(toy.model)
     params = model.init(jax.random.key(0), np.zeros((1, 16, 16, 3), np.float32))["params"]
     return Validation(model, dataset), dataset, model, params
 

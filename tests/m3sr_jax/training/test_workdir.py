@@ -47,7 +47,7 @@ def test_a_place_that_cannot_be_written_costs_one_line(tmp_path):
 
 
 def test_one_training_at_a_time(tmp_path):
-    told = rf"another training runs in it \(process {os.getpid()} on"
+    told = rf"in use by another training \(process {os.getpid()} on"
     with owned_workdir(tmp_path), pytest.raises(InputError, match=told), owned_workdir(tmp_path):
         pass
     with owned_workdir(tmp_path):  # free again

@@ -2,11 +2,12 @@
 
 import flax.linen as nn
 
-from m3sr_jax import models
 from m3sr_jax.config import default_config
+from m3sr_jax.models import M3SR
+from m3sr_jax.networks import NETWORKS, Network
 
 
-class Toy(models.M3SR):
+class Toy(M3SR):
     """Takes the network's fields, and computes next to nothing."""
 
     @nn.compact
@@ -15,7 +16,7 @@ class Toy(models.M3SR):
         return nn.Conv(self.num_bands, (3, 3))(hidden)
 
 
-models._MODELS["toy"] = Toy
+NETWORKS["toy"] = Network("Toy", model=Toy)
 
 
 def get_config():

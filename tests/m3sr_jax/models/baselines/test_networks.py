@@ -14,7 +14,7 @@ SMALL = {
     "hrnet": {"width": 8},
     "gmsr": {"implementation": "reference"},
 }
-LEAST = {"mst_plus_plus": 5, "hscnn_plus": 1, "hrnet": 5, "gmsr": 3}
+MIN_SIZE = {"mst_plus_plus": 5, "hscnn_plus": 1, "hrnet": 5, "gmsr": 3}
 
 
 def image(height, width, batch=1):
@@ -33,7 +33,7 @@ def network(request):
 
 def test_any_size_and_band_count(network):
     name, model, params = network
-    for size in ((LEAST[name], 9), (13, LEAST[name] + 2)):
+    for size in ((MIN_SIZE[name], 9), (13, MIN_SIZE[name] + 2)):
         cube = run(model, params, image(*size))
         assert cube.shape == (1, *size, 7)
         assert np.isfinite(cube).all()
@@ -51,8 +51,8 @@ def test_bfloat16_computes_near_float32_and_gives_float32(network):
 @pytest.mark.parametrize("name", ["mst_plus_plus", "hrnet", "gmsr"])
 def test_an_image_too_small_is_refused(name):
     model = create(name, **SMALL[name])
-    with pytest.raises(ValueError, match=f"at least {LEAST[name]}×{LEAST[name]} pixels"):
-        model.init(jax.random.key(0), image(LEAST[name] - 1, 16))
+    with pytest.raises(ValueError, match=f"at least {MIN_SIZE[name]}×{MIN_SIZE[name]} pixels"):
+        model.init(jax.random.key(0), image(MIN_SIZE[name] - 1, 16))
 
 
 @pytest.mark.parametrize("name", SMALL)

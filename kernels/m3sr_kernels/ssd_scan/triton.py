@@ -1,0 +1,145 @@
+"""SSD by Triton: kernels for the work within chunks, XLA for the states that pass between them.
+
+1. What each chunk adds to the state (`triton_forward.chunk_states`).
+2. The state on entry of each chunk (`chunk_states.states_on_entry`).
+3. The outputs (`triton_forward.outputs`).
+
+The gradient keeps the arguments and the states on entry. Its phases mirror these: what each chunk's outputs add to the
+cotangent of the state, phase 2 with time reversed, and the gradients of the arguments (`triton_backward`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+
+from m3sr_kernels.checks import accumulation_dtype
+from m3sr_kernels.gpu_call import GpuCall
+from m3sr_kernels.ssd_scan.chunk_states import states_on_entry
+from m3sr_kernels.ssd_scan.triton_backward import gradients
+from m3sr_kernels.ssd_scan.triton_forward import chunk_states, outputs
+from m3sr_kernels.ssd_scan.triton_program import Geometry
+from m3sr_kernels.tiles import tiles
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The static facts of a scan: its geometry, forward and in the gradient, and how the kernels are called.
+
+    The gradient needs more registers, so its programs take fewer heads.
+    """
+
+    forward: Geometry
+    gradient: Geometry
+    call: GpuCall
+
+
+def triton_ssd_scan(x, dt, a, b, c, d, dt_bias, *, call: GpuCall) -> tuple[jax.Array, jax.Array]:
+    """Arguments as `ssd_scan`; returns y and the last state (B, R, P, N)."""
+    B, L, R, P = x.shape
+    G, N = b.shape[2:]
+    d = jnp.zeros((R, P), x.dtype) if d is None else d
+    dt_bias = jnp.zeros(R, dt.dtype) if dt_bias is None else dt_bias
+    arrays = (x, dt, a.reshape(G, -1), b, c, d.reshape(G, -1, P), dt_bias.reshape(G, -1))
+    y, [last] = scan(make_plan(call, arrays, (1, L), units=G, passes=1), *arrays)
+    return y, jnp.moveaxis(last, 2, -1).reshape(B, R, P, N)
+
+
+def make_plan(call: GpuCall, arrays: tuple[jax.Array, ...], size: tuple[int, int], *, units: int, passes: int) -> Plan:
+    """Plans a scan, with the op's tile sizes for the local GPU.
+
+    Args:
+      call: calls the kernels; its op is a key of the tile table.
+      arrays: the arrays that `scan` will get.
+      size: height and width of the image; 1 and L for a sequence.
+      units: see `Geometry`.
+      passes: see `Geometry`.
+    """
+    x, _, a, b, *_ = arrays
+    sizes = tiles(call.op)
+    heads, gradient_heads = sizes.pop("heads"), sizes.pop("gradient_heads")
+    forward = Geometry(
+        batch=x.shape[0],
+        height=size[0],
+        width=size[1],
+        heads=a.shape[1],
+        head_width=arrays[5].shape[-1],
+        states=b.shape[-1],
+        units=units,
+        passes=passes,
+        dtype=accumulation_dtype(*arrays),
+        head_block=heads,
+        **sizes,
+        interpret=call.interpret,
+    )
+    return Plan(forward, dataclasses.replace(forward, head_block=gradient_heads), call)
+
+
+def scan(plan: Plan, *arrays: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
+    """Scans, with a gradient of its own.
+
+    Args:
+      plan: from `make_plan`.
+      *arrays: x (B, …, channels), dt (B, …, slots, R), or any shape with the same elements in the same order,
+        a (slots, R), b and c (B, …, slots, N), d (slots, R, P), dt_bias (slots, R); in pixel order.
+
+    Returns:
+      y, in the shape and dtype of x, and for each launch the last states, (B, directions, N, R, P), in the dtype of the
+      sums.
+    """
+    return cast(tuple[jax.Array, list[jax.Array]], _scan(plan, *arrays))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _scan(plan: Plan, *arrays: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
+    return _scan_fwd(plan, *arrays)[0]
+
+
+def _scan_fwd(plan: Plan, *arrays: jax.Array):
+    y, last, entering, log_decay = plan.call(functools.partial(_forward, plan), *arrays)
+    return (y, last), (arrays, entering, log_decay)
+
+
+def _scan_bwd(plan: Plan, kept: tuple[Any, ...], cotangents: tuple[jax.Array, list[jax.Array]]):
+    arrays, entering, log_decay = kept
+    grads = plan.call(functools.partial(_backward, plan), *arrays, entering, log_decay, *cotangents)
+    return tuple(grad.reshape(array.shape).astype(array.dtype) for grad, array in zip(grads, arrays, strict=True))
+
+
+_scan.defvjp(_scan_fwd, _scan_bwd)
+
+
+@functools.partial(jax.jit, static_argnums=0)  # traced once for all layers of a shape
+def _forward(plan: Plan, x, dt, a, b, c, d, dt_bias):
+    g = plan.forward
+    shared = {"dt": dt, "a": a[None], "dt_bias": dt_bias[None]}
+    added, log_decay = chunk_states(g, {"x": x, "b": b, **shared}, adjoint=False)
+    entering, last = _between_chunks(g, added, log_decay, g.backwards)
+    arrays = {"x": x, "b": b, "c": c, "d": d[None], **shared}
+    return outputs(g, arrays, entering, x.dtype).reshape(x.shape), last, entering, log_decay
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _backward(plan: Plan, x, dt, a, b, c, d, dt_bias, entering, log_decay, dy, dlast):
+    g = plan.gradient
+    shared = {"dt": dt, "a": a[None], "dt_bias": dt_bias[None]}
+    added, _ = chunk_states(plan.forward, {"dy": dy, "c": c, **shared}, adjoint=True)
+    of_last = dlast if g.passes == 1 else None  # the last states of an image are unused
+    leaving, _ = _between_chunks(g, added, log_decay, [not back for back in g.backwards], of_last)
+    arrays = {"x": x, "b": b, "c": c, "d": d[None], "dy": dy, **shared}
+    grads = gradients(g, arrays, entering, leaving)
+    return tuple(grads[name] for name in ("x", "dt", "a", "b", "c", "d", "dt_bias"))
+
+
+def _between_chunks(g: Geometry, added, log_decay, backwards, initial=None) -> tuple[list[jax.Array], list[jax.Array]]:
+    """Runs `states_on_entry` for every launch; returns the states on entry and the last states."""
+    initial = initial or [None] * len(added)
+    decays = [g.of_launch(log_decay, launch) for launch in range(len(added))]
+    arguments = zip(added, decays, initial, strict=True)
+    results = [states_on_entry(states, decay, backwards, first) for states, decay, first in arguments]
+    entering, last = zip(*results, strict=True)
+    return list(entering), list(last)

@@ -1,0 +1,8 @@
+"""Names that configuration, command line and models share; `m3sr_jax.networks` has the names of networks."""
+
+from typing import Literal, get_args
+
+Benchmark = Literal["cave", "ntire2022", "ntire2020_clean", "ntire2020_real"]
+Dataset = Literal["synthetic", Benchmark]
+DATASETS: tuple[str, ...] = get_args(Dataset)
+BRANCHES = ("spatial", "frequency", "spectral")

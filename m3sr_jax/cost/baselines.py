@@ -1,0 +1,110 @@
+"""What the baselines cost, by part, from their fields alone; `m3sr_jax.cost.count` defines each count.
+
+Each function takes a model and the image's height and width in pixels, and returns part name → counts.
+"""
+
+from __future__ import annotations
+
+from m3sr_jax.cost.terms import RGB, Cost, conv, layer_norm, pooling, times, total, unet
+from m3sr_jax.models.baselines.gmsr import GMSR, STATE_SIZE, WIDTHS
+from m3sr_jax.models.baselines.hrnet import MULTIPLE, HRNet
+from m3sr_jax.models.baselines.hscnn_plus import GROWTH, WIDTH, HSCNNPlus
+from m3sr_jax.models.baselines.mst_plus_plus import MSTPlusPlus
+from m3sr_jax.models.ss2d import DIRECTIONS
+from m3sr_jax.models.unet import LEVELS
+
+
+def mst_plus_plus_costs(model: MSTPlusPlus, height: int, width: int) -> dict[str, Cost]:
+    """Counts MST++; thop misses attention's two products and `rescale`."""
+    pixels, features, bands = _padded(height, width), model.features, model.num_bands
+    attention = feed_forward = Cost()
+    for level in range(LEVELS + 1):
+        channels, here, count = features << level, pixels >> 2 * level, 1 if level == LEVELS else 2
+        products = Cost(parameters=2**level, flops=4 * channels * features * here)
+        projections = times(conv(1, channels, channels, here), 3) + conv(1, channels, channels, here, bias=True)
+        attention += times(projections + products + times(conv(9, 1, channels, here), 2), count)
+        wide = conv(1, channels, 4 * channels, here) + conv(1, 4 * channels, channels, here)
+        feed_forward += times(layer_norm(channels, here) + wide + conv(9, 1, 4 * channels, here), count)
+    return {
+        "first, last conv": conv(9, RGB, bands, pixels) + conv(9, bands, bands, pixels),
+        "U-Net convs": times(unet(bands, features, pixels), model.transformers),
+        "attention": times(attention, model.transformers),
+        "feed-forward": times(feed_forward, model.transformers),
+    }
+
+
+def hscnn_plus_costs(model: HSCNNPlus, height: int, width: int) -> dict[str, Cost]:
+    """Counts HSCNN+; one 1×1 convolution of the stem runs twice, and thop misses the unused one."""
+    pixels = height * width
+    summary = conv(1, GROWTH, GROWTH, pixels, bias=True)
+    again = Cost(flops=summary.flops, thop_flops=summary.thop_flops, unused=summary.parameters)
+    stem = times(conv(9, RGB, GROWTH, pixels, bias=True), 2) + summary + again
+    block = times(conv(9, WIDTH, GROWTH, pixels, bias=True), 2)
+    block += times(conv(1, GROWTH, GROWTH // 2, pixels, bias=True), 2) + conv(1, 3 * GROWTH, GROWTH, pixels, bias=True)
+    inputs = [4 * GROWTH + GROWTH * i for i in range(model.dense_blocks + 1)]
+    return {
+        "stem": stem,
+        "dense blocks": total(conv(1, seen, WIDTH, pixels, bias=True) + block for seen in inputs[:-1]),
+        "last conv": conv(1, inputs[-1], model.num_bands, pixels, bias=True),
+    }
+
+
+def hrnet_costs(model: HRNet, height: int, width: int) -> dict[str, Cost]:
+    """Counts HRNet; thop includes the gates, which the release computes and discards."""
+    pixels, parts = _padded(height, width), {}
+    for name, scale, count in (("1/8", 8, 1), ("1/4", 4, 1), ("1/2", 2, 2), ("full size", 1, 4)):
+        channels, here = scale * model.width, pixels // scale**2
+        cost = conv(9, RGB * scale**2, channels, here, bias=True)
+        if scale == 8:
+            cost += conv(1, channels, channels, here, bias=True)
+        else:  # the input's channels and those shuffled up: a quarter of twice as many
+            cost += conv(9, channels + channels // 2, channels, here, bias=True)
+            cost += conv(9, channels, channels if scale > 1 else model.num_bands, here, bias=True)
+        parts[f"scale {name}"] = cost + times(_dense_block(channels, here), count) + _global_block(channels, here)
+    return parts
+
+
+def _dense_block(channels: int, pixels: int) -> Cost:
+    seen = [channels + i * (channels // 2) for i in range(5)]
+    growth = total(conv(9, inputs, channels // 2, pixels, bias=True) for inputs in seen[:-1])
+    return growth + conv(9, seen[-1], channels, pixels, bias=True)
+
+
+def _global_block(channels: int, pixels: int) -> Cost:
+    quarter = channels // 4
+    gate = channels * quarter + quarter * quarter + quarter * channels
+    unseen = Cost(unused=gate, thop_parameters=gate, thop_flops=2 * gate)
+    return times(conv(9, channels, channels, pixels, bias=True), 2) + unseen + pooling(channels, pixels)
+
+
+def gmsr_costs(model: GMSR, height: int, width: int) -> dict[str, Cost]:
+    """Counts GMSR; thop misses the scans' projections and recurrences."""
+    pixels, before = height * width, RGB
+    parts: dict[str, Cost] = dict.fromkeys(("1×1 convs", "SS2D", "spatial attention", "spectral attention"), Cost())
+    kernel = 2 * 49
+    for channels in (*WIDTHS, model.num_bands):
+        parts["1×1 convs"] += conv(1, before, channels, pixels) + conv(1, 3 * channels, channels, pixels, bias=True)
+        parts["SS2D"] += _mamba_ss2d(channels, pixels) + Cost(unused=2 * channels)
+        parts["spatial attention"] += Cost(flops=2 * kernel * pixels, thop_flops=2 * kernel * pixels)
+        pooled = times(conv(1, channels, channels, 1), 2)
+        twice = Cost(flops=pooled.flops, thop_flops=pooled.thop_flops)  # on the mean and on the maximum
+        parts["spectral attention"] += pooled + twice + pooling(channels, pixels)
+        before = channels
+    parts["spatial attention"] += Cost(parameters=kernel, thop_parameters=kernel)
+    return parts
+
+
+def _mamba_ss2d(channels: int, pixels: int) -> Cost:
+    inner, rank = 2 * channels, -(-channels // 16)
+    matrices = conv(1, channels, 2 * inner, pixels) + conv(9, 1, inner, pixels, bias=True)
+    matrices += conv(1, inner, channels, pixels)
+    projections = DIRECTIONS * inner * (rank + 2 * STATE_SIZE + rank)
+    # As in M3SR's spectral branch, with a decay for every channel and state; the directions are summed.
+    scan = DIRECTIONS * inner * (1 + 7 * STATE_SIZE + 2) + (DIRECTIONS - 1) * inner
+    parameters = projections + DIRECTIONS * inner * (STATE_SIZE + 2)
+    own = Cost(parameters, flops=(2 * projections + scan) * pixels, scan_flops=scan * pixels)
+    return layer_norm(channels, pixels) + matrices + own + layer_norm(inner, pixels)
+
+
+def _padded(height: int, width: int) -> int:
+    return (height + -height % MULTIPLE) * (width + -width % MULTIPLE)

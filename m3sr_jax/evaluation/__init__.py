@@ -1,0 +1,1 @@
+"""Scores: metrics, protocols, baselines, and reports as tables and pictures."""

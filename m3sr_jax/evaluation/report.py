@@ -1,0 +1,135 @@
+"""The files of a report: scores beside least squares as JSON, Markdown, CSV and LaTeX, and a picture of one scene."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from m3sr_jax.data.scenes import Dataset, Scene, SceneSource
+from m3sr_jax.errors import InputError
+from m3sr_jax.evaluation.evaluate import Predict, Report, evaluate_all, fit_baselines
+from m3sr_jax.evaluation.figures import Estimate, reconstruction_figure
+from m3sr_jax.evaluation.metrics import psnr, sam
+from m3sr_jax.evaluation.protocols import Protocol
+from m3sr_jax.evaluation.published import published_rows
+from m3sr_jax.evaluation.tables import display_name, report_csv, report_json, report_latex, report_markdown
+from m3sr_jax.io.files import write_text
+from m3sr_jax.model_card import ModelCard
+from m3sr_jax.processes import on_writer
+
+FIGURE = "reconstruction.png"
+BASELINE = "least_squares_quadratic"
+
+
+def dataset_facts(dataset: Dataset) -> dict[str, Any]:
+    """Returns what a report states about its scenes."""
+    valid = dataset.valid
+    return {
+        "name": dataset.name,
+        "train_scenes": len(dataset.train),
+        "valid_scenes": len(valid),
+        "missing": len(dataset.missing),
+        "wavelengths": valid.wavelengths.tolist(),
+        "camera": valid.camera_name,
+        "rgb_normalization": valid.rgb_normalization,
+        "fingerprint": valid.fingerprint(),
+    }
+
+
+def model_facts(card: ModelCard) -> dict[str, Any]:
+    """Returns what a report states about its model: the network's fields and the rest of the card."""
+    facts = dataclasses.asdict(card)
+    return facts.pop("model") | facts
+
+
+def write_report(
+    directory: str | os.PathLike[str],
+    predict_fn: Predict,
+    dataset: Dataset,
+    protocol: Protocol,
+    *,
+    name: str = "m3sr",
+    model: Mapping[str, Any] | None = None,
+) -> list[Report]:
+    """Evaluates a method; writes DIR/report.json, .md, .csv, .tex and DIR/reconstruction.png, each whole or not at all.
+
+    The picture shows the held-out scene of median PSNR (the lower of two).
+
+    Args:
+        directory: created if missing; an earlier report in it is replaced.
+        predict_fn: RGB (H, W, 3) in [0, 1] → cube (H, W, S).
+        dataset: scenes for the least-squares fits and for scoring.
+        protocol: the terms.
+        name: the report's name for the model.
+        model: description of the model in JSON types, for report.json; see `model_facts`.
+
+    Returns:
+        The reports of the model and of the linear and the quadratic least-squares fit.
+
+    Raises:
+        InputError: the folder cannot be written; see also `evaluate` and `LeastSquares.fit`.
+    """
+    directory, methods = Path(directory), {name: predict_fn} | fit_baselines(dataset)
+    try:
+        on_writer(lambda: directory.mkdir(parents=True, exist_ok=True))
+        reports = evaluate_all(methods, dataset.valid, protocol)
+        on_writer(lambda: _write_median_figure(directory / FIGURE, methods, dataset.valid, reports[0]))
+        tables: dict[str, Any] = {"dataset": dataset, "model": model or {}, "figure": FIGURE}
+        on_writer(lambda: write_tables(directory / "report.json", reports, **tables))
+    except OSError as error:
+        raise InputError(f"{directory}: the report cannot be written there ({error.strerror or error})") from error
+    return reports
+
+
+def write_tables(
+    path: Path, reports: list[Report], *, dataset: Dataset, model: Mapping[str, Any], figure: str = ""
+) -> None:
+    """Writes an evaluation to PATH (JSON), and to .md, .csv and .tex files of the same stem beside it.
+
+    Args:
+        path: the JSON file.
+        reports: the model's scores first.
+        dataset: the scenes that were scored.
+        model: description of the model; see `model_facts`.
+        figure: file name of a picture for the Markdown page.
+    """
+    facts, rows = dataset_facts(dataset), published_rows(dataset.name, model)
+    write_text(path.with_suffix(".md"), report_markdown(reports, dataset=facts, figure=figure, published=rows))
+    write_text(path.with_suffix(".csv"), report_csv(reports, rows))
+    write_text(path.with_suffix(".tex"), report_latex(reports, rows))
+    # Last, so that the JSON file exists only beside the others.
+    write_text(path, report_json(reports, model=model, dataset=facts, published=rows))
+
+
+def _write_median_figure(path: Path, methods: Mapping[str, Predict], scenes: SceneSource, report: Report) -> None:
+    ranked = sorted(report.scenes, key=lambda name: report.scenes[name]["psnr"])
+    shown = ranked[(len(ranked) - 1) // 2]
+    scene = scenes[list(report.scenes).index(shown)]
+    cubes = {name: np.asarray(methods[name](scene.rgb), np.float32) for name in (report.name, BASELINE)}
+    write_figure(path, scene, cubes, report.name)
+
+
+def write_figure(
+    path: Path, scene: Scene, cubes: Mapping[str, np.ndarray], name: str, pixels: Sequence[tuple[int, int]] = ()
+) -> None:
+    """Draws one scene: a method's cube, the truth and quadratic least squares; see `reconstruction_figure`.
+
+    Args:
+        path: the picture.
+        scene: photo and truth.
+        cubes: method name → cube.
+        name: the method to draw.
+        pixels: whose spectra to show; by default four of different colours.
+    """
+    estimate, baseline = (
+        Estimate(display_name(label), np.asarray(cubes[label], np.float32)) for label in (name, BASELINE)
+    )
+    both = estimate.cube[None], scene.cube[None]
+    scores = f"PSNR {float(psnr(*both)[0]):.2f} dB, SAM {float(sam(*both)[0]):.2f}°"
+    heading = f"{scene.name.replace('_', ' ')}, held out, full frame: {scores}"
+    reconstruction_figure(scene, estimate, path, baseline=baseline, title=heading, pixels=pixels)

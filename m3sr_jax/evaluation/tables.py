@@ -1,0 +1,223 @@
+"""Scores as a terminal table, JSON, Markdown, LaTeX and CSV, always with the protocol's terms.
+
+Published rows quote papers. They stand below the measured rows, are marked as published, and are never highlighted as
+the best of a column.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from m3sr_jax.environment import environment, peak_memory
+from m3sr_jax.evaluation.evaluate import Report
+from m3sr_jax.evaluation.intervals import bootstrap_interval
+from m3sr_jax.evaluation.published import Published
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+# Metric → heading, digits and whether higher is better, in the order of the papers' tables.
+COLUMNS = {
+    "psnr": ("PSNR dB ↑", 2, True),
+    "rmse": ("RMSE ↓", 4, False),
+    "sam": ("SAM ° ↓", 2, False),
+    "mssim": ("MSSIM ↑", 4, True),
+    "mrae": ("MRAE ↓", 4, False),
+}
+PUBLISHED_NOTE = "Published rows are the papers' own figures under their own protocols, not measured here."
+INTERVAL_NOTE = "Intervals: 95 % bootstrap over the scenes."
+MIB = 2**20
+
+
+def report_json(
+    reports: Sequence[Report],
+    *,
+    model: Mapping[str, Any],
+    dataset: Mapping[str, Any],
+    published: Sequence[Published] = (),
+) -> str:
+    """Formats an evaluation as JSON.
+
+    Args:
+        reports: the model's scores, then those of the baselines on the same scenes under the same protocol.
+        model: description of the model in JSON types.
+        dataset: description of the scenes in JSON types.
+        published: published rows to store as well.
+
+    Returns:
+        An object with "protocol" (its terms), "mean", "interval_95" (lower and upper end for each mean, or null) and
+        "scenes" (scores under lower-case names; null where infinite or undefined), "band_rmse", "seconds_per_image",
+        "baselines" (the same for each), "peak_memory_bytes", "published", "model", "dataset", "versions", "device" and
+        "git_revision".
+    """
+    ours, *baselines = reports
+    values = {
+        "protocol": ours.protocol.terms() | {"description": ours.protocol.describe()},
+        **_scores(ours),
+        "baselines": {baseline.name: _scores(baseline) for baseline in baselines},
+        "published": [{"method": row.method, **row.scores} for row in published],
+        "peak_memory_bytes": peak_memory(),
+        "model": {"name": ours.name, **model},
+        "dataset": dict(dataset),
+        **environment(),
+    }
+    return json.dumps(values, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _scores(report: Report) -> dict[str, Any]:
+    scenes = {name: _finite(scores) for name, scores in report.scenes.items()}
+    return {
+        "mean": _finite(report.means),
+        "interval_95": intervals(report),
+        "scenes": scenes,
+        "band_rmse": list(report.band_rmse),
+        "seconds_per_image": report.seconds_per_image,
+    }
+
+
+def intervals(report: Report) -> dict[str, tuple[float, float] | None]:
+    """Returns metric name → 95 % bootstrap interval of its mean."""
+    return {metric: bootstrap_interval([s[metric] for s in report.scenes.values()]) for metric in COLUMNS}
+
+
+def _finite(scores: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: score if math.isfinite(score) else None for name, score in scores.items()}
+
+
+def score_table(reports: Sequence[Report], published: Sequence[Published] = ()) -> Table:
+    """Lays out the means for the terminal: the best of each column in bold, the protocol's terms below."""
+    from rich import box
+    from rich.table import Table
+
+    heading = f"Mean over {len(reports[0].scenes)} scenes"
+    table = Table(title=heading, box=box.SIMPLE_HEAD, title_justify="left", caption_justify="left")
+    table.caption = "\n".join(_notes(reports[0], published))
+    table.add_column("", no_wrap=True)
+    for column, _, _ in COLUMNS.values():
+        table.add_column(column, justify="right")
+    measured = _mean_rows(reports, "[bold]{}[/bold]")
+    for place, row in enumerate([measured[0], _interval_row(reports[0], "\n"), *measured[1:]]):
+        table.add_row(*row, end_section=place == len(reports))
+    for row in published:
+        table.add_row(f"{row.method} (published)", *_cells(row.scores), style="dim")
+    return table
+
+
+def report_markdown(
+    reports: Sequence[Report], *, dataset: Mapping[str, Any], figure: str = "", published: Sequence[Published] = ()
+) -> str:
+    """Formats an evaluation as a Markdown page: mean scores, protocol, scores of every scene, and RMSE by band.
+
+    Args:
+        reports: see `report_json`.
+        dataset: description of the scenes; see `m3sr_jax.evaluation.report.dataset_facts`.
+        figure: file name of a picture to show; empty for none.
+        published: published rows to show as well.
+    """
+    ours = reports[0]
+    heading = f"# {display_name(ours.name)} on {dataset['name']}"
+    lines = [heading, "", f"Mean over {len(ours.scenes)} held-out scenes.", ""]
+    if dataset.get("missing"):
+        lines += [f"**{dataset['missing']} files or scenes of the official split are missing.**", ""]
+    measured = _mean_rows(reports, "**{}**")
+    rows = [measured[0], _interval_row(ours, "–"), *measured[1:]]
+    rows += [[f"{row.method} (published)", *_cells(row.scores)] for row in published]
+    lines += [*_markdown_table("", rows), "", " ".join(_notes(ours, published)), ""]
+    if figure:
+        lines += [f"![Reconstruction of a held-out scene]({figure})", ""]
+    by_scene = [[scene, *_cells(scores)] for scene, scores in ours.scenes.items()]
+    lines += ["## Every scene", "", *_markdown_table("scene", by_scene), ""]
+    if ours.band_rmse and "wavelengths" in dataset:
+        bands = zip(dataset["wavelengths"], ours.band_rmse, strict=True)
+        lines += ["## RMSE by band", "", "| nm | RMSE |", "| ---: | ---: |"]
+        lines += [*(f"| {nm:g} | {error:.4f} |" for nm, error in bands), ""]
+    return "\n".join([*lines, _computed_with(ours), ""])
+
+
+def _notes(ours: Report, published: Sequence[Published]) -> list[str]:
+    return [f"Protocol {ours.protocol.describe()}.", INTERVAL_NOTE, *([PUBLISHED_NOTE] if published else [])]
+
+
+def _computed_with(ours: Report) -> str:
+    facts, memory = environment(), peak_memory()
+    versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
+    device = f"{facts['device']['platform']} ({facts['device']['kind']})"
+    peak = ", ".join(f"{size / MIB:,.0f} MiB on the {where}" for where, size in memory.items())
+    revision = f", revision {facts['git_revision']}" if facts["git_revision"] else ""
+    return f"{ours.seconds_per_image:.3g} s per image on {device}, peak memory {peak}; {versions}{revision}."
+
+
+def report_latex(reports: Sequence[Report], published: Sequence[Published] = ()) -> str:
+    """Formats the means as rows of a LaTeX table (method and five scores), below the terms as comments."""
+    lines = [f"% Protocol {reports[0].protocol.describe()}", f"% {' & '.join(['Method', *COLUMNS])}"]
+    rows = [[display_name(report.name), *_cells(report.means)] for report in reports]
+    lines += [_latex_row(row) for row in rows]
+    if published:
+        lines += [r"\midrule", f"% {PUBLISHED_NOTE}"]
+        lines += [_latex_row([f"{row.method} (published)", *_cells(row.scores)]) for row in published]
+    return "\n".join([*lines, ""])
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    escaped = [cell.replace("_", r"\_").replace("–", "--") for cell in cells]
+    return " & ".join(escaped) + r" \\"
+
+
+def report_csv(reports: Sequence[Report], published: Sequence[Published] = ()) -> str:
+    """Formats every number as CSV: protocol, method, kind (scene, mean, low_95, high_95, published), scene, metrics."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["protocol", "method", "kind", "scene", *COLUMNS])
+    protocol = reports[0].protocol.name
+    for report in reports:
+        ends = intervals(report).items()
+        for scene, scores in report.scenes.items():
+            writer.writerow([protocol, report.name, "scene", scene, *(scores[metric] for metric in COLUMNS)])
+        writer.writerow([protocol, report.name, "mean", "", *(report.means[metric] for metric in COLUMNS)])
+        for place, kind in enumerate(("low_95", "high_95")):
+            writer.writerow([protocol, report.name, kind, "", *(end[place] if end else "" for _, end in ends)])
+    for row in published:
+        scores = ["" if row.scores[metric] is None else row.scores[metric] for metric in COLUMNS]
+        writer.writerow(["", row.method, "published", "", *scores])
+    return text.getvalue()
+
+
+def _mean_rows(reports: Sequence[Report], emphasis: str) -> list[list[str]]:
+    means = [report.means for report in reports]
+    rows = [[display_name(report.name), *_cells(report.means)] for report in reports]
+    for column, (metric, (_, _, higher_is_better)) in enumerate(COLUMNS.items(), start=1):
+        ranked = [mean[metric] * (-1 if higher_is_better else 1) for mean in means]
+        if len(rows) > 1 and not any(map(math.isnan, ranked)):
+            best = rows[ranked.index(min(ranked))]
+            best[column] = emphasis.format(best[column])
+    return rows
+
+
+def _interval_row(report: Report, between: str) -> list[str]:
+    cells = []
+    for metric, ends in intervals(report).items():
+        digits = COLUMNS[metric][1]
+        cells.append(between.join(f"{end:.{digits}f}" for end in ends) if ends else "–")
+    return ["  95 % interval", *cells]
+
+
+def _cells(scores: Mapping[str, float | None]) -> list[str]:
+    found = [(scores[metric], digits) for metric, (_, digits, _) in COLUMNS.items()]
+    return ["–" if score is None else f"{score:.{digits}f}" for score, digits in found]
+
+
+def display_name(method: str) -> str:
+    """Returns the name of a method that tables and pictures show."""
+    linear, quadratic = "linear least squares", "quadratic least squares"
+    return {"m3sr": "M3SR", "least_squares_linear": linear, "least_squares_quadratic": quadratic}.get(method, method)
+
+
+def _markdown_table(corner: str, rows: Sequence[Sequence[str]]) -> list[str]:
+    headings = [corner, *(heading for heading, _, _ in COLUMNS.values())]
+    rule = ["---", *["---:"] * len(COLUMNS)]
+    return ["| " + " | ".join(row) + " |" for row in (headings, rule, *rows)]

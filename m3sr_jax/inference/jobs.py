@@ -1,0 +1,126 @@
+"""The jobs of `m3sr predict`: which photo becomes which file, and which cubes already exist."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from m3sr_jax.errors import InputError
+from m3sr_jax.io.cubes import SUFFIXES
+from m3sr_jax.io.files import reading, write_text
+from m3sr_jax.io.images import IMAGE_SUFFIXES
+
+SETTINGS_FILE = "predict.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A photo and the file of its cube."""
+
+    image: Path
+    cube: Path
+
+    @property
+    def done(self) -> bool:
+        """Whether the cube exists and is no older than the photo; a cube that exists is complete."""
+        image, cube = self.image, self.cube
+        return cube.is_file() and (not image.is_file() or cube.stat().st_mtime >= image.stat().st_mtime)
+
+
+def is_cube_file(output: Path) -> bool:
+    """Whether an output names a cube, not a folder."""
+    return output.suffix.lower() in (*SUFFIXES, ".img") and not output.is_dir()
+
+
+def plan_jobs(images: Iterable[Path], output: Path, suffix: str) -> list[Job]:
+    """Pairs each photo with the file of its cube.
+
+    Args:
+        images: photos, and folders, which stand for the photos directly inside them.
+        output: a file with a cube's suffix, for one photo; or a folder, which gets a NAME.suffix for each photo.
+        suffix: "mat", "hdr", …, without the dot.
+
+    Raises:
+        InputError: there are no photos, several for one file, or the output is neither a cube's name nor a folder.
+    """
+    photos = [photo for image in images for photo in _photos(image)]
+    if not photos:
+        raise InputError("no photos given; name files or folders before the options")
+    if is_cube_file(output):
+        if len(photos) != 1:
+            raise InputError(f"{output}: one file cannot hold the cubes of {len(photos)} photos; give a folder")
+        return _checked([Job(photos[0], output.with_suffix(".hdr") if output.suffix.lower() == ".img" else output)])
+    if output.is_file() or (output.suffix and not output.exists()):
+        raise InputError(f"{output}: expected a name that ends in {', '.join(SUFFIXES)}, or a folder")
+    names = Counter(photo.stem for photo in photos)  # a.jpg and a.png become a.jpg.mat and a.png.mat
+    stems = (photo.stem if names[photo.stem] == 1 else photo.name for photo in photos)
+    return _checked([Job(photo, output / f"{stem}.{suffix}") for photo, stem in zip(photos, stems, strict=True)])
+
+
+def _checked(jobs: list[Job]) -> list[Job]:
+    """Refuses two photos for one file, a cube in place of a photo, and TIFF cubes in a folder of several photos."""
+    cubes = Counter(job.cube for job in jobs)
+    if repeated := [cube for cube, count in cubes.items() if count > 1]:
+        raise InputError(f"{repeated[0]}: several photos would be written to this file; give each an output folder")
+    folders = {job.image.resolve().parent for job in jobs}
+    photos = {job.image.resolve() for job in jobs}
+    for cube in cubes:
+        tiff_among_photos = cube.suffix.lower() in (".tif", ".tiff") and cube.resolve().parent in folders
+        if cube.resolve() in photos or (tiff_among_photos and len(jobs) > 1):
+            raise InputError(f"{cube}: would replace a photo or be mistaken for one; choose another folder")
+    return jobs
+
+
+def _photos(image: Path) -> list[Path]:
+    if not image.is_dir():
+        return [image]
+    found = sorted(path for path in image.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    if not found:
+        raise InputError(f"{image}: contains no photos; expected files that end in {', '.join(IMAGE_SUFFIXES)}")
+    return found
+
+
+def record_settings(folder: Path, jobs: Iterable[Job], settings: Mapping[str, Any], overwrite: bool) -> None:
+    """Creates the output folder and records the settings of its cubes, so that it never mixes cubes of two settings.
+
+    Args:
+        folder: the output.
+        jobs: the cubes that it will hold.
+        settings: model and options, in JSON types.
+        overwrite: existing cubes are replaced, so earlier settings do not matter.
+
+    Raises:
+        InputError: the folder cannot be used, or holds cubes made with other settings.
+    """
+    record = folder / SETTINGS_FILE
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not overwrite and any(job.cube.exists() for job in jobs):
+            _check_settings(record, settings)
+        write_text(record, json.dumps(settings, indent=2) + "\n")
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be used as output ({error.strerror}); choose another folder") from error
+
+
+def _check_settings(record: Path, settings: Mapping[str, Any]) -> None:
+    earlier: dict[str, Any] = {}
+    if record.exists():
+        with reading(record, "the settings of m3sr predict"):
+            earlier = dict(json.loads(record.read_text()))
+    changes = [
+        f"{name} {_shown(earlier.get(name, 'unknown'))}, now {_shown(value)}"
+        for name, value in settings.items()
+        if earlier.get(name) != value
+    ]
+    if changes:
+        raise InputError(
+            f"{record.parent}: its cubes were made with {', '.join(changes)}; choose another folder or pass --overwrite"
+        )
+
+
+def _shown(setting: Any) -> str:
+    return {"None": "default", "True": "on", "False": "off"}.get(str(setting), str(setting))

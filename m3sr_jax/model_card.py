@@ -1,0 +1,91 @@
+"""`model.json`: what the user of a model's parameters needs to know."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from m3sr_jax.config import Config, ModelConfig
+from m3sr_jax.errors import InputError
+from m3sr_jax.io.files import reading
+from m3sr_jax.io.normalization import RGB_NORMALIZATIONS
+
+MODEL_FILE = "model.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelCard:
+    """What the user of a model's parameters needs to know.
+
+    Attributes:
+        model: fields of the network.
+        wavelengths: band centres in nm, in the order of the output's last axis.
+        rgb_normalization: "unit", values divided by the format's maximum, or "minmax", (x − min)/(max − min) over the
+            image.
+        camera: the camera response behind the RGB of the training data; "" if unknown.
+        provenance: where the parameters come from, free-form.
+    """
+
+    model: ModelConfig
+    wavelengths: tuple[float, ...]
+    rgb_normalization: str = "unit"
+    camera: str = ""
+    provenance: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.wavelengths) != self.model.num_bands:
+            found, expected = len(self.wavelengths), self.model.num_bands
+            raise InputError(f"model card: found {found} wavelengths, expected one for each of {expected} bands")
+        if not all(0 < centre < math.inf for centre in self.wavelengths):
+            raise InputError(f"model card: found wavelengths {self.wavelengths}, expected numbers above 0, in nm")
+        if not isinstance(self.camera, str) or not isinstance(self.provenance, dict):
+            raise InputError("model card: expected camera to be text and provenance to be an object")
+        if self.rgb_normalization not in RGB_NORMALIZATIONS:
+            expected = " or ".join(RGB_NORMALIZATIONS)
+            raise InputError(f'model card: found rgb_normalization "{self.rgb_normalization}", expected {expected}')
+        # Choices of scans and memory belong to a machine, not to the model.
+        object.__setattr__(self, "model", dataclasses.replace(self.model, implementation=None, remat=False))
+
+    def to_json(self) -> str:
+        """Returns the card as indented JSON; `from_json` reads it back."""
+        values = dataclasses.asdict(self)
+        del values["model"]["implementation"], values["model"]["remat"]
+        return json.dumps(values, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelCard:
+        """Reads what `to_json` wrote.
+
+        Raises:
+            InputError: the text is not a model card.
+        """
+        try:
+            values = json.loads(text)
+            model = Config.from_config_dict({"model": values.pop("model")}).model
+            wavelengths = values.pop("wavelengths")
+            if not isinstance(wavelengths, list):
+                raise TypeError(f"found wavelengths {wavelengths}, expected a list")
+            return cls(model=model, wavelengths=tuple(map(float, wavelengths)), **values)
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
+            raise InputError(f"model card: not readable ({error}); expected one that m3sr or train.py wrote") from error
+
+
+def read_card(directory: Path) -> ModelCard:
+    """Reads DIR/model.json.
+
+    Raises:
+        InputError: there is no such directory, or no readable model.json in it.
+    """
+    path = directory / MODEL_FILE
+    if not path.is_file():
+        fault = f"no {MODEL_FILE}" if directory.is_dir() else "no such directory"
+        raise InputError(f"{directory}: {fault}; expected a training workdir or a folder that m3sr convert wrote")
+    with reading(path, "a model card"):
+        text = path.read_text(encoding="utf-8")
+    try:
+        return ModelCard.from_json(text)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error

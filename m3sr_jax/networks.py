@@ -1,0 +1,101 @@
+"""The table of networks: what the other packages need to know about each, by name.
+
+To add a network, write its module in `m3sr_jax.models`, list its release's tensors in `m3sr_jax.convert`, count its
+operations in `m3sr_jax.cost`, and add an entry here. Entries refer to code as "module:name", so that reading a name
+imports nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """Where the parts of a network are and how its release checkpoints are recognised.
+
+    Attributes:
+        title: its name in papers.
+        model: the Linen class, or a reference to it. The class's fields are the network's fields.
+        layout: model → the tensors of its release, as `m3sr_jax.convert.layout.Tensor`; None without a release.
+        costs: (model, height, width) → part name → `m3sr_jax.cost.terms.Cost`; None if nothing counts them.
+        signature: key of a tensor that only this network's release has.
+        bands: key of the tensor in the release whose first axis is the bands.
+        release_fields: state dict → further fields, where releases differ in more than their bands.
+    """
+
+    title: str
+    model: str | type
+    layout: str | None = None
+    costs: str | None = None
+    signature: str = ""
+    bands: str = ""
+    release_fields: str | None = None
+
+    @property
+    def fields(self) -> set[str]:
+        """Names of the fields that the network takes."""
+        return set(load(self.model).__dataclass_fields__) - {"parent", "name"}
+
+
+NETWORKS: dict[str, Network] = {
+    "m3sr": Network(
+        title="M3SR",
+        model="m3sr_jax.models.m3sr:M3SR",
+        layout="m3sr_jax.convert.m3sr:m3sr_layout",
+        costs="m3sr_jax.cost.m3sr:m3sr_costs",
+        signature="body.0.encoder_layers.0.0.blocks.0.weights",
+        bands="conv_in.weight",
+        release_fields="m3sr_jax.convert.infer:m3sr_fields",
+    ),
+    "mst_plus_plus": Network(
+        title="MST++",
+        model="m3sr_jax.models.baselines.mst_plus_plus:MSTPlusPlus",
+        layout="m3sr_jax.convert.baselines:mst_plus_plus_layout",
+        costs="m3sr_jax.cost.baselines:mst_plus_plus_costs",
+        signature="body.0.encoder_layers.0.0.blocks.0.0.to_q.weight",
+        bands="conv_in.weight",
+    ),
+    "hscnn_plus": Network(
+        title="HSCNN+",
+        model="m3sr_jax.models.baselines.hscnn_plus:HSCNNPlus",
+        layout="m3sr_jax.convert.baselines:hscnn_plus_layout",
+        costs="m3sr_jax.cost.baselines:hscnn_plus_costs",
+        signature="conv.Ex0.conv1.1.weight",
+        bands="conv1_final.1.weight",
+    ),
+    "hrnet": Network(
+        title="HRNet",
+        model="m3sr_jax.models.baselines.hrnet:HRNet",
+        layout="m3sr_jax.convert.baselines:hrnet_layout",
+        costs="m3sr_jax.cost.baselines:hrnet_costs",
+        signature="top1.conv2d.weight",
+        bands="main4.conv2d.weight",
+    ),
+    "gmsr": Network(
+        title="GMSR",
+        model="m3sr_jax.models.baselines.gmsr:GMSR",
+        layout="m3sr_jax.convert.baselines:gmsr_layout",
+        costs="m3sr_jax.cost.baselines:gmsr_costs",
+        signature="VSS1.self_attention.x_proj_weight",
+        bands="conv3.0.weight",
+    ),
+}
+BASELINES = tuple(name for name in NETWORKS if name != "m3sr")
+
+
+def load(reference: str | type) -> Any:
+    """Imports what "module:name" refers to; returns anything else as it is."""
+    if not isinstance(reference, str):
+        return reference
+    module, _, name = reference.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def network_of(model: object) -> Network | None:
+    """Returns the entry whose class a model is of, None if no entry has it."""
+    kind = type(model)
+    names = (kind, f"{kind.__module__}:{kind.__qualname__}")
+    return next((network for network in NETWORKS.values() if network.model in names), None)

@@ -1,0 +1,174 @@
+"""Sets up a training run: locks the workdir, opens data, model and files, and restores the newest state.
+
+Only process 0 reads and writes the workdir (`m3sr_jax.processes`); afterwards every process has the same `Run`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from m3sr_kernels.dispatch import Implementation, resolve
+
+from m3sr_jax.checkpoint import load_params
+from m3sr_jax.config import Config
+from m3sr_jax.data.open import open_dataset
+from m3sr_jax.data.pipeline import Batches, steps_per_epoch, train_batches
+from m3sr_jax.data.scenes import Dataset
+from m3sr_jax.environment import environment
+from m3sr_jax.errors import InputError
+from m3sr_jax.io.files import write_text
+from m3sr_jax.model_card import MODEL_FILE, ModelCard, read_card
+from m3sr_jax.models import build_model, init_params, parameter_shapes
+from m3sr_jax.processes import gather, is_writer, on_writer, writer_first, writer_only
+from m3sr_jax.training.checkpoint import Checkpoints
+from m3sr_jax.training.devices import Devices
+from m3sr_jax.training.losses import weighted_loss
+from m3sr_jax.training.metric_writer import MetricWriter
+from m3sr_jax.training.progress import TrainingProgress
+from m3sr_jax.training.state import TrainState, create_train_state, make_optimizer
+from m3sr_jax.training.step import jit_train_step
+from m3sr_jax.training.validation import Validation
+from m3sr_jax.training.workdir import owned_workdir, prepare_workdir
+
+
+class Run:
+    """What a training run consists of, besides its configuration, data and model.
+
+    Attributes:
+        scans: name of the scan kernels that will run.
+        batches: endless training batches, of which this process makes its part.
+        num_steps: number of updates of the whole run.
+        facts: versions, device, seed and data, stored with every checkpoint.
+        checkpoints: outside process 0 a stand-in that does nothing; so is `writer`.
+        damaged: newer checkpoints that could not be restored, and why.
+        state: state after `step` updates.
+        reported_scenes: indices of skipped scenes that the user knows of.
+        progress: prints, in process 0 alone.
+    """
+
+    def __init__(self, config: Config, workdir: Path, closing: contextlib.ExitStack) -> None:
+        """Opens everything, for a new run or from the newest checkpoint; `closing` will close it."""
+        self.config, self.workdir = config, workdir
+        on_writer(lambda: closing.enter_context(owned_workdir(workdir)))
+        on_writer(lambda: prepare_workdir(workdir, config))
+        self.scans = _scan_implementation(config)
+        self.devices = Devices(config.data.batch_size, config.optim.accumulate_steps)
+        self.dataset = _open_data(config)
+        self.model = build_model(config.model)
+        self.num_steps, self.batches = _open_batches(config, self.dataset)
+        closing.callback(self.batches.close)
+        self.facts = environment() | {"seed": config.seed, "data": data_fingerprint(self.dataset)}
+        self.checkpoints = writer_only(lambda: Checkpoints(workdir))
+        closing.callback(self.checkpoints.close)
+        self.card = on_writer(lambda: _open_card(config, workdir, self.dataset, self.facts))
+        optimizer = make_optimizer(config.optim, self.num_steps)
+        self.train_step = jit_train_step(
+            self.model,
+            optimizer,
+            weighted_loss(config.loss),
+            mesh=self.devices.mesh,
+            seed=config.seed,
+            accumulate_steps=config.optim.accumulate_steps,
+            ema_decay=config.optim.ema_decay,
+        )
+        state, position, self.damaged = on_writer(lambda: _first_state(config, self.model, optimizer, self.checkpoints))
+        self.state, self.step = self.devices.replicate(state), int(state.step)
+        if position is not None:
+            self.batches.set_state(position)
+        tensorboard = config.train.tensorboard
+        self.writer = writer_only(lambda: MetricWriter(workdir, last_step=self.step, tensorboard=tensorboard))
+        self.writer.write_hparams(json.loads(config.to_json()))
+        closing.callback(self.writer.close)
+        self.reported_scenes: set[int] = set()
+        self.validation = Validation(self.model, self.dataset)
+        self.progress = TrainingProgress(self.num_steps, self.step, quiet=not is_writer())
+
+    def is_due(self, action: str) -> bool:
+        """Returns whether "eval" or "checkpoint" is due at the current step; at the last step both are."""
+        every = getattr(self.config.train, f"{action}_every_steps")
+        return self.step % every == 0 or self.step == self.num_steps
+
+
+def _scan_implementation(config: Config) -> str:
+    """Returns the implementation of the scans that will run on the first device."""
+    name = cast("Implementation | None", config.model.implementation)  # checked by `Config`
+    try:
+        return resolve(name, jax.devices()[0].platform)
+    except NotImplementedError as error:
+        raise InputError(f"config field model.implementation: {error}") from error
+
+
+def _open_data(config: Config) -> Dataset:
+    dataset = writer_first(lambda: open_dataset(config.data))
+    bands = len(dataset.train.wavelengths)
+    if bands != config.model.num_bands:
+        found = config.model.num_bands
+        raise InputError(f"config field model.num_bands: found {found}, expected {bands} as in the {dataset.name} data")
+    if len(set(gather(lambda: data_fingerprint(dataset)))) > 1:
+        raise InputError(f"{dataset.name}: the processes see different data; give all of them the same files")
+    return dataclasses.replace(dataset, skip_bad_scenes=config.data.on_bad_scene == "skip")
+
+
+def _open_batches(config: Config, dataset: Dataset) -> tuple[int, Batches]:
+    """Returns the run's number of steps and its endless batches."""
+    data = config.data
+    num_steps = config.train.total_steps(steps_per_epoch(dataset.train, data.batch_size, data.crop_size))
+    batches = train_batches(
+        dataset.train,
+        batch_size=data.batch_size,
+        crop_size=data.crop_size,
+        seed=config.seed,
+        shard_index=jax.process_index(),
+        shard_count=jax.process_count(),
+        num_workers=data.num_workers,
+        skip_bad_scenes=dataset.skip_bad_scenes,
+    )
+    return num_steps, batches
+
+
+def data_fingerprint(dataset: Dataset) -> str:
+    """Returns a string that changes with the training or the held-out scenes."""
+    return f"{dataset.train.fingerprint()} {dataset.valid.fingerprint()}"
+
+
+def _open_card(config: Config, workdir: Path, dataset: Dataset, facts: dict[str, Any]) -> ModelCard:
+    """Reads the run's model.json and checks that the data are the same, or writes a new one."""
+    path, source = workdir / MODEL_FILE, dataset.train
+    if path.exists():
+        card = read_card(workdir)
+        if card.provenance.get("data") != facts["data"]:
+            raise InputError(f"{workdir}: the data have changed since this run began; choose a new --workdir")
+        return card
+    decay = config.optim.ema_decay
+    averaged = {} if decay is None else {"ema_decay": decay}
+    card = ModelCard(
+        model=config.model,
+        wavelengths=tuple(map(float, source.wavelengths)),
+        rgb_normalization=source.rgb_normalization,
+        camera=source.camera_name,
+        provenance=facts | {"dataset": dataset.name, "init_from": config.train.init_from} | averaged,
+    )
+    write_text(path, card.to_json())
+    return card
+
+
+def _first_state(
+    config: Config, model: nn.Module, optimizer: optax.GradientTransformation, checkpoints: Checkpoints
+) -> tuple[TrainState, dict[str, int] | None, list[str]]:
+    """Returns the state to start or resume from, the data position when resuming, and faults of newer checkpoints."""
+    create = partial(create_train_state, optimizer, ema=config.optim.ema_decay is not None)
+    if checkpoints.latest_step() is not None:
+        state, saved, damaged = checkpoints.restore_latest(jax.eval_shape(create, parameter_shapes(model)))
+        return state, saved["batches"], damaged
+    if config.train.init_from:
+        return create(jax.tree.map(jnp.array, load_params(config.train.init_from, model))), None, []
+    return create(init_params(model, jax.random.key(config.seed))), None, []

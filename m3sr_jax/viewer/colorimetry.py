@@ -1,0 +1,81 @@
+"""The colours of a cube: CIE 1931 × D65 to sRGB, or false colour where its bands do not cover visible light."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Float32, Float64, UInt8
+
+from m3sr_jax.data.camera import WHITE, Camera
+
+# A cube is shown in true colour if its bands reach at least from blue to red, in nm.
+BLUE, RED = 480.0, 620.0
+EXPOSURE_PERCENTILE = 99.5
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """A picture (H, W, 4) in sRGB, transparent where values are missing, and a description of its making."""
+
+    rgba: UInt8[np.ndarray, "H W 4"]
+    description: str
+
+
+def render(
+    cube: Float32[np.ndarray, "H W S"], wavelengths: Float[np.ndarray, " S"], *, exposure: float | None = None
+) -> Rendering:
+    """Renders a cube for display.
+
+    XYZ = Σ cube · D65 · colour-matching functions over the bands, scaled so that a cube of ones has D65's white; then
+    linear sRGB × exposure, clipped to [0, 1] and encoded.
+
+    Args:
+        cube: reflectance, 1 = white.
+        wavelengths: band centres in nm, ascending.
+        exposure: factor on linear light; None scales the 99.5th percentile of the largest channel to 1.
+
+    Source: CIE 15 (2° standard observer, D65); IEC 61966-2-1 (sRGB).
+    """
+    weights, description = display_matrix(wavelengths)
+    with np.errstate(invalid="ignore"):
+        linear = cube @ weights.astype(np.float32)
+    missing = np.asarray(~np.isfinite(linear).all(-1))
+    if exposure is None:
+        brightest = linear[~missing].max(-1) if not missing.all() else np.ones(1, np.float32)
+        exposure = 1 / max(float(np.percentile(brightest, EXPOSURE_PERCENTILE)), 1e-9)
+    linear = np.clip(np.where(missing[..., None], 0, linear) * np.float32(exposure), 0, 1)
+    rgb = np.rint(encode_srgb(linear) * 255).astype(np.uint8)
+    alpha = np.where(missing, 0, 255).astype(np.uint8)
+    return Rendering(np.dstack([rgb, alpha]), f"{description}, exposure × {exposure:.3g}")
+
+
+def display_matrix(wavelengths: Float[np.ndarray, " S"]) -> tuple[Float64[np.ndarray, "S 3"], str]:
+    """Returns weights that map a spectrum to linear sRGB, and their description."""
+    if len(wavelengths) < 3 or wavelengths[0] > BLUE or wavelengths[-1] < RED:
+        return _false_colour(wavelengths)
+    import colour
+
+    observer = colour.MSDS_CMFS["CIE 1931 2 Degree Standard Observer"]
+    nm = np.asarray(observer.wavelengths, np.float64)
+    lamp = colour.SDS_ILLUMINANTS["D65"]
+    power = np.interp(nm, np.asarray(lamp.wavelengths), np.asarray(lamp.values))
+    responses = np.asarray(observer.values, np.float64) * power[:, None]
+    to_xyz = Camera("CIE 1931 × D65", nm, responses).matrix(wavelengths) / WHITE  # each column sums to 1
+    to_rgb = np.asarray(colour.RGB_COLOURSPACES["sRGB"].matrix_XYZ_to_RGB, np.float64)
+    white = np.linalg.solve(to_rgb, np.ones(3))
+    return (to_xyz * white) @ to_rgb.T, "CIE 1931 × D65"
+
+
+def _false_colour(wavelengths: Float[np.ndarray, " S"]) -> tuple[Float64[np.ndarray, "S 3"], str]:
+    bands = [round(part * (len(wavelengths) - 1)) for part in (1.0, 0.5, 0.0)]
+    weights = np.zeros((len(wavelengths), 3))
+    weights[bands, range(3)] = 1.0
+    return weights, "false colour " + " / ".join(f"{wavelengths[band]:.0f}" for band in bands) + " nm"
+
+
+def encode_srgb(linear: Float32[np.ndarray, "H W 3"]) -> Float32[np.ndarray, "H W 3"]:
+    """Encodes linear light in [0, 1] as sRGB in [0, 1]."""
+    low = np.float32(12.92) * linear
+    high = np.float32(1.055) * np.maximum(linear, np.float32(0.0031308)) ** np.float32(1 / 2.4) - np.float32(0.055)
+    return np.where(linear <= np.float32(0.0031308), low, high)

@@ -1,0 +1,96 @@
+"""A check reads every scene, and reports the unusable and the suspicious ones."""
+
+import numpy as np
+import pytest
+
+from m3sr_jax.data.check import check_scenes
+from m3sr_jax.data.scenes import CodedScene, Dataset, SceneSource
+from m3sr_jax.errors import InputError
+
+NM = np.array([500.0, 600.0])
+SIZE = (4, 5)
+
+
+def good_cube():
+    return np.linspace(0.1, 0.9, 40, dtype=np.float32).reshape(*SIZE, 2)
+
+
+def good_photo():
+    return np.arange(60, dtype=np.uint8).reshape(*SIZE, 3)
+
+
+def source_of(*scenes):
+    """A source whose scenes are CodedScene or the InputError that reading them raises."""
+
+    def read(index):
+        if isinstance(scenes[index], InputError):
+            raise scenes[index]
+        return scenes[index]
+
+    names = [f"scene{index}" for index in range(len(scenes))]
+    return SceneSource(
+        names, [SIZE] * len(scenes), read, wavelengths=NM, camera_name="camera", fingerprint="x", cache_bytes=0
+    )
+
+
+def scene(cube=None, rgb=None, unit=1.0):
+    return CodedScene("name", good_photo() if rgb is None else rgb, good_cube() if cube is None else cube, unit=unit)
+
+
+def findings_of(*scenes, **options):
+    return check_scenes(Dataset("cave", source_of(*scenes), source_of(scene())), [], **options)
+
+
+def test_good_scenes_bring_no_findings():
+    findings = findings_of(scene(), scene())
+    assert findings.complete
+    assert (findings.faults, findings.oddities) == ([], {})
+
+
+@pytest.mark.parametrize(
+    ("change", "oddity"),
+    [
+        ({"cube": np.where(good_cube() > 0.8, 0, good_cube()).astype(np.float32)}, "zeros in the cube"),
+        ({"cube": good_cube() - np.float32(0.2)}, "negative values in the cube"),
+        ({"cube": good_cube() * np.float32(2)}, "values above 1 in the cube"),
+        ({"cube": good_cube() * np.float32(1e-3)}, "a dark cube"),
+        ({"rgb": np.full((*SIZE, 3), 7, np.uint8)}, "a photo with all values equal"),
+    ],
+)
+def test_suspicious_scenes_are_named_once_and_are_no_fault(change, oddity):
+    findings = findings_of(scene(), scene(**change))
+    assert findings.complete
+    ((description, names),) = findings.oddities.items()
+    assert description.startswith(oddity)
+    assert names == ["name"]
+
+
+def test_codes_count_as_their_values():
+    codes = np.rint(good_cube() * 65535).astype(np.uint16)
+    assert findings_of(scene(codes, unit=65535.0)).oddities == {}
+    (description,) = findings_of(scene(codes, unit=20000.0)).oddities
+    assert description.startswith("values above 1")
+
+
+def test_unusable_scenes_are_faults_and_the_rest_is_still_read():
+    narrow = CodedScene("narrow", good_photo()[:, :4], good_cube()[:, :4], unit=1.0)
+    steps = []
+    findings = findings_of(
+        InputError("a.mat: damaged"), narrow, scene(), progress=lambda done, total: steps.append((done, total))
+    )
+    assert not findings.complete
+    assert findings.faults == [
+        "a.mat: damaged",
+        "scene narrow: found a photo of 4×4 and a cube of 4×4 pixels; expected 4×5 as in the headers",
+    ]
+    assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_missing_files_and_faults_of_opening_are_kept():
+    dataset = Dataset("cave", source_of(scene()), source_of(scene()), missing=("scene x",))
+    findings = check_scenes(dataset, ["b.mat: damaged"])
+    assert (findings.missing, findings.faults, findings.complete) == (("scene x",), ["b.mat: damaged"], False)
+
+
+def test_headers_only_reads_no_scene():
+    assert findings_of(InputError("never read"), headers_only=True).faults == []

@@ -1,0 +1,61 @@
+"""Every data set opens by its configuration."""
+
+import pytest
+
+from m3sr_jax.config import DataConfig
+from m3sr_jax.data.open import open_dataset
+from m3sr_jax.data.store import prepare
+from m3sr_jax.errors import InputError
+from tests.m3sr_jax.data import arad_folder as arad
+
+
+def test_unknown_names_are_refused():
+    config = DataConfig()
+    object.__setattr__(config, "name", "imagenet")  # DataConfig itself refuses the name
+    with pytest.raises(InputError, match='"imagenet"; expected one of synthetic, cave, ntire2022, ntire2020_clean'):
+        open_dataset(config)
+
+
+def test_the_configuration_is_applied(tmp_path, write_cave_scene):
+    fields = {"root": str(tmp_path), "split_file": "", "camera": "cie1964"}
+    fields |= {"num_train_scenes": 2, "num_valid_scenes": 1, "scene_size": 32, "crop_size": 32}
+    made = open_dataset(DataConfig(name="synthetic", **fields))
+    assert (len(made.train), len(made.valid), made.train.size(1)) == (2, 1, (32, 32))
+    for name in ("beads", "clay"):
+        write_cave_scene(tmp_path, name)
+    (tmp_path / "split.txt").write_text("[train]\nbeads\n[valid]\nclay\n")
+    cave = open_dataset(DataConfig(name="cave", **fields | {"split_file": str(tmp_path / "split.txt")}))
+    assert (cave.name, cave.train.names, cave.valid.names) == ("cave", ("beads",), ("clay",))
+
+
+@pytest.mark.parametrize(
+    ("name", "camera", "expected"),
+    [
+        ("ntire2020_clean", "", "NTIRE 2020 Clean photos"),
+        ("ntire2020_real", "", "NTIRE 2020 Real World photos"),
+        ("ntire2020_real", "cie1964", "cie1964"),
+    ],
+)
+def test_a_benchmark_has_its_own_photos_unless_a_camera_is_set(tmp_path, name, camera, expected):
+    arad.ntire2020(tmp_path)
+    dataset = open_dataset(DataConfig(name=name, root=str(tmp_path), camera=camera))
+    assert (dataset.name, dataset.train.camera_name) == (name, expected)
+
+
+def test_a_folder_with_a_manifest_is_a_store(tmp_path):
+    arad.ntire2022(tmp_path / "download")
+    prepare(open_dataset(DataConfig(name="ntire2022", root=str(tmp_path / "download"))), tmp_path / "store")
+    (tmp_path / "split.txt").write_text("[train]\nARAD_1K_0002\n[valid]\nARAD_1K_0001\n")
+    fields = {"root": str(tmp_path / "store"), "split_file": str(tmp_path / "split.txt")}
+    dataset = open_dataset(DataConfig(name="ntire2022", **fields))
+    assert (dataset.train.names, dataset.valid.names) == (("ARAD_1K_0002",), ("ARAD_1K_0001",))
+
+
+def test_faults_are_collected_and_their_scenes_left_out(tmp_path):
+    arad.ntire2022(tmp_path)
+    (tmp_path / "Train_Spec" / "ARAD_1K_0002.mat").write_bytes(b"404 not found")
+    faults = []
+    dataset = open_dataset(DataConfig(name="ntire2022", root=str(tmp_path)), faults)
+    assert dataset.train.names == ("ARAD_1K_0001", "ARAD_1K_0003")
+    assert len(faults) == 1
+    assert "ARAD_1K_0002.mat: cannot be read" in faults[0]

@@ -1,0 +1,40 @@
+"""The report folder."""
+
+import json
+
+import numpy as np
+import pytest
+
+from m3sr_jax.config import ModelConfig
+from m3sr_jax.errors import InputError
+from m3sr_jax.evaluation.evaluate import evaluate
+from m3sr_jax.evaluation.protocols import PROTOCOLS
+from m3sr_jax.evaluation.report import model_facts, write_report
+from m3sr_jax.model_card import ModelCard
+
+PROTOCOL = PROTOCOLS["synthetic"]
+
+
+def grey(rgb):
+    return np.repeat(rgb.mean(-1, keepdims=True), 31, axis=-1)
+
+
+def test_the_folder_holds_scores_page_and_picture(dataset, tmp_path):
+    card = ModelCard(ModelConfig(), tuple(map(float, range(400, 701, 10))), camera="thirds")
+    folder = tmp_path / "run" / "report"
+    reports = write_report(folder, grey, dataset, PROTOCOL, model=model_facts(card))
+    files = ["reconstruction.png", "report.csv", "report.json", "report.md", "report.tex"]
+    assert sorted(file.name for file in folder.iterdir()) == files
+    values = json.loads((folder / "report.json").read_text())
+    assert values["mean"] == evaluate(grey, dataset.valid, PROTOCOL).means == reports[0].means
+    assert list(values["baselines"]) == ["least_squares_linear", "least_squares_quadratic"]
+    assert values["model"]["num_groups"] == 4
+    assert values["model"]["camera"] == "thirds"
+    assert values["dataset"]["train_scenes"] == 5
+    assert "reconstruction.png" in (folder / "report.md").read_text()
+
+
+def test_a_folder_that_cannot_be_created_is_bad_input(dataset, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        write_report(tmp_path / "file" / "report", grey, dataset, PROTOCOL)

@@ -1,0 +1,94 @@
+"""Jobs pair photos with cubes, never overwrite a photo, and never mix cubes of different settings."""
+
+import json
+import os
+
+import pytest
+
+from m3sr_jax.errors import InputError
+from m3sr_jax.inference.jobs import SETTINGS_FILE, Job, is_cube_file, plan_jobs, record_settings
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("b.JPG", "a.png", "notes.txt"):
+        (folder / name).write_text("")
+    return folder
+
+
+def test_a_folder_stands_for_its_photos_and_each_gets_a_cube(photos, tmp_path):
+    jobs = plan_jobs([photos], tmp_path / "cubes", "npz")
+    assert [(job.image.name, job.cube) for job in jobs] == [
+        ("a.png", tmp_path / "cubes" / "a.npz"),
+        ("b.JPG", tmp_path / "cubes" / "b.npz"),
+    ]
+
+
+def test_one_photo_goes_to_one_file_of_any_format(photos, tmp_path):
+    for name, cube in (("x.mat", "x.mat"), ("x.img", "x.hdr"), ("x.H5", "x.H5")):
+        assert is_cube_file(tmp_path / name)
+        assert plan_jobs([photos / "a.png"], tmp_path / name, "mat") == [Job(photos / "a.png", tmp_path / cube)]
+    assert not is_cube_file(photos)
+
+
+def test_photos_of_one_stem_keep_their_suffixes(photos, tmp_path):
+    (photos / "a.bmp").write_text("")
+    cubes = [job.cube.name for job in plan_jobs([photos], tmp_path / "cubes", "mat")]
+    assert cubes == ["a.bmp.mat", "a.png.mat", "b.mat"]
+
+
+@pytest.mark.parametrize(
+    ("images", "output", "suffix", "message"),
+    [
+        ([], "cubes", "mat", "no photos given"),
+        (["."], "cubes", "mat", "contains no photos"),
+        (["photos"], "cube.mat", "mat", "one file cannot hold the cubes of 2 photos"),
+        (["photos/a.png"], "photos/notes.txt", "mat", "expected a name that ends in .mat"),
+        (["photos/a.png", "photos/a.png"], "cubes", "mat", "several photos would be written to this file"),
+        (["photos"], "photos", "tif", "mistaken for one"),
+        (["c.tif"], "c.tif", "tif", "would replace a photo"),
+    ],
+)
+def test_outputs_that_collide_are_rejected(photos, tmp_path, images, output, suffix, message):
+    with pytest.raises(InputError, match=message):
+        plan_jobs([tmp_path / image for image in images], tmp_path / output, suffix)
+
+
+def test_a_job_is_done_until_its_photo_changes(photos, tmp_path):
+    job = Job(photos / "a.png", tmp_path / "a.mat")
+    assert not job.done
+    job.cube.write_text("")
+    assert job.done
+    newer = job.cube.stat().st_mtime + 10
+    os.utime(job.image, (newer, newer))
+    assert not job.done
+
+
+def test_settings_may_change_only_while_there_are_no_cubes(photos, tmp_path):
+    folder = tmp_path / "cubes"
+    jobs = plan_jobs([photos], folder, "mat")
+    record_settings(folder, jobs, {"tile": None, "ensemble": False}, overwrite=False)
+    record_settings(folder, jobs, {"tile": 64, "ensemble": False}, overwrite=False)
+    jobs[0].cube.write_text("")
+    record_settings(folder, jobs, {"tile": 64, "ensemble": False}, overwrite=False)
+    with pytest.raises(InputError, match=r"made with tile 64, now default, ensemble off, now on; choose"):
+        record_settings(folder, jobs, {"tile": None, "ensemble": True}, overwrite=False)
+    record_settings(folder, jobs, {"tile": None, "ensemble": True}, overwrite=True)
+    assert json.loads((folder / SETTINGS_FILE).read_text()) == {"tile": None, "ensemble": True}
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "3"])
+def test_a_damaged_record_is_bad_input_and_overwrite_replaces_it(photos, tmp_path, text):
+    jobs = plan_jobs([photos], tmp_path, "mat")
+    jobs[0].cube.write_text("")
+    (tmp_path / SETTINGS_FILE).write_text(text)
+    with pytest.raises(InputError, match=rf"{SETTINGS_FILE}|made with tile unknown"):
+        record_settings(tmp_path, jobs, {"tile": 64}, overwrite=False)
+    record_settings(tmp_path, jobs, {"tile": 64}, overwrite=True)
+
+
+def test_a_folder_that_cannot_be_created_is_bad_input(photos):
+    with pytest.raises(InputError, match="cannot be used as output"):
+        record_settings(photos / "notes.txt" / "cubes", [], {}, overwrite=False)

@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+import tifffile
+
+from m3sr_jax.errors import InputError
+from m3sr_jax.io.tiff import read_tiff, tiff_writer
+
+NM = np.linspace(450.0, 650.0, 4)
+
+
+@pytest.fixture
+def pages():
+    return np.random.default_rng(0).uniform(0, 1, (4, 5, 6)).astype(np.float32)
+
+
+def test_rows_in_any_order_become_pages(tmp_path, pages):
+    path, cube = tmp_path / "cube.tif", pages.transpose(1, 2, 0)
+    with tiff_writer(path, cube.shape, NM, np.dtype(np.float32), None) as put:
+        put(3, cube[3:])
+        put(0, cube[:3])
+        assert not path.exists()
+    with tifffile.TiffFile(path) as file:
+        assert [page.shape for page in file.pages] == [(5, 6)] * 4
+        np.testing.assert_array_equal(file.asarray(), pages)
+    values, wavelengths = read_tiff(path)
+    np.testing.assert_array_equal(values, cube)
+    np.testing.assert_array_equal(wavelengths, NM)
+
+
+def test_31_pages_without_wavelengths_are_bands(tmp_path):
+    pages = np.arange(31 * 5 * 6, dtype=np.uint16).reshape(31, 5, 6)
+    tifffile.imwrite(tmp_path / "cube.tif", pages, photometric="minisblack", metadata=None)
+    values, wavelengths = read_tiff(tmp_path / "cube.tif")
+    np.testing.assert_array_equal(values, pages.transpose(1, 2, 0))
+    assert wavelengths is None
+
+
+def test_other_pages_keep_their_order(tmp_path, pages):
+    tifffile.imwrite(tmp_path / "cube.tif", pages, photometric="minisblack", metadata=None)
+    np.testing.assert_array_equal(read_tiff(tmp_path / "cube.tif")[0], pages)
+
+
+def test_samples_of_a_pixel_stay_last(tmp_path):
+    pixels = np.arange(31 * 6 * 4, dtype=np.uint8).reshape(31, 6, 4)  # 31 rows, not 31 bands
+    tifffile.imwrite(tmp_path / "photo.tif", pixels, photometric="rgb", extrasamples=["unassalpha"])
+    np.testing.assert_array_equal(read_tiff(tmp_path / "photo.tif")[0], pixels)
+
+
+def test_one_page_is_not_a_cube(tmp_path, pages):
+    tifffile.imwrite(tmp_path / "page.tif", pages[0])
+    with pytest.raises(InputError, match=r"found an image of shape \(5, 6\); expected one page per band"):
+        read_tiff(tmp_path / "page.tif")
+
+
+@pytest.mark.parametrize("described", [500.0, [[450.0, 500.0], [600.0, 650.0]]])
+def test_wavelengths_of_another_shape_are_flattened(tmp_path, pages, described):
+    metadata = {"axes": "CYX", "wavelengths": described}
+    tifffile.imwrite(tmp_path / "cube.tif", pages, photometric="minisblack", metadata=metadata)
+    np.testing.assert_array_equal(read_tiff(tmp_path / "cube.tif")[1], np.ravel(described))

@@ -1,0 +1,37 @@
+"""The table of networks."""
+
+import subprocess
+import sys
+
+import pytest
+from flax import linen as nn
+
+from m3sr_jax.models import create
+from m3sr_jax.networks import NETWORKS, load, network_of
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_reference_of_an_entry_leads_somewhere(name):
+    network = NETWORKS[name]
+    assert network_of(create(name)) is network
+    for reference in (network.layout, network.costs, *filter(None, [network.release_fields])):
+        assert callable(load(reference))
+    assert {"num_bands", "dtype", "param_dtype"} <= network.fields
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_signature_belongs_to_one_release_alone(name):
+    owners = []
+    for other, network in NETWORKS.items():
+        keys = {tensor.key for tensor in load(network.layout)(create(other))}
+        owners += [other] * (NETWORKS[name].signature in keys)
+    assert owners == [name]
+
+
+def test_a_module_of_no_entry_has_no_network():
+    assert network_of(nn.Dense(3)) is None
+
+
+def test_reading_the_names_imports_no_jax():
+    program = "import sys, m3sr_jax.networks, m3sr_jax.config; print('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "False\n"

@@ -1,0 +1,382 @@
+"""What the fuzzer tests: for every reader, small valid files, how to damage them, and what a valid result is."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+from m3sr_jax.errors import InputError
+from tools.fuzz_damage import Damage, damage_bytes, damage_json, damage_png, damage_zip
+
+CUBE = np.random.default_rng(0).uniform(0.1, 1, (3, 4, 5)).astype(np.float32)
+WAVELENGTHS = np.linspace(400.0, 480, 5)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A reader and its files.
+
+    Attributes:
+        make: writes valid files into an empty folder.
+        read: reads the file and raises AssertionError if the result is invalid.
+        damage: damages a file's content.
+        target: the file to read, relative to the folder; None reads the damaged file itself.
+    """
+
+    make: Callable[[Path], Any]
+    read: Callable[[Path], Any]
+    damage: Damage = damage_bytes
+    target: str | None = None
+
+
+# Photos and cubes
+
+
+def _read_photo(path: Path) -> None:
+    from m3sr_jax.io.images import image_size, read_rgb
+
+    rgb = read_rgb(path)
+    assert rgb.dtype == np.float32
+    assert rgb.ndim == 3
+    assert rgb.shape[2] == 3
+    assert rgb.size == 0 or (rgb.min() >= 0 and rgb.max() <= 1)
+    assert image_size(path) == rgb.shape[:2]
+
+
+def _photos(suffix: str, modes: Iterable[str], **options: Any) -> Callable[[Path], None]:
+    def make(folder: Path) -> None:
+        from PIL import Image
+
+        codes = np.random.default_rng(0).integers(0, 256, (9, 11, 3)).astype(np.uint8)
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        for mode in modes:
+            Image.fromarray(codes).convert(mode).save(folder / f"{mode}{suffix}", exif=exif, **options)
+
+    return make
+
+
+def _wide_pngs(folder: Path) -> None:
+    import struct
+    import zlib
+
+    from PIL import Image
+
+    codes = np.random.default_rng(0).integers(0, 65536, (7, 5, 4)).astype(">u2")
+    Image.fromarray(codes[..., 0].astype(np.uint16)).save(folder / "grey.png")
+    for channels, kind in ((3, 2), (4, 6)):
+        rows = b"".join(b"\0" + row.tobytes() for row in codes[..., :channels])
+        header = struct.pack(">IIBBBBB", 5, 7, 16, kind, 0, 0, 0)
+        chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+        content = b"".join(
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+            for name, data in chunks
+        )
+        (folder / f"colour{channels}.png").write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+
+
+def _tiff_photos(folder: Path) -> None:
+    import tifffile
+
+    _photos(".tif", ("RGB", "L", "P", "CMYK"))(folder)
+    _photos(".tiff", ("RGB",), compression="tiff_lzw")(folder)
+    wide = np.random.default_rng(0).integers(0, 65536, (7, 5, 3)).astype(np.uint16)
+    tifffile.imwrite(folder / "wide.tif", wide, photometric="rgb")
+    tifffile.imwrite(folder / "planes.tif", np.moveaxis(wide, -1, 0), photometric="rgb", planarconfig="separate")
+    tifffile.imwrite(folder / "deflated.tif", wide, photometric="rgb", compression="zlib", predictor=True)
+
+
+def _read_cube(path: Path) -> None:
+    from m3sr_jax.io.cubes import read_cube, read_cube_header
+
+    try:
+        header = read_cube_header(path)
+    except InputError:
+        header = None
+    cube, wavelengths = read_cube(path)
+    assert cube.dtype == np.float32
+    assert cube.ndim == 3
+    assert cube.size
+    assert np.isfinite(cube).all()
+    assert wavelengths.shape == cube.shape[2:]
+    assert (np.diff(wavelengths) > 0).all()
+    assert header is not None, "read_cube accepts the file, read_cube_header refuses it"
+    assert header[0] == cube.shape
+    np.testing.assert_array_equal(header[1], wavelengths)
+
+
+def _cubes(*suffixes: str) -> Callable[[Path], None]:
+    def make(folder: Path) -> None:
+        from m3sr_jax.io.cubes import write_cube
+
+        for suffix in suffixes:
+            write_cube(folder / f"float{suffix}", CUBE, WAVELENGTHS)
+            write_cube(folder / f"codes{suffix}", CUBE, WAVELENGTHS, np.uint16)
+
+    return make
+
+
+def _matlab5(folder: Path) -> None:
+    import scipy.io
+
+    content = {
+        "note": "text",
+        "cube": CUBE.astype(np.float64),
+        "bands": WAVELENGTHS,
+        "cell": np.array([1, "x"], object),
+    }
+    for compressed in (False, True):
+        scipy.io.savemat(folder / f"compressed{compressed}.mat", content, do_compression=compressed)
+
+
+def _hdf5(folder: Path) -> None:
+    import h5py
+
+    _cubes(".mat", ".h5")(folder)
+    with h5py.File(folder / "chunked.mat", "w", userblock_size=512) as file:
+        written = file.create_dataset("cube", data=CUBE.T, chunks=(2, 2, 2), compression="gzip", shuffle=True)
+        written.attrs["MATLAB_class"] = np.bytes_("single")
+        file["bands"] = WAVELENGTHS[:, None]
+        file["group/inner"] = np.ones(3)
+        file["text"] = "words"
+
+
+def _tiff_cubes(folder: Path) -> None:
+    import tifffile
+
+    _cubes(".tif")(folder)
+    pages = np.random.default_rng(0).random((31, 4, 3), np.float32)
+    tifffile.imwrite(folder / "deflated.tif", pages, photometric="minisblack", compression="zlib")
+    tifffile.imwrite(folder / "tiled.tif", pages, photometric="minisblack", tile=(16, 16))
+    tifffile.imwrite(folder / "ome.ome.tif", pages, photometric="minisblack", metadata={"axes": "CYX"})
+
+
+# Weights and models
+
+
+def _state_dict() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {f"module.conv{i}.weight": rng.random((2, 3, 1, 1), np.float32) for i in range(3)}
+
+
+def _safetensors(folder: Path) -> None:
+    from safetensors.numpy import save_file
+
+    save_file(_state_dict(), folder / "net.safetensors", {"format": "pt"})
+
+
+def _pth(folder: Path) -> None:
+    import torch
+
+    tensors = {key: torch.from_numpy(value) for key, value in _state_dict().items()}
+    half = {"half": torch.ones(4, dtype=torch.bfloat16), "view": torch.arange(12.0).reshape(3, 4).T}
+    torch.save(tensors, folder / "plain.pth")
+    torch.save({"epoch": 3, "state_dict": tensors | half, "optimizer": {}}, folder / "wrapped.pth")
+    torch.save(tensors, folder / "legacy.pth", _use_new_zipfile_serialization=False)
+
+
+def _read_weights(path: Path) -> None:
+    from m3sr_jax.convert.read import read_release
+
+    state_dict = read_release(path)
+    assert state_dict
+    for key, value in state_dict.items():
+        assert isinstance(key, str)
+        assert isinstance(value, np.ndarray)
+        value.sum()
+
+
+def _card() -> Any:
+    from m3sr_jax.config import ModelConfig
+    from m3sr_jax.model_card import ModelCard
+
+    fields = ModelConfig(features=4, num_groups=2, num_bands=5)
+    return ModelCard(fields, tuple(WAVELENGTHS), "minmax", "cie1964", {"from": "a test"})
+
+
+def _write_card(folder: Path) -> None:
+    (folder / "model.json").write_text(_card().to_json())
+
+
+def _read_card(path: Path) -> None:
+    from m3sr_jax.model_card import read_card
+
+    card = read_card(path.parent)
+    assert len(card.wavelengths) == card.model.num_bands
+    assert np.isfinite(card.wavelengths).all()
+    assert isinstance(card.camera, str)
+    assert isinstance(card.provenance, dict)
+
+
+@functools.cache
+def _network() -> tuple[Any, Any]:
+    from flax import linen
+
+    from m3sr_jax.models import parameter_shapes
+
+    model = linen.Dense(4)  # a real network has many more arrays and takes longer
+    return model, parameter_shapes(model)
+
+
+def _write_checkpoint(folder: Path) -> None:
+    import jax
+
+    from m3sr_jax.checkpoint import save_model
+
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda leaf: rng.random(leaf.shape, np.float32), _network()[1])
+    save_model(folder, _card(), params, overwrite=True)
+
+
+def _read_checkpoint(path: Path) -> None:
+    import jax
+
+    from m3sr_jax import checkpoint, models
+
+    model, expected = _network()
+    # Tracing the model for every case would take most of the time.
+    with mock.patch.object(models, "parameter_shapes", return_value=expected):
+        params = checkpoint.load_params(path.parent, model)
+    jax.tree.map(
+        lambda leaf, wanted: np.testing.assert_equal((leaf.shape, leaf.dtype), (wanted.shape, wanted.dtype)),
+        params,
+        expected,
+    )
+
+
+# Text
+
+
+def _config(folder: Path) -> None:
+    from m3sr_jax.config import Config, ModelConfig
+
+    (folder / "config.json").write_text(Config().to_json())
+    (folder / "other.json").write_text(Config(model=ModelConfig(name="hrnet"), seed=3).to_json())
+
+
+def _read_config(path: Path) -> None:
+    from m3sr_jax.config import Config, load_config
+
+    config = load_config(path)
+    assert Config.from_json(config.to_json()) == config
+
+
+def _cameras(folder: Path) -> None:
+    import scipy.io
+
+    response = np.random.default_rng(0).uniform(0.1, 1, (6, 3))
+    bands = np.linspace(400, 700, 6)
+    rows = "\n".join(",".join(f"{value:.4g}" for value in row) for row in np.column_stack([bands, response]))
+    (folder / "camera.csv").write_text(f"# measured\nnm,R,G,B\n{rows}\n")
+    np.savez(folder / "camera.npz", filters=response, bands=bands)
+    scipy.io.savemat(folder / "camera.mat", {"filters": response, "bands": bands})
+
+
+def _read_camera(path: Path) -> None:
+    from m3sr_jax.data.camera import load_camera
+
+    load_camera.cache_clear()
+    matrix = load_camera(str(path)).matrix(np.linspace(400, 700, 31))
+    assert matrix.shape == (31, 3)
+    assert np.isfinite(matrix).all()
+
+
+def _split(folder: Path) -> None:
+    (folder / "split.txt").write_text("# mine\n[train]\nbeads\ncd_ms\nARAD_1K_0001.mat\n[valid]\nclay # good\nface\n")
+    (folder / "train.txt").write_text("beads\ncd\n")
+
+
+def _read_split(path: Path) -> None:
+    from m3sr_jax.data.splits import read_split
+
+    split = read_split(path, {"train": ["beads"], "valid": ["clay", "cd", "face"]})
+    assert all(split[part] for part in ("train", "valid"))
+    assert not set(split["train"]) & set(split["valid"])
+
+
+# Data sets
+
+
+def _store(folder: Path) -> None:
+    from m3sr_jax.data.scenes import CodedScene, Dataset, SceneSource
+    from m3sr_jax.data.store import prepare
+
+    def read(index: int) -> CodedScene:
+        rgb = np.random.default_rng(index).integers(0, 256, (3, 4, 3)).astype(np.uint8)
+        return CodedScene(f"scene{index}", rgb, (CUBE * 60000).astype(np.uint16))
+
+    def source(part: str) -> SceneSource:
+        return SceneSource(
+            *(["scene0"], [(3, 4)], read), wavelengths=WAVELENGTHS, camera_name="cie1964", fingerprint=part
+        )
+
+    valid = source("valid")
+    valid.names, valid.read = ("scene1",), lambda index: read(1)
+    prepare(Dataset("cave", source("train"), valid), folder)
+
+
+def _read_store(path: Path) -> None:
+    from m3sr_jax.data.store import open_store
+
+    dataset = open_store(path.parent, "cave")
+    for source in (dataset.train, dataset.valid):
+        for index in range(len(source)):
+            source.read.verify(index)  # type: ignore[attr-defined]
+            scene = source[index]
+            assert scene.rgb.dtype == scene.cube.dtype == np.float32
+            assert scene.rgb.shape == (*source.size(index), 3)
+            assert scene.cube.shape == (*source.size(index), len(scene.wavelengths))
+            assert np.isfinite(scene.rgb).all()
+            assert np.isfinite(scene.cube).all()
+
+
+def _bands(folder: Path) -> None:
+    from PIL import Image
+
+    codes = np.random.default_rng(0).integers(0, 65536, (7, 5)).astype(np.uint16)
+    Image.fromarray(codes).save(folder / "grey.png")
+    Image.fromarray((codes // 256).astype(np.uint8)).convert("RGBA").save(folder / "colour.png")
+
+
+def _read_bands(path: Path) -> None:
+    from m3sr_jax.data.cave import read_bands
+
+    cube = read_bands([path, path])
+    assert cube.dtype == np.uint16
+    assert cube.ndim == 3
+
+
+def _damage_by_kind(random: Random, content: bytes) -> bytes:
+    if content[:2] == b"PK":
+        return damage_zip(random, content)
+    return (damage_json if content[:1] == b"{" else damage_bytes)(random, content)
+
+
+SUBJECTS: Mapping[str, Subject] = {
+    "jpeg": Subject(_photos(".jpg", ("RGB", "L", "CMYK"), quality=90), _read_photo),
+    "png8": Subject(_photos(".png", ("RGB", "RGBA", "P", "LA", "1")), _read_photo, damage_png),
+    "png16": Subject(_wide_pngs, _read_photo, damage_png),
+    "tiff": Subject(_tiff_photos, _read_photo),
+    "bmp": Subject(_photos(".bmp", ("RGB", "L", "P", "1")), _read_photo),
+    "mat5": Subject(_matlab5, _read_cube),
+    "mat73": Subject(_hdf5, _read_cube),
+    "envi": Subject(_cubes(".hdr"), _read_cube),
+    "npz": Subject(_cubes(".npz"), _read_cube, damage_zip),
+    "tif_cube": Subject(_tiff_cubes, _read_cube),
+    "safetensors": Subject(_safetensors, _read_weights),
+    "pth": Subject(_pth, _read_weights, _damage_by_kind),
+    "camera": Subject(_cameras, _read_camera, _damage_by_kind),
+    "split": Subject(_split, _read_split),
+    "config": Subject(_config, _read_config, damage_json),
+    "model_json": Subject(_write_card, _read_card, damage_json, "model.json"),
+    "checkpoint": Subject(_write_checkpoint, _read_checkpoint, _damage_by_kind, "model.json"),
+    "store": Subject(_store, _read_store, _damage_by_kind, "manifest.json"),
+    "cave_band": Subject(_bands, _read_bands, damage_png),
+}

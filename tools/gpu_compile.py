@@ -1,0 +1,204 @@
+"""Compiles every GPU kernel to machine code, on a machine without a GPU: registers and spills.
+
+Command:  make gpu-compile            (or, in its environment: .venv-gpu/bin/python tools/gpu_compile.py --help)
+
+XLA compiles every op at the shapes in its shapes.py from a description of the GPU: forward and backward for
+"pallas_triton"; forward only for "pallas_mosaic", which needs sm_90 and whose gradient is XLA's. `ptxas -v` then
+reports registers and spills. The exit code is 1 if a forward kernel spills.
+
+The most important programs come first: full size, float32, every device. A stopped run can be repeated: it skips
+programs that --output already contains, identified by the digest of the lowered text.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib
+import itertools
+import json
+import os
+import pkgutil
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+DUMP = Path(tempfile.mkdtemp(prefix="gpu_compile_"))
+os.environ["MOSAIC_GPU_DUMP_TO"] = str(DUMP)
+# Autotuning is off: it would only tune the matrix products around the kernels.
+DUMP_FLAGS = f"--xla_dump_to={DUMP} --xla_dump_emitter_re=.* --xla_gpu_dump_llvmir=true"
+os.environ["XLA_FLAGS"] = f"{DUMP_FLAGS} --xla_gpu_autotune_level=0"
+
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+import m3sr_kernels.tiles  # noqa: E402
+from gpu_target import DEVICES, mesh_of  # noqa: E402
+from m3sr_kernels.gpu_call import MIN_CAPABILITY  # noqa: E402
+
+REPORT = re.compile(
+    r"Compiling entry function '(\w+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads"
+    r".*?Used (\d+) registers",
+    re.DOTALL,
+)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ops", nargs="+", default=list(ops_with_shapes()))
+    parser.add_argument("--devices", nargs="+", default=list(DEVICES), choices=list(DEVICES))
+    parser.add_argument("--cases", default="", help="regular expression that a shape's name must contain")
+    parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
+    parser.add_argument("--implementations", nargs="+", default=list(MIN_CAPABILITY), choices=list(MIN_CAPABILITY))
+    parser.add_argument("--output", type=Path, help="JSON-lines file to append to")
+    args = parser.parse_args()
+    jax.config.update("jax_traceback_in_locations_limit", 0)  # or the digest would depend on line numbers
+    done, forward_spills = recorded(args.output), 0
+    for device, op, case, dtype, implementation in jobs(args):
+        lowered = lower_op(op, shapes_of(op)[case], jnp.dtype(dtype), device, implementation)
+        program = hashlib.sha256(lowered.as_text().encode()).hexdigest()[:16]
+        key: dict[str, Any] = {
+            "device": device,
+            "op": op,
+            "case": case,
+            "dtype": dtype,
+            "program": program,
+            "jax": jax.__version__,
+        }
+        rows = done.get(tuple(key.values()), [])
+        if not rows:
+            started = time.perf_counter()
+            found = list(compile_lowered(lowered, device))
+            seconds: dict[str, Any] = {"compile_s": round(time.perf_counter() - started, 1)}
+            rows = [key | kernel | seconds for kernel in found]
+            show_and_save(rows, args.output)
+        forward_spills += sum("backward" not in row["kernel"] and row["spill_stores"] > 0 for row in rows)
+    return int(forward_spills > 0)
+
+
+def jobs(args: argparse.Namespace) -> list[tuple[str, str, str, str, str]]:
+    """Device, op, case, dtype and implementation of each program, the most important first."""
+    every = itertools.product(args.devices, args.ops, args.dtypes, args.implementations)
+    chosen = [
+        (device, op, case, dtype, implementation)
+        for device, op, dtype, implementation in every
+        for case in shapes_of(op)
+    ]
+    chosen = [job for job in chosen if re.search(args.cases, job[2])]
+    chosen = [job for job in chosen if job[3] == "float32" or job[2].startswith("training")]
+    chosen = [job for job in chosen if job[4] == "pallas_triton" or has_mosaic(job[0], job[1])]
+    return sorted(chosen, key=lambda job: (job[3] != "float32", not job[2].endswith("full"), job[0] != args.devices[0]))
+
+
+def has_mosaic(device: str, op: str) -> bool:
+    """Mosaic needs sm_90; the token mixer's only Mosaic kernel is that of `s6_scan`."""
+    return DEVICES[device][0] >= (9, 0) and op != "mamba_token_mix"
+
+
+def recorded(output: Path | None) -> dict[tuple[str, ...], list[dict[str, Any]]]:
+    """The rows of --output that name their program, grouped by program."""
+    lines = output.read_text().splitlines() if output and output.exists() else []
+    by_program: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row in map(json.loads, lines):
+        if "program" in row:
+            key = tuple(row[name] for name in ("device", "op", "case", "dtype", "program", "jax"))
+            by_program.setdefault(key, []).append(row)
+    return by_program
+
+
+def ops_with_shapes() -> Iterator[str]:
+    """The ops of `m3sr_kernels`: its packages that have a shapes.py."""
+    for module in pkgutil.iter_modules(m3sr_kernels.__path__):
+        if module.ispkg and any(Path(path, module.name, "shapes.py").exists() for path in m3sr_kernels.__path__):
+            yield module.name
+
+
+def shapes_of(op: str) -> dict[str, Any]:
+    return importlib.import_module(f"m3sr_kernels.{op}.shapes").SHAPES
+
+
+def lower_op(op: str, shape: Any, dtype: Any, device: str, implementation: str) -> jax.stages.Lowered:
+    """Lowers value and gradient for an absent device; for Mosaic only the value."""
+    mesh = mesh_of(device)
+    whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+
+    def array(size: tuple[int, ...]) -> jax.ShapeDtypeStruct:
+        """Parameters have no batch axis and stay float32."""
+        return jax.ShapeDtypeStruct(size, dtype if size[0] == shape[0] else jnp.float32, sharding=whole)
+
+    def loss(arguments: dict[str, Any]) -> jax.Array:
+        y = getattr(m3sr_kernels, op)(**arguments, implementation=implementation)
+        return jnp.sum(jnp.sin(y.astype(jnp.float32)))
+
+    arguments = jax.tree.map(array, shape.arguments, is_leaf=lambda size: isinstance(size, tuple))
+    jax.clear_caches()  # or a kernel would keep the tile sizes of the device it was first traced for
+    device_tiles = mock.patch.object(m3sr_kernels.tiles, "_local_kind", return_value=device)
+    with device_tiles, jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+        function = jax.value_and_grad(loss) if implementation == "pallas_triton" else loss
+        return jax.jit(function).trace(arguments).lower(lowering_platforms=("cuda",))
+
+
+def compile_lowered(lowered: jax.stages.Lowered, device: str) -> Iterator[dict[str, Any]]:
+    """Compiles a program and yields what ptxas reports for each of our kernels in it."""
+    text = lowered.as_text()
+    triton, mosaic = r'\bname = "(\w+)", num_stages', r"\\00(\w+_mosaic_gpu)\\00"
+    ours = {*re.findall(triton, text), *re.findall(mosaic, text)} - {"stable_mosaic_gpu"}
+    with jax.sharding.use_abstract_mesh(mesh_of(device).abstract_mesh):
+        lowered.compile()
+    missing = set(ours)
+    for path in sorted(DUMP.glob("*.ptx")):
+        for row in resources(path, DEVICES[device][1], ours):
+            missing.discard(base_name(row["kernel"]))
+            yield row
+    if missing or not ours:
+        names = ", ".join(sorted(missing)) or "any kernel"
+        raise SystemExit(f"error: found no PTX of {names}; does XLA still accept {DUMP_FLAGS}?")
+    for path in DUMP.iterdir():
+        path.unlink()
+
+
+def resources(ptx: Path, arch: str, ours: set[str]) -> Iterator[dict[str, Any]]:
+    """What ptxas reports for the kernels of these names in a file.
+
+    In PTX the name of a second call ends in "__1", that of a Mosaic kernel in "_kernel".
+    """
+    if not re.search(rf"\.entry ({'|'.join(ours)})(__\d+|_kernel)?\b", ptx.read_text()):
+        return
+    command = [str(find_ptxas()), "-v", f"-arch={arch}", str(ptx), "-o", os.devnull]
+    report = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    for name, stack, stores, loads, registers in REPORT.findall(report):
+        if base_name(name) in ours:
+            numbers = {"registers": registers, "spill_stores": stores, "spill_loads": loads, "stack": stack}
+            yield {"kernel": name} | {key: int(value) for key, value in numbers.items()}
+
+
+def base_name(entry: str) -> str:
+    """The kernel's name in the lowered program."""
+    return entry.partition("__")[0].replace("_mosaic_gpu_kernel", "_mosaic_gpu")
+
+
+def find_ptxas() -> Path:
+    """The assembler in the CUDA packages that jax installed."""
+    folders = [Path(folder) for folder in sys.path if folder.endswith("site-packages")]
+    return next(path for folder in folders for path in folder.glob("nvidia/*/bin/ptxas"))
+
+
+def show_and_save(rows: list[dict[str, Any]], output: Path | None) -> None:
+    """Writes all kernels of a program at once: a program with some of its rows would count as done."""
+    for row in rows:
+        where = f"{row['device']:16} {row['op']:16} {row['case']:24} {row['dtype']:9} {row['kernel']:22}"
+        numbers = f"registers {row['registers']:4}  spills {row['spill_stores']:5} {row['spill_loads']:5}"
+        print(f"{where} {numbers}  {row['compile_s']} s", flush=True)
+    if output:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with output.open("a") as file:
+            file.write("".join(json.dumps({"benchmark": "gpu_compile", **row}) + "\n" for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

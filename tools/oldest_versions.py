@@ -1,0 +1,11 @@
+"""Prints the lowest versions that pyproject.toml allows, as pip constraints for `make oldest`."""
+
+import re
+import tomllib
+from pathlib import Path
+
+project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+extras = project["optional-dependencies"]
+for requirement in [*project["dependencies"], *extras["torch"], *extras["tensorboard"], *extras["viewer"]]:
+    print(re.sub(r">=", "==", requirement))
+print(*(f"jaxlib=={version}" for version in re.findall(r"^jax>=(.+)$", "\n".join(project["dependencies"]), re.M)))
