@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from m3sr_kernels.mamba_token_mix.xla import mamba_token_mix_xla
+from m3sr_kernels.mamba_token_mix.xla import xla_mamba_token_mix
 from m3sr_kernels.native.call import ffi_call, native_call, register
 
 Arrays = Mapping[str, jax.Array]
@@ -23,34 +23,35 @@ def unsupported(tokens: jax.Array, params: Arrays) -> str | None:
     return None
 
 
-@jax.jit
-def mamba_token_mix_native(tokens: jax.Array, params: Arrays) -> jax.Array:
-    """Arguments and result as `mamba_token_mix`; computes in float32 throughout.
+@functools.partial(jax.jit, static_argnames="strict")
+def native_mamba_token_mix(tokens: jax.Array, params: Arrays, *, strict: bool) -> jax.Array:
+    """Arguments and result as `mamba_token_mix`; computes in float32 throughout. `strict` as in `native_call`.
 
     The gradient keeps the inputs alone.
     """
     wide = [params[name].astype(jnp.float32) for name in NAMES]
-    return _mix(tokens.astype(jnp.float32), *wide).astype(tokens.dtype)
+    return _mix(strict, tokens.astype(jnp.float32), *wide).astype(tokens.dtype)
 
 
-@jax.custom_vjp
-def _mix(tokens: jax.Array, *params: jax.Array) -> jax.Array:
-    return native_call(_forward, _forward_xla, tokens, *params)[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _mix(strict: bool, *arrays: jax.Array) -> jax.Array:
+    return native_call(_forward, _forward_xla, [arrays[0].shape], *arrays, strict=strict)[0]
 
 
-def _mix_fwd(tokens: jax.Array, *params: jax.Array):
-    return _mix(tokens, *params), (tokens, *params)
+def _mix_fwd(strict: bool, *arrays: jax.Array):
+    return _mix(strict, *arrays), arrays
 
 
-def _mix_bwd(arrays: tuple[jax.Array, ...], cotangent: jax.Array):
-    return tuple(native_call(_backward, _backward_xla, *arrays, cotangent))
+def _mix_bwd(strict: bool, arrays: tuple[jax.Array, ...], cotangent: jax.Array):
+    shapes = [array.shape for array in arrays]
+    return tuple(native_call(_backward, _backward_xla, shapes, *arrays, cotangent, strict=strict))
 
 
 _mix.defvjp(_mix_fwd, _mix_bwd)
 
 
 def _forward_xla(tokens: jax.Array, *params: jax.Array) -> list[jax.Array]:
-    return [mamba_token_mix_xla(tokens, dict(zip(NAMES, params, strict=True)))]
+    return [xla_mamba_token_mix(tokens, dict(zip(NAMES, params, strict=True)))]
 
 
 def _backward_xla(*arrays: jax.Array) -> list[jax.Array]:

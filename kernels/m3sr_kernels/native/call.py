@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -53,12 +54,59 @@ def register(name: str, build: Callable) -> None:
         _targets.add(name)
 
 
-def native_call(kernel: Callable, fallback: Callable, *arrays: jax.Array) -> list[jax.Array]:
-    """Calls `kernel(*arrays)` where the program is compiled for a CPU, else `fallback(*arrays)`: lists of arrays alike.
+def refusal(op: str, arguments: Any) -> str | None:
+    """Why the kernels cannot take these arguments of an op; None if they can. The one rule that all ops share.
 
-    Both are functions of a module, so that programs that call them are found in JAX's caches.
+    What else an op's kernels do not take, its own module says in `unsupported`.
     """
-    return _native_p.bind(*arrays, kernel=kernel, fallback=fallback)
+    arrays = jax.tree.leaves(arguments)
+    strange = sorted({str(array.dtype) for array in arrays} - {"float32", "bfloat16"})
+    if strange:
+        return f"the kernels compute in float32, and an argument is {strange[0]}"
+    if not all(isinstance(size, int) for array in arrays for size in array.shape):
+        return "the kernels are not for symbolic sizes"
+    if not all(array.size for array in arrays):
+        return "an argument is empty"
+    module = importlib.import_module(f"m3sr_kernels.{op}.native")
+    return module.unsupported(*arguments) or unavailable()
+
+
+def best_on_cpu(op: str, native: Callable, xla: Callable, *arguments: Any) -> Any:
+    """Runs `native` if its kernels take the arguments, else `xla`; logs once which and why."""
+    reason = refusal(op, arguments)
+    if reason is None:
+        _log_once(op, logging.INFO, "%s: compiled kernels on a CPU", op)
+        return native(*arguments, strict=False)
+    level = logging.WARNING if reason == unavailable() else logging.INFO
+    _log_once((op, reason), level, "%s: XLA code instead of compiled kernels on a CPU: %s", op, reason)
+    return xla(*arguments)
+
+
+def only_native(op: str, native: Callable, *arguments: Any) -> Any:
+    """Runs `native`.
+
+    Raises:
+      NotImplementedError: its kernels do not take the arguments, or (at lowering) the platform is not a CPU.
+    """
+    reason = refusal(op, arguments)
+    if reason is not None:
+        raise NotImplementedError(f"{op}: implementation 'native' cannot run: {reason}; use 'xla', or None to choose")
+    return native(*arguments, strict=True)
+
+
+def native_call(
+    kernel: Callable, fallback: Callable, shapes: Sequence[tuple[int, ...]], *arrays: jax.Array, strict: bool
+) -> list[jax.Array]:
+    """Calls `kernel(*arrays)` where the program is compiled for a CPU, else `fallback(*arrays)`.
+
+    Args:
+      kernel: a function of a module, so that programs that call it are found in JAX's caches; returns a list of arrays.
+      fallback: the same in plain JAX.
+      shapes: of the results, which are float32.
+      arrays: arguments of both.
+      strict: raises `NotImplementedError` at lowering where `fallback` would be taken.
+    """
+    return _native_p.bind(*arrays, kernel=kernel, fallback=fallback, shapes=tuple(shapes), strict=strict)
 
 
 _native_p = Primitive("m3sr_native")
@@ -66,35 +114,41 @@ _native_p.multiple_results = True
 
 
 @_native_p.def_abstract_eval
-def _abstract_eval(*avals, kernel, fallback):
-    del kernel
-    shapes = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in avals]
-    return [jax.core.ShapedArray(out.shape, out.dtype) for out in jax.eval_shape(fallback, *shapes)]
+def _abstract_eval(*avals, shapes, **how):
+    del avals, how
+    return [jax.core.ShapedArray(shape, jnp.dtype(jnp.float32)) for shape in shapes]
 
 
-@functools.partial(jax.jit, static_argnames=("kernel", "fallback"))
-def _run(*arrays, kernel, fallback):
-    return _native_p.bind(*arrays, kernel=kernel, fallback=fallback)
+@functools.partial(jax.jit, static_argnames=("kernel", "fallback", "shapes", "strict"))
+def _run(*arrays, **how):
+    return _native_p.bind(*arrays, **how)
 
 
 _native_p.def_impl(_run)
 
 
-def _lower_elsewhere(ctx, *operands, kernel, fallback):
-    del kernel
+def _lower_elsewhere(ctx, *operands, kernel, fallback, shapes, strict):
+    del kernel, shapes
+    if strict:
+        platforms = ", ".join(ctx.platforms or ctx.module_context.platforms)
+        raise NotImplementedError(
+            f"implementation 'native' is code for a CPU, but was to be compiled for {platforms} or exported; use "
+            "implementation='xla', or None to choose"
+        )
     return mlir.lower_fun(fallback, multiple_results=True)(ctx, *operands)
 
 
-def _lower_on_cpu(ctx, *operands, kernel, fallback):
+def _lower_on_cpu(ctx, *operands, kernel, **how):
     """An exported program runs in processes that do not have the kernel."""
-    parameters = getattr(ctx.module_context, "lowering_parameters", None)
-    function = fallback if getattr(parameters, "for_export", False) else kernel
-    return mlir.lower_fun(function, multiple_results=True)(ctx, *operands)
+    if getattr(getattr(ctx.module_context, "lowering_parameters", None), "for_export", False):
+        return _lower_elsewhere(ctx, *operands, kernel=kernel, **how)
+    return mlir.lower_fun(kernel, multiple_results=True)(ctx, *operands)
 
 
-def _batch(arguments, dimensions, *, kernel, fallback):
-    mapped = (jax.vmap(function, in_axes=tuple(dimensions)) for function in (kernel, fallback))
-    results = native_call(*mapped, *arguments)
+def _batch(arguments, dimensions, *, kernel, fallback, shapes, strict):
+    size = next(array.shape[axis] for array, axis in zip(arguments, dimensions, strict=True) if axis is not None)
+    mapped = [jax.vmap(function, in_axes=tuple(dimensions)) for function in (kernel, fallback)]
+    results = native_call(*mapped, [(size, *shape) for shape in shapes], *arguments, strict=strict)
     return results, [0] * len(results)
 
 
@@ -109,11 +163,10 @@ def ffi_call(name: str, results: list[tuple[int, ...]], *arrays: jax.Array) -> l
     return list(jax.ffi.ffi_call(name, shapes, vmap_method="sequential")(*arrays))
 
 
-def log_once(key: Any, message: str, *arguments: Any) -> None:
-    """Logs at INFO, the first time that the key is seen."""
+def _log_once(key: Any, level: int, message: str, *arguments: Any) -> None:
     if key not in _logged:
         _logged.add(key)
-        _log.info(message, *arguments)
+        _log.log(level, message, *arguments)
 
 
 _logged: set[Any] = set()

@@ -18,27 +18,28 @@ def unsupported(x, dt, a, b, c, d, dt_bias) -> str | None:
     return f"more than {MAX_STATES} states" if b.shape[-1] > MAX_STATES else None
 
 
-@jax.jit
-def ss2d_scan_native(x, dt, a, b, c, d, dt_bias) -> jax.Array:
-    """Arguments and result as `ss2d_scan`; computes in float32.
+@functools.partial(jax.jit, static_argnames="strict")
+def native_ss2d_scan(x, dt, a, b, c, d, dt_bias, *, strict: bool) -> jax.Array:
+    """Arguments and result as `ss2d_scan`; computes in float32. `strict` as in `native_call`.
 
     The gradient keeps the inputs alone.
     """
     wide = [array.astype(jnp.float32) for array in (x, dt, a, b, c, d.sum(0), dt_bias)]
-    return _scan(*wide).astype(x.dtype)
+    return _scan(strict, *wide).astype(x.dtype)
 
 
-@jax.custom_vjp
-def _scan(*arrays: jax.Array) -> jax.Array:
-    return native_call(_forward, _forward_xla, *arrays)[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _scan(strict: bool, *arrays: jax.Array) -> jax.Array:
+    return native_call(_forward, _forward_xla, [arrays[0].shape], *arrays, strict=strict)[0]
 
 
-def _scan_fwd(*arrays: jax.Array):
-    return _scan(*arrays), arrays
+def _scan_fwd(strict: bool, *arrays: jax.Array):
+    return _scan(strict, *arrays), arrays
 
 
-def _scan_bwd(arrays: tuple[jax.Array, ...], cotangent: jax.Array):
-    return tuple(native_call(_backward, _backward_xla, *arrays, cotangent))
+def _scan_bwd(strict: bool, arrays: tuple[jax.Array, ...], cotangent: jax.Array):
+    shapes = [array.shape for array in arrays]
+    return tuple(native_call(_backward, _backward_xla, shapes, *arrays, cotangent, strict=strict))
 
 
 _scan.defvjp(_scan_fwd, _scan_bwd)
