@@ -391,7 +391,7 @@ class Code:
         return existing if existing is not None else ir.Function(self.module, ir.FunctionType(result, kinds), name)
 
 
-class _Untyped:
+class _Untyped(ir.Value):
     """A pointer as LLVM knows it, where llvmlite would still track what it points to; a function, if it has a kind."""
 
     def __init__(self, pointer: ir.Value, kind: ir.FunctionType | None = None) -> None:

@@ -9,7 +9,7 @@ comes, and what a unit computes does not depend on who computes it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import llvmlite.ir as ir
 
@@ -117,6 +117,7 @@ class Signature:
         return _FREE + len(self._buffers) + len(self._sizes)
 
 
+@runtime_checkable
 class Kernel(Protocol):
     """What `add_handler` makes an FFI handler of."""
 

@@ -8,7 +8,7 @@ each computes the state that it begins with.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from m3sr_kernels.native.assembler import Code, Module, Value
 from m3sr_kernels.native.ffi import Job, Signature
@@ -18,6 +18,7 @@ from m3sr_kernels.native.sequence import Share, Walk, head_blocks, segments, ste
 from m3sr_kernels.native.vector_math import exp2
 
 
+@runtime_checkable
 class Geometry(Protocol):
     """Where the elements of an op's sequences stand in memory.
 
