@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 from m3sr_kernels.mamba_token_mix.xla import xla_mamba_token_mix
 from m3sr_kernels.native.call import ffi_call, native_call, register
 
-Arrays = Mapping[str, jax.Array]
+Arrays = Mapping[Any, jax.Array]
 NAMES = ("in_proj", "conv_kernel", "conv_bias", "x_proj", "dt_proj", "dt_bias", "a_log", "d", "out_proj")
 MAX_TOKENS, MAX_TAPS = 16, 8  # tokens are unrolled
 
@@ -30,7 +31,7 @@ def native_mamba_token_mix(tokens: jax.Array, params: Arrays, *, strict: bool) -
     The gradient keeps the inputs alone.
     """
     wide = [params[name].astype(jnp.float32) for name in NAMES]
-    return _mix(strict, tokens.astype(jnp.float32), *wide).astype(tokens.dtype)
+    return cast(jax.Array, _mix(strict, tokens.astype(jnp.float32), *wide)).astype(tokens.dtype)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

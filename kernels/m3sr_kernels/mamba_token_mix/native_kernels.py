@@ -1,7 +1,7 @@
 """The block on a CPU: both kernels work on a few sequences at a time, from first projection to last, in the cache.
 
-Weights come padded to whole vectors: E channels (D of them real), O features, Q columns of `w_x` (b, c, then the low-rank
-dt). Channels that are padded hold zeros from the first projection to the last. Tokens are unrolled in blocks of
+Weights come padded to whole vectors: E channels (D of them real), O features, Q columns of `w_x` (b, c, then the
+low-rank dt). Channels that are padded hold zeros from the first projection to the last. Tokens are unrolled in blocks of
 `TOKENS`, states run in a loop: in registers are the tokens of a block, and in memory what passes from block to block.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import llvmlite.ir as ir
 
 from m3sr_kernels.native.assembler import Code, Module, Value
-from m3sr_kernels.native.ffi import Job, Signature
+from m3sr_kernels.native.ffi import Job, Kernel, Signature
 from m3sr_kernels.native.matrix import product
 from m3sr_kernels.native.memory import Arena, copy_row_function, sum_of_rows
 from m3sr_kernels.native.vector_math import LN_2, exp2, sigmoid, silu, silu_and_slope, softplus
@@ -34,7 +34,7 @@ SLICES = 16  # of the sequences, each with sums of its own for the weights' grad
 ROWS = 8  # what numbers of rows, and padded sizes, are multiples of
 
 
-class Mixer:
+class Mixer(Kernel):
     """What both kernels share: sizes that are compiled in are tokens L, states N and taps J."""
 
     def __init__(self, tokens: int, states: int, taps: int) -> None:
@@ -51,7 +51,7 @@ class Mixer:
         whole = max(ROWS, job.lanes)
         padded = [(size % whole).equals(0) for size in (job.E, job.O, job.Q)]
         fixed = [job.L.equals(self.tokens), job.N.equals(self.states), job.J.equals(self.taps)]
-        return [*padded, *fixed, job.U.equals(job.E * 2), job.O >= job.C, job.Q >= job.K + 2 * self.states]
+        return [*padded, *fixed, job.U.equals(job.E * 2), job.O >= job.C, job.K + 2 * self.states <= job.Q]
 
     def blocks(self) -> list[range]:
         """The tokens that are unrolled together."""
@@ -76,10 +76,12 @@ class Mixer:
             target = job[name] + (block * self.rows + row) * job.C
             k.call(copy_row_function(module), rows + row * job.O, target, job.C)
 
-    def project(self, k: Code, c, c_row, a, a_row, b, b_row, inner, columns, *, add: bool = False) -> None:
+    def project(self, k: Code, c, c_row, a, a_row, b, b_row, inner, columns, *, add=False) -> None:
         """c = a·b, or c += a·b, for all rows at a time."""
         sizes = {"inner": inner, "rows": self.rows, "vectors": columns / k.lanes}
-        product(k, (c, c_row), (a, 1, a_row), (b, b_row), **sizes, scale=1.0 if add else None, rows_at_once=k.owner.tile[0])
+        product(
+            k, (c, c_row), (a, 1, a_row), (b, b_row), **sizes, scale=1.0 if add else None, rows_at_once=k.owner.tile[0]
+        )
 
     def convolved(self, k: Code, job: Job, source: Value, row: Value, d: Value, t: int) -> Value:
         """The causal convolution's output at token t, of the channels from d on."""
@@ -126,13 +128,12 @@ class Mixer:
         y = [k.cell(k.load(job["d"], d) * x) for x in inputs]
         fed = [step * x for step, x in zip(steps, inputs, strict=True)]
         with k.loop(self.states) as n:
-            rate, state = k.load(job["rates"] + n * job.E, d), None
-            if block.start:
-                state = k.load(carried, n * k.lanes)
+            rate = k.load(job["rates"] + n * job.E, d)
+            state = k.load(carried, n * k.lanes) if block.start else k.zero()
             for i, t in enumerate(block):
                 gained = k.broadcast(projected(t), n) * fed[i]
-                decay = None if state is None else exp2(k, steps[i] * rate)
-                state = gained if state is None else k.fma(decay, state, gained)
+                decay = exp2(k, steps[i] * rate) if t else None
+                state = gained if decay is None else k.fma(decay, state, gained)
                 keep(t, n, state, decay)
                 y[i].set(k.fma(k.broadcast(projected(t), n + self.states), state, y[i].get()))
             if block.stop < self.tokens:
@@ -152,10 +153,6 @@ class Forward(Mixer):
     def phases(self, k: Code, job: Job) -> Sequence[Value]:
         """A unit is a block of sequences."""
         return [self.count(k, job)]
-
-    def shared(self, k: Code, job: Job) -> Value:
-        """None."""
-        return k.int(0)
 
     def scratch(self, k: Code, job: Job) -> Value:
         """See `_arrays`."""
@@ -202,7 +199,10 @@ class Forward(Mixer):
 
 
 class Backward(Mixer):
-    """Its gradients, everything between recomputed. Those of the weights come as one row of `SUMS`, padded as they are."""
+    """Its gradients, with everything between recomputed.
+
+    Those of the weights come as one row, padded as the weights are, in the order of `_sums`.
+    """
 
     phase_names = ("slices", "sums")
 
@@ -277,7 +277,7 @@ class Backward(Mixer):
             self._block(module, k, job, block, s, self._sums(own, job), scratch, own)
 
     def _block(self, module, k, job, block, s, sums, scratch, own) -> None:
-        E, O, Q, U, rows = job.E, job.O, job.Q, job.U, self.rows
+        E, O, Q, U, _rows = job.E, job.O, job.Q, job.U, self.rows
         count = self.load_tokens(module, k, job, block, "tokens", s.tokens)
         self.load_tokens(module, k, job, block, "cotangent", s.cotangent)
         convolve = self.convolve_function(module)
@@ -334,8 +334,8 @@ class Backward(Mixer):
             for t in block:
                 raw[t] = self.raw_step(k, job, maps(t), d)
                 steps[t], inputs[t] = softplus(k, raw[t]), k.load(mixed(t))
-            given = [[table[t] for t in block] for table in (steps, inputs)]
-            y = self.scan_block(k, job, block, d, maps, *given, s.carried, keep)
+            own_steps, own_inputs = ([table[t] for t in block] for table in (steps, inputs))
+            y = self.scan_block(k, job, block, d, maps, own_steps, own_inputs, s.carried, keep)
             for t, value in zip(block, y, strict=True):
                 opened, by_gate = silu_and_slope(k, k.load(gate(t)))
                 cotangent = k.load(slope(t))

@@ -17,6 +17,7 @@ FLOAT, INT, BOOL, BYTE, INT32 = ir.FloatType(), ir.IntType(64), ir.IntType(1), i
 POINTER = ir.PointerType()
 KINDS = {"p": POINTER, "i": INT, "f": FLOAT}
 Operand = Union["Value", int, float]
+Raw = Any  # a value of llvmlite, whose classes have no types
 
 
 class Value:
@@ -24,7 +25,7 @@ class Value:
 
     __array_priority__ = 1000
 
-    def __init__(self, code: Code, value: ir.Value) -> None:
+    def __init__(self, code: Code, value: Raw) -> None:
         self.code, self.ir = code, value
 
     def _binary(self, other: Operand, floats: str, ints: str, *, swap: bool = False) -> Value:
@@ -137,7 +138,7 @@ class Code:
         self.function, self.owner, self.lanes, self.module = function, owner, owner.lanes, owner.ir
         self.vector = ir.VectorType(FLOAT, owner.lanes)
         self.int_vector = ir.VectorType(INT32, owner.lanes)
-        self.builder = ir.IRBuilder(function.append_basic_block("entry"))
+        self.builder: Any = ir.IRBuilder(function.append_basic_block("entry"))
         self.arguments = [Value(self, argument) for argument in function.args]
 
     # Constants and conversions.
@@ -161,9 +162,11 @@ class Code:
         """The vector with a float32 in every lane."""
         undefined = ir.Constant(self.vector, ir.Undefined)
         first = self.builder.insert_element(undefined, scalar.ir, INT32(0))
-        return Value(self, self.builder.shuffle_vector(first, undefined, ir.Constant(self.int_vector, [0] * self.lanes)))
+        return Value(
+            self, self.builder.shuffle_vector(first, undefined, ir.Constant(self.int_vector, [0] * self.lanes))
+        )
 
-    def unify(self, left: Value, other: Operand) -> tuple[ir.Value, ir.Value]:
+    def unify(self, left: Value, other: Operand) -> tuple[Raw, Raw]:
         """Two operands of one type."""
         if not isinstance(other, Value):
             if isinstance(left.ir.type, ir.VectorType):
@@ -184,7 +187,7 @@ class Code:
     # Memory.
     def load(self, pointer: Value, offset: Operand = 0) -> Value:
         """The vector at `pointer + offset`."""
-        value = self.builder.load((pointer + offset).ir, typ=self.vector)
+        value: Any = self.builder.load((pointer + offset).ir, typ=self.vector)
         value.align = 4
         return Value(self, value)
 
@@ -194,7 +197,7 @@ class Code:
 
     def scalar(self, pointer: Value, offset: Operand = 0) -> Value:
         """The float32 at `pointer + offset`."""
-        value = self.builder.load((pointer + offset).ir, typ=FLOAT)
+        value: Any = self.builder.load((pointer + offset).ir, typ=FLOAT)
         value.align = 4
         return Value(self, value)
 
@@ -244,7 +247,7 @@ class Code:
 
     def load_int(self, pointer: Value, index: Operand = 0) -> Value:
         """The 64-bit integer number `index` of an array of them."""
-        value = self.builder.load((pointer + self._integer(index) * 2).ir, typ=INT)
+        value: Any = self.builder.load((pointer + self._integer(index) * 2).ir, typ=INT)
         value.align = 4
         return Value(self, value)
 
@@ -278,11 +281,11 @@ class Code:
         """The larger of two integers, or of two floats: x where it is NaN."""
         return self.select(x < y, y, x)
 
-    def as_bits(self, x: Value) -> ir.Value:
+    def as_bits(self, x: Value) -> Raw:
         """The bits of a vector's lanes as 32-bit integers."""
         return self.builder.bitcast(x.ir, self.int_vector)
 
-    def from_bits(self, bits: ir.Value) -> Value:
+    def from_bits(self, bits: Raw) -> Value:
         """The inverse of `as_bits`."""
         return Value(self, self.builder.bitcast(bits, self.vector))
 
@@ -353,7 +356,7 @@ class Code:
         values = [self._integer(argument).ir for argument in arguments]
         return Value(self, self.builder.call(function, values))
 
-    def call_pointer(self, function: Value, result: ir.Type, arguments: Sequence[Value]) -> ir.Value:
+    def call_pointer(self, function: Value, result: ir.Type, arguments: Sequence[Value]) -> Raw:
         """Calls a function by its address."""
         kind = ir.FunctionType(result, [argument.ir.type for argument in arguments])
         return self.builder.call(_Untyped(function.ir, kind), [argument.ir for argument in arguments])
@@ -366,7 +369,7 @@ class Code:
         """A pointer to a constant text, ended by a zero byte."""
         data = bytearray(message.encode()) + b"\0"
         name = f"text{len(self.module.globals)}"
-        variable = ir.GlobalVariable(self.module, ir.ArrayType(BYTE, len(data)), name)
+        variable: Any = ir.GlobalVariable(self.module, ir.ArrayType(BYTE, len(data)), name)
         variable.global_constant, variable.linkage = True, "internal"
         variable.initializer = ir.Constant(variable.value_type, data)
         return self.untyped(variable)
@@ -394,7 +397,7 @@ class Code:
 class _Untyped(ir.Value):
     """A pointer as LLVM knows it, where llvmlite would still track what it points to; a function, if it has a kind."""
 
-    def __init__(self, pointer: ir.Value, kind: ir.FunctionType | None = None) -> None:
+    def __init__(self, pointer: Raw, kind: ir.FunctionType | None = None) -> None:
         self.type, self.function_type, self._pointer = POINTER, kind, pointer
 
     def get_reference(self) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 
@@ -116,7 +117,7 @@ _native_p.multiple_results = True
 @_native_p.def_abstract_eval
 def _abstract_eval(*avals, shapes, **how):
     del avals, how
-    return [jax.core.ShapedArray(shape, jnp.dtype(jnp.float32)) for shape in shapes]
+    return [ShapedArray(shape, jnp.dtype(jnp.float32)) for shape in shapes]
 
 
 @functools.partial(jax.jit, static_argnames=("kernel", "fallback", "shapes", "strict"))
@@ -147,8 +148,10 @@ def _lower_on_cpu(ctx, *operands, kernel, **how):
 
 def _batch(arguments, dimensions, *, kernel, fallback, shapes, strict):
     size = next(array.shape[axis] for array, axis in zip(arguments, dimensions, strict=True) if axis is not None)
-    mapped = [jax.vmap(function, in_axes=tuple(dimensions)) for function in (kernel, fallback)]
-    results = native_call(*mapped, [(size, *shape) for shape in shapes], *arguments, strict=strict)
+    over_axis = functools.partial(jax.vmap, in_axes=tuple(dimensions))
+    results = native_call(
+        over_axis(kernel), over_axis(fallback), [(size, *shape) for shape in shapes], *arguments, strict=strict
+    )
     return results, [0] * len(results)
 
 

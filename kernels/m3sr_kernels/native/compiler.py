@@ -1,7 +1,7 @@
 """Machine code of kernels: made by LLVM when first needed, kept as an object file under the user's cache folder.
 
-A file's name holds a hash of everything that its code depends on: the sources, the kernel's name, llvmlite and LLVM, the CPU
-and its features. The file begins with a checksum; one that is damaged, or that another user could have written, is made
+A file's name holds a hash of everything that its code depends on: the sources, the kernel's name, llvmlite and LLVM,
+the CPU and its features. The file begins with a checksum; one that is damaged, or that another user could have written, is made
 again. Files are written under a temporary name and renamed.
 """
 
@@ -110,7 +110,14 @@ def _key(name: str, target: Target) -> str:
     import llvmlite
     import llvmlite.binding as llvm
 
-    parts = [_sources(), name, llvmlite.__version__, str(llvm.llvm_version_info), sys.version, *map(str, vars(target).values())]
+    parts = [
+        _sources(),
+        name,
+        llvmlite.__version__,
+        str(llvm.llvm_version_info),
+        sys.version,
+        *map(str, vars(target).values()),
+    ]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 

@@ -9,7 +9,7 @@ comes, and what a unit computes does not depend on who computes it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any
 
 import llvmlite.ir as ir
 
@@ -28,7 +28,18 @@ _META_MAJOR, _META_MINOR, _META_TRAITS, _META_STATE = 24, 28, 32, 40
 
 # A job in 64-bit words: what threads share during a call. Its last words hold the buffers, then the sizes.
 # The counters that all threads change have cache lines of their own.
-_NEXT, _DONE, _REFERENCES, _FAILED, _TOTAL, _THREADS, _SHARED, _SHARED_RAW, _PHASES, _FREE = 0, 8, 16, 17, 18, 19, 20, 21, 22, 30
+_NEXT, _DONE, _REFERENCES, _FAILED, _TOTAL, _THREADS, _SHARED, _SHARED_RAW, _PHASES, _FREE = (
+    0,
+    8,
+    16,
+    17,
+    18,
+    19,
+    20,
+    21,
+    22,
+    30,
+)
 _ALIGNMENT = 64
 
 
@@ -75,8 +86,8 @@ class Job:
 class Signature:
     """Buffers of a kernel and their shapes.
 
-    A shape is a text such as "B H W 4 R": a letter or word stands for any size that is the same everywhere, a number for
-    itself.
+    A shape is a text such as "B H W 4 R": a letter or word stands for any size that is the same everywhere, a
+    number for itself.
     """
 
     def __init__(self, arguments: Mapping[str, str], results: Mapping[str, str]) -> None:
@@ -117,33 +128,39 @@ class Signature:
         return _FREE + len(self._buffers) + len(self._sizes)
 
 
-@runtime_checkable
-class Kernel(Protocol):
-    """What `add_handler` makes an FFI handler of."""
+class Kernel:
+    """What `add_handler` makes an FFI handler of.
+
+    Attributes:
+      signature: its buffers.
+      phase_names: of its phases, at most eight.
+    """
 
     signature: Signature
     phase_names: Sequence[str]
 
     def constraints(self, job: Job) -> Sequence[Value]:
         """Further conditions on sizes, each of which must hold."""
-        ...
+        del job
+        return []
 
     def shared(self, k: Code, job: Job) -> Value:
         """Float32 numbers of memory that all units see."""
-        ...
+        del job
+        return k.int(0)
 
     def scratch(self, k: Code, job: Job) -> Value:
         """Float32 numbers of memory that each thread has for itself."""
-        ...
+        del job
+        return k.int(0)
 
     def phases(self, k: Code, job: Job) -> Sequence[Value]:
-        """Units of each phase of `phase_names`, at most eight."""
-        ...
+        """Units of each phase."""
+        raise NotImplementedError
 
     def run(self, module: Module, phase: int, k: Code, job: Job, unit: Value, scratch: Value) -> None:
         """Emits the work of one unit."""
-        ...
-
+        raise NotImplementedError
 
 
 def add_handler(module: Module, name: str, kernel: Kernel) -> None:
@@ -373,7 +390,7 @@ def _null(k: Code) -> Value:
     return Value(k, ir.Constant(POINTER, None))
 
 
-def _at(k: Code, base: Value, offset: int) -> ir.Value:
+def _at(k: Code, base: Value, offset: int) -> Any:
     return k.builder.gep(base.ir, [INT(offset)], source_etype=BYTE)
 
 

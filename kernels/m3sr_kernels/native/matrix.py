@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import llvmlite.ir as ir
 
-from m3sr_kernels.native.assembler import Code, Module, Value
+from m3sr_kernels.native.assembler import Code, Module, Operand, Value
 
 
 def tile_rows(module: Module, rows: int) -> int:
@@ -15,7 +15,7 @@ def tile_rows(module: Module, rows: int) -> int:
 def product_function(module: Module, rows_at_once: int, *, accumulate: bool) -> ir.Function:
     """product(c, c_row, a, a_k, a_row, b, b_k, inner, rows, vectors, scale).
 
-    c[i] = Σ_k a[k·a_k + i·a_row]·b[k], rows of `vectors` vectors; with `accumulate` c's old rows times `scale` are added.
+    c[i] = Σ_k a[k·a_k + i·a_row]·b[k], rows of `vectors` vectors; `accumulate` adds c's old rows times `scale`.
     All strides count floats; `rows` is a multiple of `rows_at_once`, `inner` is at least 1.
     """
 
@@ -56,9 +56,9 @@ def product_function(module: Module, rows_at_once: int, *, accumulate: bool) -> 
 
 def product(
     k: Code,
-    c: tuple[Value, object],
-    a: tuple[Value, object, object],
-    b: tuple[Value, object],
+    c: tuple[Value, Operand],
+    a: tuple[Value, Operand, Operand],
+    b: tuple[Value, Operand],
     *,
     inner,
     rows,
@@ -66,7 +66,7 @@ def product(
     scale: Value | float | None = None,
     rows_at_once: int,
 ) -> None:
-    """Calls `product_function`: c (pointer, row), a (pointer, step, row), b (pointer, step); no scale sets, one adds."""
+    """Calls `product_function`, adding if there is a scale: c (pointer, row), a (pointer, step, row), b (pointer, step)."""
     function = product_function(k.owner, rows_at_once, accumulate=scale is not None)
     factor = scale if isinstance(scale, Value) else k.float(0.0 if scale is None else scale)
     k.call(function, c[0], c[1], a[0], a[1], a[2], b[0], b[1], inner, rows, vectors, factor)

@@ -5,26 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from m3sr_kernels.native.assembler import Code, Module, Value
-from m3sr_kernels.native.ffi import Job, Signature
+from m3sr_kernels.native.ffi import Job, Kernel, Signature
 
 
-class Probe:
+class Probe(Kernel):
     """Doubles N numbers, one unit a number."""
 
     signature = Signature({"x": "N"}, {"y": "N"})
     phase_names = ("double",)
-
-    def constraints(self, job: Job) -> Sequence[Value]:
-        """None."""
-        return []
-
-    def shared(self, k: Code, job: Job) -> Value:
-        """None."""
-        return k.int(0)
-
-    def scratch(self, k: Code, job: Job) -> Value:
-        """None."""
-        return k.int(0)
 
     def phases(self, k: Code, job: Job) -> Sequence[Value]:
         """One unit a number."""

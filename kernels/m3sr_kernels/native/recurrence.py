@@ -26,7 +26,8 @@ def recurrence_function(module: Module, states: int, output: Output) -> ir.Funct
     """recurrence(pixels, count, steps, state, x, y, xs, b, c, bs, d, width).
 
     h ← decay·h + Δ·b·x and y = Σ_n c_n·h_n, with + d·x if `output` is "write", added to what y holds if it is "add". xs
-    and bs are the strides from pixel to pixel of x and y, and of b and c; `steps` is what `steps` and `store_decays` left.
+    and bs are the strides from pixel to pixel of x and y, and of b and c; `steps` is what `steps` and `store_decays`
+    left.
     """
     at_once = vectors_at_once(module, states)
 
@@ -67,6 +68,4 @@ def recurrence_function(module: Module, states: int, output: Output) -> ir.Funct
             for cell, place in zip(h, places, strict=True):
                 k.store(cell.get(), own, place)
 
-    return module.once(
-        ("recurrence", output), lambda: module.function(f"recurrence_{output}", "pippppippipi", body)
-    )
+    return module.once(("recurrence", output), lambda: module.function(f"recurrence_{output}", "pippppippipi", body))

@@ -7,19 +7,17 @@ each computes the state that it begins with.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
 
 from m3sr_kernels.native.assembler import Code, Module, Value
-from m3sr_kernels.native.ffi import Job, Signature
+from m3sr_kernels.native.ffi import Job, Kernel, Signature
 from m3sr_kernels.native.memory import Arena
 from m3sr_kernels.native.recurrence import recurrence_function, state_size
 from m3sr_kernels.native.sequence import Share, Walk, head_blocks, segments, steps_function, store_decays
 from m3sr_kernels.native.vector_math import exp2
 
 
-@runtime_checkable
-class Geometry(Protocol):
+class Geometry:
     """Where the elements of an op's sequences stand in memory.
 
     Attributes:
@@ -27,51 +25,51 @@ class Geometry(Protocol):
       passes: directions that units visit one after the other in each phase, and whether they go along columns.
     """
 
-    inputs: dict[str, str]
+    inputs: Mapping[str, str]
     passes: Sequence[tuple[Sequence[int], bool]]
 
     def sizes(self, job: Job) -> tuple[Value, Value, Value, Value]:
         """Sequences, elements, heads, channels a head."""
-        ...
+        raise NotImplementedError
 
     def constraints(self, job: Job) -> Sequence[Value]:
         """Conditions on sizes beyond equal letters."""
-        ...
+        raise NotImplementedError
 
     def channels(self, job: Job, name: str, batch: Value) -> tuple[Value, Value]:
         """Where x, y and their like begin for a sequence, and the stride from element to element."""
-        ...
+        raise NotImplementedError
 
     def maps(self, job: Job, name: str, batch: Value, direction: Value) -> tuple[Value, Value]:
         """The same for b and c."""
-        ...
+        raise NotImplementedError
 
     def steps(self, job: Job, name: str, batch: Value, direction: Value) -> tuple[Value, Value]:
         """The same for dt."""
-        ...
+        raise NotImplementedError
 
     def parameter(self, job: Job, batch: Value, direction: Value, head: Value) -> Value:
         """Index of a head's a and dt_bias."""
-        ...
+        raise NotImplementedError
 
     def parameter_count(self, job: Job) -> Value:
         """Numbers in a, and in dt_bias."""
-        ...
+        raise NotImplementedError
 
     def skip_count(self, job: Job) -> Value:
         """Numbers in d."""
-        ...
+        raise NotImplementedError
 
     def skip(self, job: Job, batch: Value, head: Value) -> Value:
         """Index of a head in d."""
-        ...
+        raise NotImplementedError
 
     def order(self, k: Code, job: Job, direction: Value, columns: bool | Value) -> tuple[Value, Value, Value, Value]:
         """inner, inner_stride, outer_stride and backwards of a `Walk`."""
-        ...
+        raise NotImplementedError
 
 
-class Scan:
+class Scan(Kernel):
     """What the forward and the backward kernel share."""
 
     def __init__(self, geometry: Geometry, states: int) -> None:

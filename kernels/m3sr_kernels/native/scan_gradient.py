@@ -1,7 +1,7 @@
 """Scans with one decay a head (SSD), backward: chunks of `lanes` elements in their matrix form.
 
-Within a chunk the recurrence is a matrix. With e_r the decays, D[t,s] = Π_{s<r≤t} e_r for s ≤ t, q_t = Π_{r≤t} e_r from the
-chunk's start, w_s = Π_{r>s} e_r to its end, h the state on entry and g the adjoint of the state on leaving:
+Within a chunk the recurrence is a matrix. With e_r the decays, D[t,s] = Π_{s<r≤t} e_r for s ≤ t, q_t = Π_{r≤t} e_r from
+the chunk's start, w_s = Π_{r>s} e_r to its end, h the state on entry and g the adjoint of the state on leaving:
 
     y_t = Σ_s D[t,s]·(c_t·b_s)·Δ_s·x_s + q_t·c_t·h
     h'  = q_end·h + Σ_s w_s·Δ_s·b_s ⊗ x_s
@@ -38,14 +38,14 @@ from m3sr_kernels.native.vector_math import exp2, sigmoid
 class Backward(Scan):
     """Gradients of a scan.
 
-    dx sums over directions, db and dc over heads. So that no two units add to the same numbers at once, there are at most
-    as many blocks of heads as directions, and in turn t block i works on direction (t + i) mod K: each block on one
+    dx sums over directions, db and dc over heads. So that no two units add to the same numbers at once, there are at
+    most as many blocks of heads as directions, and in turn t block i works on direction (t + i) mod K: each block on one
     direction, each direction by one block.
     """
 
     def __init__(self, geometry: Geometry, states: int, extra: dict[str, str], results: dict[str, str]) -> None:
         super().__init__(geometry, states)
-        self.signature = Signature(geometry.inputs | extra, results)
+        self.signature = Signature({**geometry.inputs, **extra}, results)
         self.phase_names = ("states", *(f"turn_{number}" for number in range(self.directions)), "sums")
 
     def _blocks(self, k: Code, job: Job) -> Value:
@@ -345,7 +345,7 @@ class Backward(Scan):
 
     def _load_steps(self, module, k, job, batch, direction, head, pixels, count, arrays) -> None:
         """Steps of a chunk, its decays e, and their products q from the start and w to the end."""
-        W, geometry = k.lanes, self.geometry
+        _W, geometry = k.lanes, self.geometry
         index = geometry.parameter(job, batch, direction, head)
         base, stride = geometry.steps(job, "dt", batch, direction)
         bias, a = (k.scalar(job[name], index) for name in ("dt_bias", "a"))
@@ -536,7 +536,7 @@ def _decays_function(module: Module) -> ir.Function:
 
 
 def _gather_function(module: Module) -> ir.Function:
-    """gather(base, stride, pixels, count, width, rows, row): rows of `width` floats from anywhere, padded with zeros."""
+    """gather(base, stride, pixels, count, width, rows, row): rows of `width` floats, padded with zeros."""
 
     def body(k: Code, base, stride, pixels, count, width, rows, row) -> None:
         with k.loop(row, step=k.lanes) as p:

@@ -1,7 +1,8 @@
 """What the scans over pixels share: the order of a sequence, its step sizes, a partition of the work.
 
 A scan runs over chunks of `lanes` elements of a sequence. Sequence element t is pixel (t mod inner)·inner_stride +
-(t div inner)·outer_stride, so one description serves rows, columns and plain sequences; a chunk's pixels stand in a table.
+(t div inner)·outer_stride, so one description serves rows, columns and plain sequences. A chunk's pixels
+stand in a table.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Walk:
     last: Value
 
     def chunk(self, k: Code, number: Value) -> Value:
-        """The chunk that the walk visits as number 0, 1, …"""
+        """The chunk that the walk visits as number 0, 1 and so on."""
         return k.select(self.backwards.equals(1), self.last - 1 - number, self.first + number)
 
     def table(self, module: Module, k: Code, chunk: Value, pixels: Value) -> Value:
@@ -47,11 +48,8 @@ class Walk:
         count = k.minimum(self.length - chunk * k.lanes, k.lanes)
         start = chunk * k.lanes + k.select(self.backwards.equals(1), count - 1, k.int(0))
         step = k.int(1) - self.backwards * 2
-        k.call(
-            _table_function(module), pixels, count, start, step, self.inner, self.inner_stride, self.outer_stride
-        )
+        k.call(_table_function(module), pixels, count, start, step, self.inner, self.inner_stride, self.outer_stride)
         return count
-
 
     @property
     def count(self) -> Value:

@@ -1,4 +1,4 @@
-"""The CPU that kernels are compiled for: its instruction set, the lanes of its vectors, tiles that fit its registers."""
+"""The CPU that kernels are compiled for: instruction set, lanes of its vectors, tiles that fit its registers."""
 
 from __future__ import annotations
 

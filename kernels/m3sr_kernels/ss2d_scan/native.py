@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -19,13 +20,23 @@ def unsupported(x, dt, a, b, c, d, dt_bias) -> str | None:
 
 
 @functools.partial(jax.jit, static_argnames="strict")
-def native_ss2d_scan(x, dt, a, b, c, d, dt_bias, *, strict: bool) -> jax.Array:
+def native_ss2d_scan(
+    x: jax.Array,
+    dt: jax.Array,
+    a: jax.Array,
+    b: jax.Array,
+    c: jax.Array,
+    d: jax.Array,
+    dt_bias: jax.Array,
+    *,
+    strict: bool,
+) -> jax.Array:
     """Arguments and result as `ss2d_scan`; computes in float32. `strict` as in `native_call`.
 
     The gradient keeps the inputs alone.
     """
     wide = [array.astype(jnp.float32) for array in (x, dt, a, b, c, d.sum(0), dt_bias)]
-    return _scan(strict, *wide).astype(x.dtype)
+    return cast(jax.Array, _scan(strict, *wide)).astype(x.dtype)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from m3sr_kernels.native.assembler import Code, Value
 from m3sr_kernels.native.ffi import Job
+from m3sr_kernels.native.scan import Geometry
 
 
-class Image:
+class Image(Geometry):
     """Four directions over the pixels: 0 row by row, 1 column by column, 2 and 3 the same backwards.
 
     d is the sum of the skips over the directions.
     """
 
-    inputs = {
+    inputs: ClassVar = {
         "x": "B H W I",
         "dt": "B H W 4 R",
         "a": "4 R",
@@ -23,7 +25,7 @@ class Image:
         "d": "R P",
         "dt_bias": "4 R",
     }
-    passes = (((0, 2), False), ((1, 3), True))
+    passes: ClassVar = (((0, 2), False), ((1, 3), True))
 
     def sizes(self, job: Job) -> tuple[Value, Value, Value, Value]:
         """Images, pixels, heads, channels a head."""
@@ -65,8 +67,8 @@ class Image:
         """Rows are one line after the other, so all of them are one long line."""
         pixels, backwards = job.H * job.W, direction / 2
         if isinstance(columns, bool):
-            line = (job.H, job.W, k.int(1)) if columns else (pixels, k.int(1), k.int(0))
+            inner, inside, between = (job.H, job.W, k.int(1)) if columns else (pixels, k.int(1), k.int(0))
         else:
             choices = ((job.H, pixels), (job.W, k.int(1)), (k.int(1), k.int(0)))
-            line = tuple(k.select(columns, yes, no) for yes, no in choices)
-        return (*line, backwards)
+            inner, inside, between = (k.select(columns, yes, no) for yes, no in choices)
+        return inner, inside, between, backwards

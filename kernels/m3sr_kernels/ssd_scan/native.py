@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +20,17 @@ def unsupported(x, dt, a, b, c, d, dt_bias) -> str | None:
 
 
 @functools.partial(jax.jit, static_argnames="strict")
-def native_ssd_scan(x, dt, a, b, c, d, dt_bias, *, strict: bool) -> tuple[jax.Array, jax.Array]:
+def native_ssd_scan(
+    x: jax.Array,
+    dt: jax.Array,
+    a: jax.Array,
+    b: jax.Array,
+    c: jax.Array,
+    d: jax.Array | None,
+    dt_bias: jax.Array | None,
+    *,
+    strict: bool,
+) -> tuple[jax.Array, jax.Array]:
     """Arguments and results as `ssd_scan` with its last state; computes in float32. `strict` as in `native_call`.
 
     The gradient keeps the inputs alone.
@@ -27,7 +38,7 @@ def native_ssd_scan(x, dt, a, b, c, d, dt_bias, *, strict: bool) -> tuple[jax.Ar
     d = jnp.zeros(x.shape[2:], jnp.float32) if d is None else d
     dt_bias = jnp.zeros(a.shape, jnp.float32) if dt_bias is None else dt_bias
     wide = [array.astype(jnp.float32) for array in (x, dt, a, b, c, d, dt_bias)]
-    y, state = _scan(strict, *wide)
+    y, state = cast(tuple[jax.Array, jax.Array], _scan(strict, *wide))
     return y.astype(x.dtype), state
 
 

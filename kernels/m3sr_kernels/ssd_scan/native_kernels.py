@@ -1,8 +1,9 @@
-"""Sequences as the compiled kernels of `ssd_scan` see them: those of one group of heads, which share b and c, are one."""
+"""Sequences as the compiled kernels of `ssd_scan` see them: heads that share b and c are one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from m3sr_kernels.native import scan, scan_gradient
 from m3sr_kernels.native.assembler import Code, Value
@@ -13,10 +14,10 @@ from m3sr_kernels.native.sequence import Share
 STATE = "B H P N"
 
 
-class Line:
+class Line(scan.Geometry):
     """One direction over L elements; a batch entry is a group of a sequence."""
 
-    inputs = {
+    inputs: ClassVar = {
         "x": "B L H P",
         "dt": "B L H",
         "a": "H",
@@ -25,7 +26,7 @@ class Line:
         "d": "H P",
         "dt_bias": "H",
     }
-    passes = (((0,), False),)
+    passes: ClassVar = (((0,), False),)
 
     def sizes(self, job: Job) -> tuple[Value, Value, Value, Value]:
         """Groups of all sequences, elements, heads of a group, channels a head."""
@@ -92,7 +93,7 @@ class Forward(scan.Forward):
         with k.when((share.segment + 1).equals(share.segments)):
             with k.loop(share.last_head - share.first_head) as own, k.loop(job.P) as p, k.loop(self.states) as n:
                 place = p / block * (block * self.states) + n * block + p % block
-                target = self.geometry.state(job, "state", share.batch, share.first_head + own)
+                target = Line().state(job, "state", share.batch, share.first_head + own)
                 k.store(k.scalar(states + own * entry, place), target, p * self.states + n)
 
 
@@ -108,6 +109,6 @@ class Backward(scan_gradient.Backward):
         super().start_adjoints(k, job, share, adjoints)
         width = self._width(k, job)
         with k.loop(share.last_head - share.first_head) as own, k.loop(job.P) as p, k.loop(self.states) as n:
-            source = self.geometry.state(job, "dstate", share.batch, share.first_head + own)
+            source = Line().state(job, "dstate", share.batch, share.first_head + own)
             target = adjoints + own * self._state(k, job)
             k.store(k.scalar(source, p * self.states + n), target, n * width + p)

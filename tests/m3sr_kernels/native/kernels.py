@@ -36,7 +36,7 @@ def sizes(rng, states):
     groups, heads, width, features, rank = low(2), low(5), low(40), low(40), low(3)
     whole = max(mixer.ROWS, host().lanes)
     up = lambda size: -(-size // whole) * whole  # noqa: E731
-    E, O, Q = up(2 * features), up(features), up(2 * states + rank)  # noqa: E741
+    E, O, Q = up(2 * features), up(features), up(2 * states + rank)
     sums = O * 2 * E + E * (4 + 1 + Q + rank + 1 + states + 1 + O)
     image = {"B": low(3), "H": low(20), "W": low(20), "R": heads, "P": width, "I": heads * width, "N": states}
     line = {"B": low(3), "L": low(90), "G": groups, "H": groups * low(3), "P": width, "N": states}

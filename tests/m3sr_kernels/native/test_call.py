@@ -44,7 +44,11 @@ def block(M, L, C, N, rank, taps):
 # XLA folds what it can of constant parameters, with another rounding.
 close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
 OPS = ["ss2d_scan", "ssd_scan", "mamba_token_mix"]
-SMALL = {"ss2d_scan": image(2, 5, 6, 2, 5, 8), "ssd_scan": line(2, 17, 1, 2, 5, 8), "mamba_token_mix": block(6, 4, 7, 16, 1, 4)}
+SMALL = {
+    "ss2d_scan": image(2, 5, 6, 2, 5, 8),
+    "ssd_scan": line(2, 17, 1, 2, 5, 8),
+    "mamba_token_mix": block(6, 4, 7, 16, 1, 4),
+}
 
 
 def native(op, **options):
@@ -139,7 +143,8 @@ def test_nan_spreads_as_in_the_definition(op):
     for value in (np.nan, np.inf):
         bad = arrays | {name: arrays[name].at[(0, 2, 1)].set(value)}
         found, expected = (
-            getattr(m3sr_kernels, op)(**bad, implementation=implementation) for implementation in ("native", "reference")
+            getattr(m3sr_kernels, op)(**bad, implementation=implementation)
+            for implementation in ("native", "reference")
         )
         np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
 

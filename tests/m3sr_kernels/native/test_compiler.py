@@ -101,7 +101,11 @@ def test_narrower_vectors_give_the_same_results(tmp_path):
         "np.savez(sys.argv[1], *[a for n in k.KERNELS if n[:3] != 'mix' for s in range(3)"
         " for a in m.run(n, 8, s, before=True, threads=2)])"
     )
-    environment = os.environ | {"M3SR_NATIVE_FEATURES": "-avx512f", "PYTHONPATH": ".:kernels:tests", "JAX_PLATFORMS": "cpu"}
+    environment = os.environ | {
+        "M3SR_NATIVE_FEATURES": "-avx512f",
+        "PYTHONPATH": ".:kernels:tests",
+        "JAX_PLATFORMS": "cpu",
+    }
     subprocess.run([sys.executable, "-c", script, tmp_path / "narrow.npz"], env=environment, check=True)
     narrow = np.load(tmp_path / "narrow.npz")
     wide = [

@@ -64,7 +64,7 @@ def backward(op, states, arguments, cotangents, letters, threads, rng):
     if op != "mix":
         return call(f"{op} backward", states, [*arguments, *cotangents], letters, threads, rng)
     _, w_in, _, _, w_x, *_, w_out = arguments
-    C, O = letters["C"], letters["O"]  # noqa: E741
+    C, O = letters["C"], letters["O"]
     transposed = [w_out.T[:C], w_x.T, np.pad(w_in.T, ((0, 0), (0, O - C)))]
     contiguous = [np.ascontiguousarray(array) for array in transposed]
     dtokens, sums = call("mix backward", states, [*arguments, *contiguous, *cotangents], letters, threads, rng)

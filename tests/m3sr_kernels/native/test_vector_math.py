@@ -34,7 +34,6 @@ def apply(name, x):
     return result
 
 
-
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_values_are_right_to_the_last_digits(name):
     rng = np.random.default_rng(0)
