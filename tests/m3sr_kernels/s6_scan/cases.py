@@ -12,8 +12,8 @@ CASES = {
     "a prime number of channels, two blocks of them and of sequences": Case(Shape(9, 4, 67).arguments),
     "hard steps, over 128 sequences": Case(Shape(130, 3, 3, 2).arguments, hard_steps=True),
     "no skip, gate or bias": Case(BARE),
-    "as many tokens as pairs allow": Case(Shape(5, MAX_PAIRWISE, 2).arguments),
-    "one more, the last segment not full": Case(Shape(5, MAX_PAIRWISE + 1, 2).arguments),
+    "as many tokens as pairs allow": Case(Shape(5, MAX_PAIRWISE, 2, 3).arguments),
+    "one more, the last segment not full": Case(Shape(5, MAX_PAIRWISE + 1, 2, 3).arguments),
     "channels of two loop bodies": Case(Shape(5, 2, 2 * MAX_UNROLLED).arguments),
 }
 TOLERANCE = 1e-12
