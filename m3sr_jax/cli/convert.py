@@ -72,6 +72,7 @@ class Convert:
         first, last = self.wavelengths
         if not 0 < first < last:
             raise InputError(f"--wavelengths {first:g} {last:g}: expected the centres of the first and last band in nm")
+        assert fields.num_bands is not None  # the release's tensors tell it
         wavelengths = tuple(np.linspace(first, last, fields.num_bands).tolist())
         provenance = {"converted_from": self.source.name, "source": str(self.source)}
         card = ModelCard(fields, wavelengths, self.rgb_normalization, self.camera, provenance)

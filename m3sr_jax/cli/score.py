@@ -60,7 +60,10 @@ class Score:
         start_jax()
         protocol, nm = get_protocol(self.protocol), None
         if self.wavelengths:
-            nm = tuple(parse_wavelengths(self.wavelengths)[0].tolist())
+            centres, guess = parse_wavelengths(self.wavelengths)
+            nm = tuple(centres.tolist())
+            if guess:
+                print(f"note: {guess}")
         if self.output is not None:
             check_output(self.output)
         if self.figures is not None:

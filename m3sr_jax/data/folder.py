@@ -62,7 +62,10 @@ def open_folder(
     complete = sorted(cubes.keys() & photos.keys() if photos else cubes)
     parts, notes = _split(root, config, complete, required)
     notes += _unmatched(photos, cubes) if photos else []
-    wavelengths = tuple(parse_wavelengths(config.wavelengths)[0].tolist()) if config.wavelengths else None
+    wavelengths = None
+    if config.wavelengths:
+        centres, guess = parse_wavelengths(config.wavelengths)
+        wavelengths, notes = tuple(centres.tolist()), [*notes, *filter(None, [guess])]
     facts = (config.rgb_normalization, config.key, wavelengths, config.white)
     pairs = Pairs(
         name="folder",

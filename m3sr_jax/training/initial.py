@@ -44,10 +44,11 @@ def first_params(config: Config, model: nn.Module, card: ModelCard) -> tuple[Any
     if theirs.model.num_bands == card.model.num_bands:
         return jax.tree.map(jnp.array, load_params(source, model)), notes
     _check_same_network(source, theirs, card)
-    given = flatten_dict(load_params(source, build_model(theirs.model)), sep="/")
+    given: dict[str, Any] = flatten_dict(load_params(source, build_model(theirs.model)), sep="/")
     start: dict[str, Any] = {}
     fresh = []
-    for name, leaf in flatten_dict(drawn, sep="/").items():
+    ours: dict[str, Any] = flatten_dict(drawn, sep="/")
+    for name, leaf in ours.items():
         kept = given[name].shape == leaf.shape
         start[name] = jnp.array(given[name], leaf.dtype) if kept else leaf
         fresh += [] if kept else [name]
