@@ -70,19 +70,21 @@ def envi_writer(
     lines, samples, bands = shape
     kind = next(code for code, letter in DATA_TYPES.items() if np.dtype(letter) == dtype)
     centres = ", ".join(f"{centre:.6g}" for centre in wavelengths)
+    described = source.encode("ascii", "replace").decode().translate({ord(brace): None for brace in "{}"})
     header = (
         "ENVI\n"
-        f"description = {{{source.translate({ord(bracket): None for bracket in '{}'})}}}\n"
         f"samples = {samples}\nlines = {lines}\nbands = {bands}\n"
         f"header offset = 0\nfile type = ENVI Standard\ndata type = {kind}\ninterleave = bsq\nbyte order = 0\n"
         f"wavelength units = Nanometers\nwavelength = {{{centres}}}\n"
     )
     if scale is not None:
         header += f"reflectance scale factor = {scale:g}\n"
+    if source:
+        header += f"description = {{{described}}}\n"
     with written_whole(path) as text, written_whole(path.with_suffix(".img")) as data:
         with data.open("wb") as file:
             yield band_rows(file, shape, dtype)
-        text.write_text(header, encoding="ascii", errors="replace")
+        text.write_text(header, encoding="ascii")
 
 
 def _read_header(path: Path) -> dict[str, str]:

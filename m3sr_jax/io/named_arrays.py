@@ -127,7 +127,7 @@ def matlab_writer(
     with written_whole(path) as unfinished:
         with h5py.File(unfinished, "w", userblock_size=USER_BLOCK) as file:
             cube = file.create_dataset("cube", shape[::-1], dtype)
-            cube.attrs["source"] = source
+            cube.attrs.update({"source": source} if source else {})
             file["bands"] = wavelengths[:, None]
             if scale is not None:
                 file["scale"] = np.full((1, 1), scale)
@@ -153,7 +153,7 @@ def hdf5_writer(
 
     with written_whole(path) as unfinished, h5py.File(unfinished, "w") as file:
         cube = file.create_dataset("cube", shape, dtype)
-        cube.attrs["source"] = source
+        cube.attrs.update({"source": source} if source else {})
         file["wavelengths"] = wavelengths
         if scale is not None:
             file["scale"] = scale
@@ -178,7 +178,7 @@ def npz_writer(
                 file.write(np.ascontiguousarray(rows, dtype).data)
 
             yield put
-        for name, value in {"wavelengths": wavelengths, "scale": scale, "source": source}.items():
+        for name, value in {"wavelengths": wavelengths, "scale": scale, "source": source or None}.items():
             if value is not None:
                 with archive.open(f"{name}.npy", "w") as file:
                     np.lib.format.write_array(file, np.asarray(value))

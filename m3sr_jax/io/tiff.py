@@ -62,8 +62,8 @@ def tiff_writer(
     import tifffile
 
     pages = (shape[2], *shape[:2])
-    described = {"axes": "CYX", "wavelengths": wavelengths.tolist(), "source": source}
-    described |= {"scale": scale} if scale is not None else {}
+    described = {"axes": "CYX", "wavelengths": wavelengths.tolist()} | ({"scale": scale} if scale is not None else {})
+    described |= {"source": source} if source else {}
     with written_whole(path) as unfinished:
         # First reserve all pages; rows are then written into each.
         place = tifffile.imwrite(
