@@ -24,8 +24,8 @@ from m3sr_jax.data.scenes import CACHE_BYTES, CodedScene, Dataset, SceneSource, 
 from m3sr_jax.data.splits import PARTS, Split, find_files, present_scenes, read_split
 from m3sr_jax.errors import InputError
 from m3sr_jax.io.cubes import read_cube, read_cube_header
-from m3sr_jax.io.images import image_size, read_rgb
 from m3sr_jax.io.normalization import rgb_range
+from m3sr_jax.io.photos import image_size, read_rgb
 from m3sr_jax.io.wavelengths import same_bands, span
 
 # Rows and columns: without a photo, they tell whether a cube is rotated.

@@ -31,7 +31,8 @@ from m3sr_jax.data.scenes import (
 from m3sr_jax.data.splits import PARTS, find_files, present_scenes, read_split
 from m3sr_jax.errors import InputError
 from m3sr_jax.io.files import reading
-from m3sr_jax.io.images import image_size, open_image
+from m3sr_jax.io.photos import image_size
+from m3sr_jax.io.photos.pillow import open_image
 from m3sr_jax.io.wavelengths import BANDS
 
 SPLIT: Mapping[str, tuple[str, ...]] = {
