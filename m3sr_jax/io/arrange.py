@@ -68,7 +68,8 @@ def _bands_axis(
 ) -> int:
     """Returns the axis of the bands: the file's, else one with an entry per wavelength, the last such first.
 
-    Without wavelengths it is an axis of 31, else the file's, else the shortest.
+    Without wavelengths it is an axis of 31; else the file's; else the last, or the first if it is far shorter than
+    the others.
     """
     first = () if known is None else (known,)
     count = len(BANDS) if centres is None else len(centres)
@@ -81,8 +82,8 @@ def _bands_axis(
         )
     if known is not None:
         return known
-    axis = min((2, 0, 1), key=lambda axis: shape[axis])
-    notes.append(f"the shortest axis, of {shape[axis]}, taken for the bands")
+    axis = 0 if 2 * shape[0] <= min(shape[1:]) else 2
+    notes.append(f"the {'first' if axis == 0 else 'last'} axis, of {shape[axis]}, taken for the bands")
     return axis
 
 

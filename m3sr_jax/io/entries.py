@@ -80,9 +80,10 @@ def choose_cube(path: Path, entries: Mapping[str, Entry], key: str | None) -> tu
     """
     if key is not None:
         return _named(path, entries, key), []
-    if "cube" in entries and (entries["cube"].numeric or entries["cube"].dtype.kind in "cV"):
-        return _real(path, entries["cube"]), []
-    candidates = [entry for entry in entries.values() if len(entry.shape) == 3 and min(entry.shape) > 0]
+    numbers = [entry for entry in entries.values() if entry.numeric or entry.dtype.kind in "cV"]
+    if named := [entry for entry in numbers if entry.name == "cube"]:
+        return _real(path, named[0]), []
+    candidates = [entry for entry in numbers if len(entry.shape) == 3 and min(entry.shape) > 0]
     lists = {entry.size for entry in entries.values() if is_list(entry) and entry.listed_name in WAVELENGTH_NAMES}
     for wanted in (lists, {len(BANDS)}):
         if len(candidates) > 1 and wanted:
@@ -123,8 +124,7 @@ def choose_wavelengths(entries: Mapping[str, Entry], cube: Entry) -> Entry | Non
     """Chooses the list of the cube's wavelengths: by name, in the same group first, with the length of an axis.
 
     Returns:
-        The list; where none has the length of an axis, the best by name; None if none has such a name. A file that
-        counts its bands, `bands = 31`, has no list.
+        The list; where none has the length of an axis, the best by name; None if none has such a name.
     """
     group = re.split(r"[/.]", cube.name)[:-1]
     found = [
@@ -139,11 +139,7 @@ def choose_wavelengths(entries: Mapping[str, Entry], cube: Entry) -> Entry | Non
             WAVELENGTH_NAMES.index(entry.listed_name),
         )
     )
-    for entry in found:
-        if entry.size == 1 and 1 not in cube.shape and entry.read().ravel()[0] in cube.shape:
-            continue
-        return entry
-    return None
+    return found[0] if found else None
 
 
 def is_list(entry: Entry) -> bool:

@@ -77,7 +77,7 @@ def _entry(path: Path, name: str, dataset: h5py.Dataset, matlab: bool, bands: in
 
     def read() -> np.ndarray:
         _check_own_data(path, name, dataset)
-        values = dataset[()]
+        values = np.asarray(dataset[()])
         return values.T if turned else values
 
     if (fill := _user_fill(dataset)) is not None:

@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -79,7 +79,7 @@ def _check_magic(path: Path) -> None:
         raise InputError(f"{path}: found HDF4; expected HDF5: convert it with h4toh5 IN OUT")
 
 
-def _npz_entries(path: Path, file: BinaryIO) -> dict[str, Entry]:
+def _npz_entries(path: Path, file: Any) -> dict[str, Entry]:
     archive = zipfile.ZipFile(file)  # ZipFile(path) would leave the file open after an error
     entries = {}
     for member in archive.namelist():
@@ -90,13 +90,13 @@ def _npz_entries(path: Path, file: BinaryIO) -> dict[str, Entry]:
     return entries
 
 
-def _npy_entries(path: Path, file: BinaryIO) -> dict[str, Entry]:
+def _npy_entries(path: Path, file: Any) -> dict[str, Entry]:
     entry = _npy_entry(path, path.stem, file, lambda: path.open("rb"), compressed=False)
     return {entry.name: entry}
 
 
 def _npy_entry(
-    path: Path, name: str, file: IO[bytes], reopen: Callable[[], IO[bytes]], *, compressed: bool = True
+    path: Path, name: str, file: Any, reopen: Callable[[], Any], *, compressed: bool = True
 ) -> Entry:
     """Lists an array by its header, after checking its size."""
     version = np.lib.format.read_magic(file)

@@ -79,7 +79,7 @@ def _check_page(path: Path, page: Any) -> None:
     if int(page.sampleformat) not in SAMPLE_FORMATS:
         kinds = ", ".join(SAMPLE_FORMATS.values())
         name = getattr(page.sampleformat, "name", page.sampleformat)
-        found = f"SampleFormat {name}" + (f", {page.dtype} values" if page.dtype is not None else "")
+        found = f"{page.dtype or 'other'} values (SampleFormat {name})"
         raise InputError(f"{path}: found {found}; expected {kinds}")
 
 
