@@ -91,7 +91,7 @@ def _npz_entries(path: Path, file: Any) -> dict[str, Entry]:
 
 
 def _npy_entries(path: Path, file: Any) -> dict[str, Entry]:
-    entry = _npy_entry(path, path.stem, file, lambda: path.open("rb"), compressed=False)
+    entry = _npy_entry(path, "cube", file, lambda: path.open("rb"), compressed=False)
     return {entry.name: entry}
 
 

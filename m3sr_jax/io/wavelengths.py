@@ -22,7 +22,7 @@ MICROMETRES_BELOW = 100  # wavelengths of unknown unit below this are in microme
 # Spellings, lower-case, whole or at the beginning of a word; the first that fits decides.
 _REFUSED = re.compile(r"wave\s*-?numb|hz$|ev$|cm\s*\^?[-−]\s*1|cm⁻¹|1\s*/\s*cm|inverse|recipr|frequen")
 _UNITS = (
-    (re.compile(r"nm|nano"), 1.0),
+    (re.compile(r"nm|nan[oó]"), 1.0),
     (re.compile(r"[µμ]|um|mu|micro|micron"), 1e3),
     (re.compile(r"[å]|ang|a$"), 0.1),
     (re.compile(r"mm|milli"), 1e6),
