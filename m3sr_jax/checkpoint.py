@@ -45,9 +45,7 @@ def save_model(directory: str | os.PathLike[str], card: ModelCard, params: Any, 
         if not overwrite:
             raise InputError(f"{target}: not empty; choose another directory or pass --overwrite")
         if not (target / MODEL_FILE).is_file():
-            raise InputError(
-                f"{target}: not empty and no model (no {MODEL_FILE}); choose another directory"
-            )
+            raise InputError(f"{target}: not empty and no model (no {MODEL_FILE}); choose another directory")
     with written_folder(target) as folder:
         with _checkpointer() as checkpointer:
             checkpointer.save(folder / "params", host_copy(params))

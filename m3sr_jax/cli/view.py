@@ -37,7 +37,7 @@ class View:
     truth: Path | None = None
     output: Path | None = None
     title: str | None = None
-    reading: Annotated[CubeFlags, arg(name="")] = CubeFlags()
+    reading: Annotated[CubeFlags, arg(name="")] = dataclasses.field(default_factory=CubeFlags)
     truth_key: str | None = None
 
     def run(self) -> None:

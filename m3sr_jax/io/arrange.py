@@ -103,8 +103,9 @@ def _ordered(path: Path, cube: Arranged, good: np.ndarray | None) -> Arranged:
             notes.append("bands sorted by wavelength")
         kept = kept[order]
         wavelengths = wavelengths[kept]
-        if twice := [float(nm) for nm, following in zip(wavelengths, wavelengths[1:], strict=False) if nm == following]:
-            raise InputError(f"{path}: two bands are at {twice[0]:g} nm; expected distinct ones: {BANDS_BY_HAND}")
+        if (same := np.flatnonzero(np.diff(wavelengths) == 0)).size:
+            twice = f"two bands are at {wavelengths[same[0]]:g} nm"
+            raise InputError(f"{path}: {twice}; expected distinct ones: {BANDS_BY_HAND}")
         check_wavelengths(wavelengths, path)
     if np.array_equal(kept, np.arange(count)):
         return replace(cube, wavelengths=wavelengths, notes=notes)

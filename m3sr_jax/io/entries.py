@@ -153,4 +153,3 @@ def bands_axis(cube: Entry, wavelengths: Entry | None) -> int | None:
         return None
     axes = [axis for axis, names in enumerate(cube.dims) if wavelengths.name in names]
     return axes[0] if len(axes) == 1 else None
-

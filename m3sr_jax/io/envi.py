@@ -39,9 +39,7 @@ def read_envi(path: Path, data: Path | None = None) -> Stored:
     """
     header = read_header(path)
     header.check_kind()
-    extents = {
-        field[0]: header.integer(field, low=1) for field in ("lines", "samples", "bands")
-    }
+    extents = {field[0]: header.integer(field, low=1) for field in ("lines", "samples", "bands")}
     (dtype, interleave), offset = header.dtype(), header.integer("header offset", default="0")
     letters, order = ORDERS[interleave]
     shape = tuple(extents[letter] for letter in letters)
@@ -106,7 +104,7 @@ def data_file(header: Header, size: int) -> tuple[Path, list[str]]:
 
 
 def data_files(header: Path, suffixes: Sequence[str]) -> list[Path]:
-    """Returns the files beside a header NAME.hdr that are called NAME with one of `suffixes`, without regard to case."""
+    """Returns the files beside NAME.hdr that are called NAME with one of `suffixes`, without regard to case."""
     beside, stem = _beside(header), header.stem.lower()
     # NAME.EXT.hdr describes NAME.EXT.
     own = [beside[stem]] if stem in beside and Path(stem).suffix in suffixes else []
@@ -189,5 +187,3 @@ def envi_writer(
         with data.open("wb") as file:
             yield band_rows(file, shape, dtype)
         text.write_text(header, encoding="ascii")
-
-

@@ -17,9 +17,9 @@ from m3sr_jax.io.declared import Coding
 from m3sr_jax.io.files import reading
 from m3sr_jax.io.wavelengths import MAX_BANDS, named_centres
 
-DATA_TYPES = {
-    **{"1": "u1", "2": "i2", "3": "i4", "4": "f4", "5": "f8", "12": "u2", "13": "u4", "14": "i8", "15": "u8"},
-}
+# fmt: off
+DATA_TYPES = {"1": "u1", "2": "i2", "3": "i4", "4": "f4", "5": "f8", "12": "u2", "13": "u4", "14": "i8", "15": "u8"}
+# fmt: on
 COMPLEX_TYPES = {"6": "complex64", "9": "complex128"}
 INTERLEAVES = ("bsq", "bil", "bip")
 MAX_HEADER_BYTES = 2**24  # 4096 bands with long names take under a megabyte

@@ -67,7 +67,7 @@ def matlab5_entries(path: Path) -> dict[str, Entry]:
     order = {b"IM": "<", b"MI": ">"}.get(bytes(content[126:HEADER_BYTES]))
     if order is None:
         # Version 4 begins with five small integers, whose first is the type.
-        old = len(content) > 20 and struct.unpack_from("<5i", content)[0] in range(0, 4053)
+        old = len(content) > 20 and struct.unpack_from("<5i", content)[0] in range(4053)
         raise ValueError("MATLAB v4, whose arrays have two axes" if old else "no MATLAB v5 header")
     entries: dict[str, Entry] = {}
     for kind, payload in _elements(content[HEADER_BYTES:], order):

@@ -95,9 +95,7 @@ def _npy_entries(path: Path, file: Any) -> dict[str, Entry]:
     return {entry.name: entry}
 
 
-def _npy_entry(
-    path: Path, name: str, file: Any, reopen: Callable[[], Any], *, compressed: bool = True
-) -> Entry:
+def _npy_entry(path: Path, name: str, file: Any, reopen: Callable[[], Any], *, compressed: bool = True) -> Entry:
     """Lists an array by its header, after checking its size."""
     version = np.lib.format.read_magic(file)
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0

@@ -87,5 +87,3 @@ def _drop_single_axes(stored: Stored) -> None:
         if stored.bands_axis is not None:
             stored.bands_axis = None if stored.bands_axis == axis else stored.bands_axis - (stored.bands_axis > axis)
         stored.notes.append("an axis of length 1 left out")
-
-

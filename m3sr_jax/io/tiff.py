@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from m3sr_jax.errors import InputError
-from m3sr_jax.io.declared import Coding, Stored
+from m3sr_jax.io.declared import Stored
 from m3sr_jax.io.files import BoundedFile, band_rows, check_claim, reading, written_whole
 from m3sr_jax.io.gdal_tags import band_centres, coding_of_tags
 

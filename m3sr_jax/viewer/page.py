@@ -75,7 +75,8 @@ def write_page(
     facts["pictures"] = pictures
     covered = (packed.height * packed.factor, packed.width * packed.factor)
     sizes = {"colour": cube.shape[:2], "band": covered} | ({} if truth is None else {"error": covered})
-    script, places = components(page_figures(_positions(cube, wavelengths), sizes, "band" if wavelengths is None else "nm"))
+    unit = "band" if wavelengths is None else "nm"
+    script, places = components(page_figures(_positions(cube, wavelengths), sizes, unit))
     library = Resources(mode="inline", components=["bokeh"]).render()
     page = _fill(facts, packed.texts, dict(places), library + script)
     path = Path(path)
@@ -89,7 +90,9 @@ def require_bokeh() -> None:
         raise InputError("Bokeh, which draws the page, is not installed; run pip install 'm3sr-jax[viewer]'")
 
 
-def _check(cube: np.ndarray, wavelengths: np.ndarray | None, photo: np.ndarray | None, truth: np.ndarray | None) -> None:
+def _check(
+    cube: np.ndarray, wavelengths: np.ndarray | None, photo: np.ndarray | None, truth: np.ndarray | None
+) -> None:
     if wavelengths is not None and np.shape(wavelengths) != cube.shape[2:]:
         raise ValueError(f"cube {cube.shape} and wavelengths {np.shape(wavelengths)} do not belong together")
     if truth is not None and truth.shape != cube.shape:

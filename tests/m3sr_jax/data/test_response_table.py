@@ -31,7 +31,8 @@ SHAPES = {
     "tabs": "nm\tR\tG\tB\n" + table((NM, R, G, B), "\t"),
     "spreadsheet": '"nm","R","G","B",,\r\n' + PLAIN.replace("\n", ",,\r\n"),
     "rows for columns": "".join(
-        ",".join([name, *map("{:g}".format, column)]) + "\n" for name, column in zip(("nm", *"RGB"), (NM, R, G, B))
+        ",".join([name, *map("{:g}".format, column)]) + "\n"
+        for name, column in zip(("nm", *"RGB"), (NM, R, G, B), strict=True)
     ),
     "unnamed wavelengths": ",R,G,B\n" + PLAIN,
     "wavelengths with their unit": "".join(line.replace(",", " nm,", 1) + "\n" for line in PLAIN.splitlines()),
@@ -81,9 +82,7 @@ def test_the_camspec_database_has_no_wavelengths(tmp_path):
 
 def test_empty_cells_are_told_from_zero(tmp_path):
     (tmp_path / "camera.csv").write_text("nm,R,G,B\n380,,,\n400,1,,0\n")
-    np.testing.assert_array_equal(
-        read_response_table(tmp_path / "camera.csv").response, [[np.nan] * 3, [1, np.nan, 0]]
-    )
+    np.testing.assert_array_equal(read_response_table(tmp_path / "camera.csv").response, [[np.nan] * 3, [1, np.nan, 0]])
 
 
 @pytest.mark.parametrize(

@@ -248,7 +248,8 @@ def test_a_missing_cube_is_reported_with_the_arrays_found(tmp_path, suffix):
                 file[name] = value
     else:
         (np.savez if suffix == ".npz" else lambda file, **values: scipy.io.savemat(file, values))(path, **content)
-    with pytest.raises(InputError, match=r"found numeric arrays bands \(.*31.*\), rad \(4×5×31\), ref \(4×5×31\); expected one named cube"):
+    found = r"found numeric arrays bands \(.*31.*\), rad \(4×5×31\), ref \(4×5×31\); expected one named cube"
+    with pytest.raises(InputError, match=found):
         read_cube(path)
 
 

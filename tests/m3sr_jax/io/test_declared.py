@@ -10,7 +10,7 @@ from m3sr_jax.io.declared import Coding
 def test_decoding_in_blocks_of_any_size(monkeypatch, block, dtype):
     monkeypatch.setattr(declared, "BLOCK_VALUES", block)
     stored = np.arange(60).reshape(5, 4, 3).astype(dtype)
-    coding = Coding((7.0,), (2, 50), (1.0, 2.0, 3.0), (0.5,), 10.0)
+    coding = Coding((7.0,), (2.0, 50.0), (1.0, 2.0, 3.0), (0.5,), 10.0)
     expected = (np.arange(60.0).reshape(5, 4, 3) * [1, 2, 3] + 0.5) / 10
     expected[(stored == 7) | (stored < 2) | (stored > 50)] = np.nan
     found = coding.decode(stored)

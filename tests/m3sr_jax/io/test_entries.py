@@ -80,7 +80,7 @@ def test_wrong_keys_are_answered_with_the_arrays(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".hdr", ".tif"])
 def test_a_key_for_a_file_without_names_is_refused(tmp_path, suffix):
-    with pytest.raises(InputError, match="key rad: .* no named arrays; leave the key out"):
+    with pytest.raises(InputError, match=r"key rad: .* no named arrays; leave the key out"):
         read_cube(tmp_path / f"cube{suffix}", key="rad")
 
 

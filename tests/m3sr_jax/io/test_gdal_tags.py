@@ -16,7 +16,8 @@ PAGES = np.arange(4 * 6 * 5, dtype=np.int16).reshape(4, 6, 5)
 
 def items(name, values, role="", extra=""):
     kind = f' role="{role}"' if role else ""
-    return "".join(f'<Item name="{name}" sample="{band}"{kind}{extra}>{value}</Item>' for band, value in enumerate(values))
+    start = f'<Item name="{name}"{kind}{extra} sample='
+    return "".join(f'{start}"{band}">{value}</Item>' for band, value in enumerate(values))
 
 
 def write(folder, metadata="", nodata=None, values=None, **options):
@@ -108,7 +109,7 @@ def test_an_envi_header_beside_a_tiff(tmp_path, given, kind):
 def test_a_header_of_other_bands_is_refused(tmp_path):
     write(tmp_path)
     (tmp_path / "cube.hdr").write_text("ENVI\nsamples = 5\nlines = 6\nbands = 7\nfile type = TIFF\n")
-    with pytest.raises(InputError, match="found 7 bands; expected 4 as in cube.tif"):
+    with pytest.raises(InputError, match=r"found 7 bands; expected 4 as in cube.tif"):
         read_cube(tmp_path / "cube.tif")
 
 
@@ -120,7 +121,8 @@ def test_what_gdal_writes(tmp_path, interleave, options):
         warnings.simplefilter("ignore")  # no georeference
         shape = {"width": 5, "height": 6, "count": 4, "dtype": "int16", "nodata": -9}
         pages = np.where(PAGES == 50, -9, PAGES)
-        with rasterio.open(tmp_path / "cube.tif", "w", driver="GTiff", interleave=interleave, **shape, **options) as file:
+        options = shape | options | {"driver": "GTiff", "interleave": interleave}
+        with rasterio.open(tmp_path / "cube.tif", "w", **options) as file:
             file.write(pages)
             file.scales, file.offsets = (0.1, 0.2, 0.3, 0.4), (1, 2, 3, 4)
             for band, nm in enumerate(NM, 1):
