@@ -132,6 +132,12 @@ def load_camera(name_or_path: str) -> Camera:
     raise InputError(f'camera "{name_or_path}": {EXPECTED}')
 
 
+def print_notes(name_or_path: str) -> None:
+    """Prints in one line what was guessed or mended in a camera's file, if anything was."""
+    if notes := load_camera(name_or_path).notes:
+        print(f"camera {name_or_path}: {'; '.join(notes)}")
+
+
 def _checked(path: Path, table: ResponseTable) -> Camera:
     """Brings a table in order: nm, rising, gaps filled, small negatives set to zero."""
     wavelengths, notes = np.asarray(table.wavelengths, np.float64).ravel(), list(table.notes)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,10 @@ from m3sr_jax.io.declared import Coding
 
 PERCENT = ("%", "percent")
 # Names without case and punctuation: CF's and NEON's.
+OTHER_SCALES = (
+    *("slope", "intercept", "gain", "gains", "offset", "offsets", "scale", "scales", "bias", "scalingfactor"),
+    "calibratednt",  # of HDF4, where the offset is subtracted before the scale is applied
+)
 MISSING_NAMES = ("fillvalue", "missingvalue", "dataignorevalue", "nodata", "nodatavalue", "ignorevalue")
 
 
@@ -42,6 +46,7 @@ def coding_of_attributes(
     declared = _Declared(path, name, attributes)
     if str(declared.text("unsigned")).lower() in ("true", "1"):
         raise InputError(f"{path}: {name} has _Unsigned = true, which cannot be applied; store unsigned integers")
+    declared.refuse(OTHER_SCALES)
     gain, offset, divisor, notes = _scaling(declared)
     missing = tuple(dict.fromkeys(value for key in MISSING_NAMES for value in declared.numbers(key)))
     valid = _valid(declared, dtype, (gain, offset, divisor or 1.0))
@@ -106,6 +111,14 @@ class _Declared:
 
     def __contains__(self, key: str) -> bool:
         return key in self._found
+
+    def refuse(self, keys: Sequence[str]) -> None:
+        """Refuses attributes that scale by no known convention, unless they are 0 or 1 and change nothing."""
+        for key in keys:
+            if key in self and self.kind(key) in "fiu" and not set(self.numbers(key)) <= {0.0, 1.0}:
+                shown = f"{self.spelled(key)} = {self.numbers(key)[0]:g}"
+                known = "scale_factor and add_offset"
+                raise InputError(f"{self.path}: {self.name} has {shown}, by no convention known; expected {known}")
 
     def spelled(self, key: str) -> str:
         return self._found[key][0]

@@ -54,8 +54,12 @@ def coding_of_tags(
     offset = _per_band(path, items, "offset", bands, 0.0)
     if set(gain) != {1.0} or set(offset) != {0.0}:
         notes.append("GDAL's scale and offset applied")
+    if page.dtype is not None and page.dtype.kind == "u" and page.bitspersample < 8 * page.dtype.itemsize:
+        divisor = 2.0**page.bitspersample - 1  # such as 12 bits in 16
+    else:
+        divisor = None
     units = {text.strip().lower() for name, role, _, text in items if role == "unittype"}
-    divisor = _number(path, "scale", described["scale"]) if "scale" in described else None
+    divisor = _number(path, "scale", described["scale"]) if "scale" in described else divisor
     if units and units <= set(PERCENT):
         divisor, notes = 100.0, [*notes, "values in percent, divided by 100"]
     if imagej.get("cf") is not None or "c1" in imagej:

@@ -25,6 +25,8 @@ REFUSED_PHOTOMETRICS = {
     "MASK": "numbers are a mask",
     "CFA": "a raw photo, to be developed first",
 }
+REFUSED_TAGS = {291: "GrayResponseCurve", 301: "TransferFunction", 342: "TransferRange", 50706: "DNGVersion"}
+ICC_PROFILE = 34675
 SAMPLE_FORMATS = {1: "unsigned integers", 2: "signed integers", 3: "floating point"}
 
 
@@ -76,6 +78,13 @@ def _check_page(path: Path, page: Any) -> None:
         reason = REFUSED_PHOTOMETRICS.get(photometric, "numbers are no amounts of light")
         expected = "expected BlackIsZero or RGB"
         raise InputError(f"{path}: found PhotometricInterpretation {photometric} ({reason}); {expected}")
+    for tag, name in REFUSED_TAGS.items():
+        if tag in page.tags:
+            raise InputError(f"{path}: found {name} (tag {tag}), which cannot be applied; expected a cube's numbers")
+    if (orientation := page.tags.valueof(274, default=1)) != 1:
+        raise InputError(f"{path}: found Orientation {orientation}; expected 1: save it upright")
+    if page.is_reduced:
+        raise InputError(f"{path}: found a reduced image (NewSubfileType 1) on the first page; expected a cube")
     if int(page.sampleformat) not in SAMPLE_FORMATS:
         kinds = ", ".join(SAMPLE_FORMATS.values())
         name = getattr(page.sampleformat, "name", page.sampleformat)
@@ -87,8 +96,8 @@ def _skipped(file: tifffile.TiffFile, path: Path) -> list[str]:
     """Notes that a file has more images than the first; refuses one with a mask of its own."""
     if any(getattr(page, "is_mask", False) for page in file.pages if hasattr(page, "is_mask")):
         raise InputError(f"{path}: found a mask (NewSubfileType 4), which cannot be applied; expected bands alone")
-    more = len(file.series) - 1
-    return [f"the first of {more + 1} images"] if more else []
+    notes = ["the colour profile does not apply to bands"] if ICC_PROFILE in file.pages.first.tags else []
+    return notes + ([f"the first of {len(file.series)} images"] if len(file.series) > 1 else [])
 
 
 def _has_alpha(page: Any) -> bool:

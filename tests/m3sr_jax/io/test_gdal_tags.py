@@ -22,6 +22,7 @@ def items(name, values, role="", extra=""):
 
 def write(folder, metadata="", nodata=None, values=None, **options):
     tags = [(42112, "s", 0, f"<GDALMetadata>{metadata}</GDALMetadata>", True)] if metadata else []
+    tags += options.pop("extratags", [])
     tags += [(42113, "s", 0, nodata, True)] if nodata is not None else []
     values = PAGES.transpose(1, 2, 0) if values is None else values
     options = {"photometric": "minisblack", "planarconfig": "contig", "metadata": None, **options}
@@ -69,6 +70,9 @@ def test_percent(tmp_path):
         ({"metadata": items("SCALE", [1] * 5, "scale")}, "found GDAL's scale for band 5; expected 4 bands"),
         ({"metadata": "<Item"}, "GDAL_METADATA that is not valid XML"),
         ({"metadata": '<!ENTITY a "b"><Item/>'}, "GDAL_METADATA with a document type"),
+        ({"extratags": [(274, "H", 1, 6, True)]}, "found Orientation 6; expected 1"),
+        ({"extratags": [(50706, "B", 4, (1, 4, 0, 0), True)]}, r"found DNGVersion \(tag 50706\)"),
+        ({"subfiletype": 1}, r"found a reduced image \(NewSubfileType 1\)"),
         ({"photometric": "miniswhite"}, "found PhotometricInterpretation MINISWHITE .*; expected BlackIsZero or RGB"),
         ({"photometric": "separated"}, "found PhotometricInterpretation SEPARATED"),
         ({"photometric": "cielab", "values": PAGES[:3].transpose(1, 2, 0).astype("u1")}, "Interpretation CIELAB"),
@@ -79,6 +83,21 @@ def test_percent(tmp_path):
 def test_what_cannot_be_applied_is_refused_by_name(tmp_path, options, message):
     with pytest.raises(InputError, match=message):
         read_cube(write(tmp_path, **options), wavelengths="450,500,550,650")
+
+
+def test_twelve_bits_in_sixteen(tmp_path):
+    pytest.importorskip("imagecodecs", reason="writes and reads packed integers")
+    codes = PAGES.transpose(1, 2, 0).astype("u2") * 30
+    path = write(tmp_path, values=codes, bitspersample=12)
+    np.testing.assert_allclose(read_cube(path, wavelengths="450,500,550,650")[0], codes / 4095, rtol=1e-6)
+
+
+def test_an_internal_mask_is_refused(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "cube.tif") as file:
+        file.write(PAGES.transpose(1, 2, 0), photometric="minisblack", planarconfig="contig", metadata=None)
+        file.write(np.ones((6, 5), bool), photometric="mask", subfiletype=4, metadata=None)
+    with pytest.raises(InputError, match=r"found a mask \(NewSubfileType 4\)"):
+        read_cube(tmp_path / "cube.tif", wavelengths="450,500,550,650")
 
 
 def test_a_calibrated_imagej_stack_is_refused(tmp_path):
