@@ -151,12 +151,12 @@ def _hdf5_groups(folder: Path) -> None:
 
     with h5py.File(folder / "packed.nc", "w") as file:
         group = file.create_group("site/reflectance")
-        group["data"] = (CUBE * 1000).astype("i2")
-        group["data"].attrs.update({"scale_factor": 1e-3, "add_offset": 0.5, "valid_range": np.array([0, 5000], "i2")})
-        group["wavelength"] = WAVELENGTHS / 1000
-        group["wavelength"].attrs["units"] = "micrometers"
-        group["wavelength"].make_scale("wavelength")
-        group["data"].dims[2].attach_scale(group["wavelength"])
+        data = group.create_dataset("data", data=(CUBE * 1000).astype("i2"))
+        data.attrs.update({"scale_factor": 1e-3, "add_offset": 0.5, "valid_range": np.array([0, 5000], "i2")})
+        wavelengths = group.create_dataset("wavelength", data=WAVELENGTHS / 1000)
+        wavelengths.attrs["units"] = "micrometers"
+        wavelengths.make_scale("wavelength")
+        data.dims[2].attach_scale(wavelengths)
     with h5py.File(folder / "neon.h5", "w") as file:
         file["Reflectance/Reflectance_Data"] = (CUBE * 10000).astype("i2")
         file["Reflectance/Reflectance_Data"].attrs.update({"Scale_Factor": 10000.0, "Data_Ignore_Value": -9999.0})

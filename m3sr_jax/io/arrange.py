@@ -10,9 +10,7 @@ from jaxtyping import Float64
 
 from m3sr_jax.errors import InputError
 from m3sr_jax.io.declared import Coding, Stored
-from m3sr_jax.io.wavelengths import BANDS, check_wavelengths, nanometres, parse_wavelengths
-
-BANDS_BY_HAND = "give them with --wavelengths START:STOP:STEP in nm"
+from m3sr_jax.io.wavelengths import BANDS, BANDS_BY_HAND, check_wavelengths, nanometres, parse_wavelengths
 
 
 @dataclass(frozen=True)

@@ -27,10 +27,11 @@ from numpy.typing import DTypeLike
 
 from m3sr_jax.errors import InputError
 from m3sr_jax.io import envi, named_arrays, tiff
-from m3sr_jax.io.arrange import BANDS_BY_HAND, Arranged, arrange
+from m3sr_jax.io.arrange import Arranged, arrange
 from m3sr_jax.io.declared import Coding, Stored
 from m3sr_jax.io.envi_header import read_header
 from m3sr_jax.io.named_cube import read_named_cube
+from m3sr_jax.io.wavelengths import BANDS_BY_HAND
 
 SUFFIXES = (".mat", ".hdr", ".npz", ".tif", ".tiff", ".h5")  # that can be written
 NAMED_SUFFIXES = (".mat", ".npz", ".npy", ".h5", ".hdf5", ".he5", ".hdf", ".nc", ".nc4")
@@ -207,7 +208,8 @@ def _arranged(
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix in NAMED_SUFFIXES:
-        return arrange(path, read_named_cube(path, key, values=values), wavelengths)
+        stored = read_named_cube(path, key, values=values, own_wavelengths=wavelengths is None)
+        return arrange(path, stored, wavelengths)
     if key is not None:
         raise InputError(f"{path}: key {key}: a {suffix or 'raw'} file has no named arrays; leave the key out")
     if suffix in TIFF_SUFFIXES:
@@ -219,7 +221,7 @@ def _arranged(
         raise InputError(f'{path}: {missing}found suffix "{path.suffix}"; {expected}')
     if suffix == ".hdr" and (tiff_file := _described_tiff(header)) is not None:
         return arrange(path, _with_header(tiff_file, tiff.read_tiff(tiff_file)), wavelengths)
-    return arrange(path, envi.read_envi(header, None if suffix == ".hdr" else path), wavelengths)
+    return arrange(path, envi.read_envi(header, path if path.is_file() and suffix != ".hdr" else None), wavelengths)
 
 
 def _described_tiff(header: Path) -> Path | None:

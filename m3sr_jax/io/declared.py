@@ -76,7 +76,7 @@ class Coding:
                 continue  # NaN is missing anyway
             if stored.dtype.kind == "f":
                 found |= np.isclose(stored, value, rtol=SAME_VALUE, atol=0)
-            elif value == int(value) and np.iinfo(stored.dtype).min <= value <= np.iinfo(stored.dtype).max:
+            elif value.is_integer() and np.iinfo(stored.dtype).min <= value <= np.iinfo(stored.dtype).max:
                 found |= stored == int(value)
         return found
 

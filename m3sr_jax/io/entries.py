@@ -33,16 +33,16 @@ class Entry:
         shape: with the axes that its software shows.
         dtype: the type of its values.
         read: returns the values.
+        check: refuses an array that claims more than the file holds; `read` does so too.
         attributes: what the file says about it, by name.
-        dims: for each axis, the names of the arrays that describe it.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype
     read: Callable[[], np.ndarray]
+    check: Callable[[], None] = lambda: None
     attributes: Mapping[str, Any] = field(default_factory=dict)
-    dims: tuple[tuple[str, ...], ...] = ()
 
     @property
     def numeric(self) -> bool:
@@ -148,8 +148,10 @@ def is_list(entry: Entry) -> bool:
 
 
 def bands_axis(cube: Entry, wavelengths: Entry | None) -> int | None:
-    """Returns the axis that the file describes with the wavelengths; None if it does not say."""
+    """Returns the axis that NetCDF-4's dimension numbers give to the wavelengths; None if the file has none."""
     if wavelengths is None:
         return None
-    axes = [axis for axis, names in enumerate(cube.dims) if wavelengths.name in names]
-    return axes[0] if len(axes) == 1 else None
+    axes = np.ravel(cube.attributes.get("_Netcdf4Coordinates", ()))
+    own = np.ravel(wavelengths.attributes.get("_Netcdf4Coordinates", wavelengths.attributes.get("_Netcdf4Dimid", ())))
+    fitting = np.flatnonzero(axes == own[0]) if len(own) == 1 and len(axes) == len(cube.shape) else ()
+    return int(fitting[0]) if len(fitting) == 1 else None

@@ -23,6 +23,7 @@ DATA_TYPES = {"1": "u1", "2": "i2", "3": "i4", "4": "f4", "5": "f8", "12": "u2",
 COMPLEX_TYPES = {"6": "complex64", "9": "complex128"}
 INTERLEAVES = ("bsq", "bil", "bip")
 MAX_HEADER_BYTES = 2**24  # 4096 bands with long names take under a megabyte
+_WINDOWS_NAN = re.compile(r"^[-+]?1\.#.*")  # -1.#IND, as Visual C++ writes it
 # Fields that would change which bytes are numbers of the cube, with the values that change nothing.
 UNSUPPORTED = {"major frame offsets": "0", "minor frame offsets": "0", "read procedures": ""}
 
@@ -64,7 +65,7 @@ class Header:
         """
         parts = re.split(r"[,\s]+", self.word(field).strip("{}, \t\n"), maxsplit=MAX_BANDS)
         try:
-            found = [float(part) for part in parts if part]
+            found = [float(_WINDOWS_NAN.sub("nan", part)) for part in parts if part]
         except ValueError as error:
             raise InputError(
                 f"{self.path}: found a list that is not numeric for {field} ({error}); expected numbers and commas"

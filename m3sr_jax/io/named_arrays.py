@@ -6,6 +6,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from m3sr_jax.errors import InputError
 from m3sr_jax.io.entries import Entry
-from m3sr_jax.io.files import check_claim, reading, written_whole
+from m3sr_jax.io.files import BoundedFile, check_claim, reading, written_whole
 from m3sr_jax.io.hdf5 import hdf5_entries, is_hdf5
 from m3sr_jax.io.matlab5 import matlab5_entries
 
@@ -35,7 +36,7 @@ def open_arrays(path: Path) -> Iterator[dict[str, Entry]]:
     """
     suffix = path.suffix.lower()
     if suffix in (".npz", ".npy"):
-        with reading(path, f"an {suffix} file of numbers"), path.open("rb") as file:
+        with reading(path, f"an {suffix} file of numbers"), BoundedFile(path) as file:
             yield _npz_entries(path, file) if suffix == ".npz" else _npy_entries(path, file)
     elif suffix != ".mat" or _starts_as_hdf5(path):
         with reading(path, "an HDF5 file"):
@@ -91,7 +92,7 @@ def _npz_entries(path: Path, file: Any) -> dict[str, Entry]:
 
 
 def _npy_entries(path: Path, file: Any) -> dict[str, Entry]:
-    entry = _npy_entry(path, "cube", file, lambda: path.open("rb"), compressed=False)
+    entry = _npy_entry(path, "cube", file, lambda: BoundedFile(path), compressed=False)
     return {entry.name: entry}
 
 
@@ -103,12 +104,14 @@ def _npy_entry(path: Path, name: str, file: Any, reopen: Callable[[], Any], *, c
     if dtype.hasobject:
         raise ValueError("it holds Python objects, which could run code")
 
+    check = partial(check_claim, path, shape, dtype.itemsize, compressed)
+
     def read() -> np.ndarray:
-        check_claim(path, shape, dtype.itemsize, compressed)
+        check()
         with reopen() as opened:
             return np.lib.format.read_array(opened, allow_pickle=False)
 
-    return Entry(name, shape, dtype, read)
+    return Entry(name, shape, dtype, read, check)
 
 
 @contextmanager

@@ -13,17 +13,18 @@ from m3sr_jax.io.attributes import coding_of_attributes
 from m3sr_jax.io.declared import Stored
 from m3sr_jax.io.entries import Entry, bands_axis, choose_cube, choose_wavelengths, is_list
 from m3sr_jax.io.named_arrays import open_arrays
-from m3sr_jax.io.wavelengths import MAX_BANDS, MICROMETRES_BELOW, numbers_of_bands
+from m3sr_jax.io.wavelengths import BANDS_BY_HAND, MAX_BANDS, MICROMETRES_BELOW, numbers_of_bands
 
 GOOD_NAMES = ("goodwavelengths", "goodbands", "bbl")
 
 
-def read_named_cube(path: Path, key: str | None = None, *, values: bool = True) -> Stored:
+def read_named_cube(path: Path, key: str | None = None, *, values: bool = True, own_wavelengths: bool = True) -> Stored:
     """Reads the cube of a .mat, .npz, .npy, HDF5 or NetCDF-4 file.
 
     Args:
         path: the file.
         key: which array, see `m3sr_jax.io.entries.choose_cube`.
+        own_wavelengths: False: the user gives others, so that the file's do not matter.
         values: False: zeros that take no memory stand in for the cube's numbers.
 
     Raises:
@@ -31,13 +32,16 @@ def read_named_cube(path: Path, key: str | None = None, *, values: bool = True) 
     """
     with open_arrays(path) as entries:
         cube, notes = choose_cube(path, entries, key)
+        cube.check()
         numbers = cube.read() if values else np.broadcast_to(np.zeros((), cube.dtype), cube.shape)
         coding, applied = coding_of_attributes(path, cube.name, cube.dtype, cube.attributes)
         if not coding.scaled and cube.dtype.kind in "iu" and (scale := _scale(path, entries)):
             coding = replace(coding, divisor=scale)
             applied += [] if scale == np.iinfo(cube.dtype).max else [f"divided by scale = {scale:g}"]
-        listed = choose_wavelengths(entries, cube)
+        listed = choose_wavelengths(entries, cube) if own_wavelengths else None
         centres, units = (None, "") if listed is None else _centres(path, listed)
+        if own_wavelengths and listed is None:
+            _refuse_unusable(path, entries)
         axis = bands_axis(cube, listed)
         good = _good(path, entries, centres)
     stored = Stored(numbers, coding, axis, centres, units, good, [*notes, *applied])
@@ -66,6 +70,14 @@ def _centres(path: Path, listed: Entry) -> tuple[np.ndarray, str]:
     implied = next((unit for unit in ("nm", "um") if listed.listed_name.endswith(unit)), "")
     large = np.abs(centres[np.isfinite(centres)]).max(initial=0) >= MICROMETRES_BELOW
     return centres, declared or implied or ("nm" if large and not numbers_of_bands(centres) else "")
+
+
+def _refuse_unusable(path: Path, entries: Mapping[str, Entry]) -> None:
+    """Refuses wavelengths that are no list of numbers, such as text or centres beside widths."""
+    for entry in entries.values():
+        if entry.listed_name in ("wavelength", "wavelengths"):
+            kind = f"{entry.label} of {entry.dtype}"
+            raise InputError(f"{path}: found {kind}; expected a list of numbers: {BANDS_BY_HAND}")
 
 
 def _good(path: Path, entries: Mapping[str, Entry], centres: np.ndarray | None) -> np.ndarray | None:

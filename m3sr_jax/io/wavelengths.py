@@ -17,6 +17,7 @@ BANDS = np.arange(400.0, 701.0, 10.0)
 PLAUSIBLE_NM = (100, 20_000)
 SAME_BAND_NM = 0.5
 MAX_BANDS = 4096
+BANDS_BY_HAND = "give them with --wavelengths START:STOP:STEP in nm"
 MICROMETRES_BELOW = 100  # wavelengths of unknown unit below this are in micrometres
 
 # Spellings, lower-case, whole or at the beginning of a word; the first that fits decides.

@@ -146,6 +146,14 @@ def test_counted_bands_are_no_wavelengths(tmp_path, bands):
     assert "no wavelengths: taken for 400-700 nm, as 31 bands usually are" in cube.notes
 
 
+@pytest.mark.parametrize("wavelengths", [np.stack([NM, NM], 1), NM.astype(str)])
+def test_wavelengths_that_are_no_list_are_refused_not_passed_over(tmp_path, wavelengths):
+    np.savez(tmp_path / "cube.npz", cube=CUBE, wavelengths=wavelengths)
+    with pytest.raises(InputError, match=r"found wavelengths \(.*31.*; expected a list of numbers: give them with"):
+        read_cube(tmp_path / "cube.npz")
+    assert read_cube(tmp_path / "cube.npz", wavelengths="410:710:10")[1][0] == 410
+
+
 @pytest.mark.parametrize("python_metadata", [True, False])
 def test_what_hdf5storage_writes(tmp_path, python_metadata):
     hdf5storage = pytest.importorskip("hdf5storage", reason="another writer of MATLAB v7.3")
