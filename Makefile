@@ -5,11 +5,11 @@ PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13; do \
 	"$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2> /dev/null && echo "$$python" && break; done)
 BIN := .venv/bin
 TESTS ?= tests
-OLDEST_TESTS ?= tests/m3sr_jax/io tests/m3sr_jax/models/test_m3sr.py tests/m3sr_kernels/test_api.py tests/m3sr_kernels/test_ssd_chunked.py \
-	tests/m3sr_kernels/test_s6_scan.py tests/m3sr_jax/test_checkpoint.py tests/m3sr_jax/data tests/m3sr_jax/cli/test_main.py \
+OLDEST_TESTS ?= tests/m3sr_jax/io tests/m3sr_jax/models/test_m3sr.py tests/m3sr_kernels/test_api.py tests/m3sr_kernels/ssd_scan/test_xla_chunked.py \
+	tests/m3sr_kernels/s6_scan tests/m3sr_kernels/test_release_numbers.py tests/m3sr_jax/test_checkpoint.py tests/m3sr_jax/data tests/m3sr_jax/cli/test_main.py \
 	tests/m3sr_jax/training/test_step.py tests/m3sr_jax/training/test_checkpoint.py
 
-.PHONY: demo test parity matrix lint bench fuzz wheel oldest audit gpu-compile gpu-memory
+.PHONY: demo test parity matrix lint bench fuzz fuzz-native wheel oldest audit gpu-compile gpu-memory
 .DELETE_ON_ERROR:
 
 demo: .venv/.run

@@ -119,7 +119,7 @@ def refused(*arguments) -> str:
     [
         ("--config.train.num_stps=5", "config field train.num_stps: no such field; did you mean train.num_steps?"),
         ("--config.optim.learning_rate=fast", "--config.optim.learning_rate=fast"),
-        ("--config.model.num_blocks=1,1", "config field model.num_blocks: found (1, 1), expected three numbers"),
+        ("--config.model.num_blocks=1,1", "config field model.num_blocks: found [1, 1], expected three numbers"),
         ("--config.data.crop_size=64", "config field data.crop_size: found 64, expected at most data.scene_size = 32"),
         ("--cnfig.seed=1", "Unknown command line flag 'cnfig.seed'"),
         ("stray", "arguments stray: unknown"),

@@ -20,6 +20,7 @@ from m3sr_jax.evaluation.published import published_rows
 from m3sr_jax.evaluation.tables import display_name, report_csv, report_json, report_latex, report_markdown
 from m3sr_jax.io.files import write_text
 from m3sr_jax.model_card import ModelCard
+from m3sr_jax.networks import NETWORKS
 from m3sr_jax.processes import on_writer
 
 FIGURE = "reconstruction.png"
@@ -43,8 +44,9 @@ def dataset_facts(dataset: Dataset) -> dict[str, Any]:
 
 def model_facts(card: ModelCard) -> dict[str, Any]:
     """Returns what a report states about its model: the network's fields and the rest of the card."""
-    facts = dataclasses.asdict(card)
-    return facts.pop("model") | facts
+    facts, network = dataclasses.asdict(card), NETWORKS.get(card.model.name)
+    note = {"note": network.note} if network and network.note else {}
+    return facts.pop("model") | note | facts
 
 
 def write_report(
@@ -126,9 +128,7 @@ def write_figure(
         name: the method to draw.
         pixels: whose spectra to show; by default four of different colours.
     """
-    estimate, baseline = (
-        Estimate(display_name(label), np.asarray(cubes[label], np.float32)) for label in (name, BASELINE)
-    )
+    estimate, baseline = (Estimate(display_name(key), np.asarray(cubes[key], np.float32)) for key in (name, BASELINE))
     both = estimate.cube[None], scene.cube[None]
     scores = f"PSNR {float(psnr(*both)[0]):.2f} dB, SAM {float(sam(*both)[0]):.2f}°"
     heading = f"{scene.name.replace('_', ' ')}, held out, full frame: {scores}"

@@ -41,10 +41,6 @@ def draw(sizes, dtype=np.float64, seed=0):
     return jax.tree.map(lambda array: jnp.asarray(np.float32(array), dtype), arrays)
 
 
-def widened(arrays, dtype):
-    return jax.tree.map(lambda array: array.astype(dtype), arrays)
-
-
 def value_and_gradient(op, implementation, *, interpret=True):
     """A function of an op's arguments, not compiled: (the gradients of a weighted sum of its results, the results)."""
     options = {"return_final_state": True} if op == "ssd_scan" else {}

@@ -1,4 +1,4 @@
-"""The compiled kernels on a GPU: against XLA at the model's shapes, forward and gradient, and the same bits twice."""
+"""The compiled kernels on a GPU equal XLA at the model's shapes, forward and gradient, and repeat their bits."""
 
 import functools
 import importlib
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from m3sr_kernels.gpu_call import local_gpus_run
 
-# Where a machine has no GPU the same kernels are tested interpreted, and lowered (test_gpu_lowering.py).
+# Without a GPU the same kernels are interpreted (test_implementations.py) and lowered (test_gpu_lowering.py).
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(
@@ -19,25 +19,21 @@ pytestmark = [
     ),
 ]
 
-# Largest difference over the largest value, float32: 2^x of the GPU's special-function unit is good to 2e-7, and sums
-# over a million pixels in another order cost more. With matrix products at full precision.
+# Largest difference over the largest value, in float32 with matrix products at full precision: 2ˣ of the GPU's
+# special-function unit is good to 2e-7, and sums over a million pixels in another order cost more.
 TOLERANCE = 2e-5
-OPS = [op for op in ("s6_scan", "mamba_token_mix", "ss2d_scan", "ssd_scan") if op in m3sr_kernels.__all__]
+OPS = ("s6_scan", "mamba_token_mix", "ss2d_scan", "ssd_scan")
 
 
 def cases():
     for op in OPS:
-        try:
-            shapes = importlib.import_module(f"m3sr_kernels.{op}.shapes").SHAPES
-        except ModuleNotFoundError:
-            continue
-        for name, shape in shapes.items():
+        for name, shape in importlib.import_module(f"m3sr_kernels.{op}.shapes").SHAPES.items():
             if name.startswith("training") or "16 groups" in name:
                 yield pytest.param(op, shape, id=f"{op} {name}")
 
 
 def draw(sizes):
-    """Normal arrays of the sizes; rates and step sizes as a trained model has them."""
+    """Normal arrays of these sizes; rates and step sizes are those of a trained model."""
 
     def array(path, size):
         name = jax.tree_util.keystr(path)

@@ -8,11 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from m3sr_kernels import s6_scan, ssd_scan
-from m3sr_kernels.s6_scan.api import IMPLEMENTATIONS as S6_IMPLEMENTATIONS
-from m3sr_kernels.ssd_scan.api import IMPLEMENTATIONS as SSD_IMPLEMENTATIONS
+from m3sr_kernels.s6_scan.api import IMPLEMENTATIONS as S6
+from m3sr_kernels.ssd_scan.api import IMPLEMENTATIONS as SSD
 
-# Mosaic's kernels, float32 alone and slow to interpret, are compared with the reference: test_pallas_mosaic.py.
-SSD, S6 = ([name for name in names if name != "pallas_mosaic"] for names in (SSD_IMPLEMENTATIONS, S6_IMPLEMENTATIONS))
 HERE = Path(__file__).parents[1] / "parity"
 CASES = [
     "ssd_small",
@@ -64,6 +62,8 @@ def error(got, expected) -> float:
     [(case, name) for case in CASES for name in (SSD if "ssd" in case else S6)],
 )
 def test_scan_gives_the_release_numbers(case, implementation, dtype, small_tiles):
+    if implementation == "pallas_mosaic":
+        pytest.skip("Mosaic has no float64 and takes minutes to interpret: test_implementations runs it on small cases")
     expected = load(case)
     run = run_ssd if "ssd" in case else run_s6
     with jax.enable_x64(dtype == "float64"):

@@ -187,7 +187,7 @@ function reading(pixel) {
 }
 
 function listPins() {
-  element("cursor").innerHTML = state.under ? reading(state.under) : "point at a picture to see a spectrum; click to pin it";
+  element("cursor").innerHTML = state.under ? reading(state.under) : "point at a picture; click to pin a pixel";
   element("pins").innerHTML = state.pins.map((pin) =>
     `<li style="--pin:${PIN_COLOURS[pin.slot]}"><b>${LETTERS[pin.slot]}</b>${reading(pin)}<button data-slot="${pin.slot}" title="remove">×</button></li>`).join("");
 }
