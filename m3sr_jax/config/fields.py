@@ -26,12 +26,8 @@ _TYPE_NAMES = {int: "a whole number", float: "a number", str: "text", bool: "tru
 
 
 # Rule of a field → the comparison that must hold, and what was expected.
-_BOUNDS = {
-    "low": (operator.ge, "{} or more"),
-    "above": (operator.gt, "more than {}"),
-    "high": (operator.le, "{} or less"),
-    "below": (operator.lt, "less than {}"),
-}
+_BOUNDS = {"low": (operator.ge, "{} or more"), "above": (operator.gt, "more than {}")}
+_BOUNDS |= {"high": (operator.le, "{} or less"), "below": (operator.lt, "less than {}")}
 
 
 def _option(default: Any, **rules: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What M3SR costs, by part, from its fields alone; `m3sr_jax.cost.count` defines each count."""
+"""What M3SR costs, by part, from its fields alone; `m3sr_jax.cost.count` defines each count and its conventions."""
 
 from __future__ import annotations
 
@@ -19,18 +19,7 @@ from m3sr_jax.models.wavelets import dwt2
 
 
 def m3sr_costs(model: M3SR, height: int, width: int) -> dict[str, Cost]:
-    """Counts M3SR's parts for any of its fields.
-
-    Args:
-        model: the network.
-        height: image height in pixels.
-        width: image width in pixels.
-
-    Returns:
-        Part name → counts, in the order of the network.
-
-    Source: the layers' definitions; thop's conventions as in `m3sr_jax.cost.count`.
-    """
+    """Counts M3SR's parts in the order of the network."""
     padded = height + -height % MULTIPLE, width + -width % MULTIPLE
     pixels, bands, features = padded[0] * padded[1], model.num_bands, model.features
     parts = {"first, last conv": conv(9, RGB, bands, pixels) + conv(9, bands, bands, pixels)}

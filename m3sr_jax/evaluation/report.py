@@ -20,6 +20,7 @@ from m3sr_jax.evaluation.published import published_rows
 from m3sr_jax.evaluation.tables import display_name, report_csv, report_json, report_latex, report_markdown
 from m3sr_jax.io.files import write_text
 from m3sr_jax.model_card import ModelCard
+from m3sr_jax.networks import NETWORKS
 from m3sr_jax.processes import on_writer
 
 FIGURE = "reconstruction.png"
@@ -43,8 +44,9 @@ def dataset_facts(dataset: Dataset) -> dict[str, Any]:
 
 def model_facts(card: ModelCard) -> dict[str, Any]:
     """Returns what a report states about its model: the network's fields and the rest of the card."""
-    facts = dataclasses.asdict(card)
-    return facts.pop("model") | facts
+    facts, network = dataclasses.asdict(card), NETWORKS.get(card.model.name)
+    note = {"note": network.note} if network and network.note else {}
+    return facts.pop("model") | note | facts
 
 
 def write_report(

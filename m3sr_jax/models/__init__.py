@@ -14,9 +14,9 @@ from m3sr_jax.config import ModelConfig
 from m3sr_jax.errors import InputError
 from m3sr_jax.models.base import WithBase
 from m3sr_jax.models.m3sr import M3SR
-from m3sr_jax.networks import NETWORKS, load
+from m3sr_jax.networks import NETWORKS, Network, load
 
-__all__ = ["M3SR", "build_model", "create", "init_params", "model_fields", "parameter_shapes", "with_scans"]
+__all__ = ["M3SR", "build_model", "create", "init_params", "parameter_shapes", "with_scans"]
 
 _SMALL_IMAGE = (1, 8, 8, 3)
 _BASE_FIELDS = ("base", "pixel_head")  # of `WithBase`; every network takes them
@@ -35,10 +35,10 @@ def create(name: str, **fields) -> nn.Module:
     Raises:
       ValueError: there is no such network, or it does not take a field or its value.
     """
-    known = model_fields(name)
+    known = _entry(name).fields
     if unknown := sorted(set(fields) - known):
         raise ValueError(f"model {name} has no field {', '.join(unknown)}; it has {', '.join(sorted(known))}")
-    return load(NETWORKS[name].model)(**fields)
+    return load(_entry(name).model)(**fields)
 
 
 def build_model(config: ModelConfig) -> nn.Module:
@@ -52,7 +52,7 @@ def build_model(config: ModelConfig) -> nn.Module:
     """
     try:
         changed = {f.name for f in dataclasses.fields(config) if getattr(config, f.name) != f.default}
-        given = (model_fields(config.name) | changed) - {"name", *_BASE_FIELDS}
+        given = (_entry(config.name).fields | changed) - {"name", *_BASE_FIELDS}
         fields = {name: value for name, value in dataclasses.asdict(config).items() if name in given}
         for name in fields.keys() & {"dtype", "param_dtype"}:
             fields[name] = jnp.dtype(fields[name])
@@ -65,15 +65,10 @@ def build_model(config: ModelConfig) -> nn.Module:
         raise InputError(f"config group model: {error}") from error
 
 
-def model_fields(name: str) -> set[str]:
-    """Returns the names of the fields that a network takes.
-
-    Raises:
-      ValueError: there is no such network.
-    """
+def _entry(name: str) -> Network:
     if name not in NETWORKS:
         raise ValueError(f"no model is called {name}: expected one of {', '.join(sorted(NETWORKS))}")
-    return NETWORKS[name].fields
+    return NETWORKS[name]
 
 
 def init_params(model: nn.Module, key: jax.Array) -> dict:

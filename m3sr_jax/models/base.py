@@ -56,6 +56,11 @@ class WithBase(nn.Module):
         return cube + jnp.matmul(phi, weights.astype(cube.dtype), precision=jax.lax.Precision.HIGHEST)
 
 
+def bare_network(model: nn.Module) -> nn.Module:
+    """Returns the network of a `WithBase`, any other model as it is."""
+    return model.network if isinstance(model, WithBase) else model
+
+
 def with_regression(params: dict[str, Any], fitted: Regression) -> dict[str, Any]:
     """Returns the parameters of a `WithBase` with the coefficients of a fit."""
     return params | {COEFFICIENTS: jnp.asarray(fitted.coefficients, jnp.float32)}

@@ -65,13 +65,9 @@ class M3SR(nn.Module):
 
     @nn.compact
     def __call__(self, rgb: Num[Array | np.ndarray, "B H W C"]) -> Float[Array, "B H W S"]:
-        """Reconstructs the spectrum of every pixel.
+        """Reconstructs the spectrum of every pixel: (B, H, W, 3) → (B, H, W, num_bands), H and W at least 8.
 
-        Args:
-          rgb: (B, H, W, 3), RGB in [0, 1]; H and W at least 8, odd or even.
-
-        Returns:
-          (B, H, W, num_bands), float32 or wider, in the unit of the cubes the model was trained on.
+        The output is float32 or wider, in the unit of the cubes the model was trained on.
 
         Raises:
           ValueError: H or W is below 8, there are not three channels, or the values are integers.

@@ -42,20 +42,9 @@ def dwt2(image: Float[Array, "B H W C"], wavelet: str = "haar") -> Float[Array, 
 
 
 def idwt2(bands: Float[Array, "B h w D"], shape: tuple[Any, Any], wavelet: str = "haar") -> Float[Array, "B H W C"]:
-    """Inverts `dwt2`.
+    """Inverts `dwt2`, for an image of `shape` (H, W), which may be symbolic.
 
-    Args:
-      bands: (B, h, w, 4C), as `dwt2` returns them.
-      shape: (H, W) of the image, possibly symbolic; the larger result of longer filters is cropped to it.
-      wavelet: as in `dwt2`.
-
-    Returns:
-      (B, H, W, C).
-
-    Raises:
-      ValueError: the wavelet is unknown.
-
-    Source: paper section on the frequency branch; PyWavelets' `idwt2`.
+    Longer filters return a larger image, which is cropped.
     """
     if wavelet == "haar":
         return haar_idwt2(bands)

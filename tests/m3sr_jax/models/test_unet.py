@@ -1,5 +1,7 @@
 """The U-Net on its own: what runs at which level, on which shape, and its residual."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,18 +11,18 @@ from m3sr_jax.models.unet import UNet
 
 
 class Recorder(nn.Module):
-    """Changes nothing and records the shapes it sees."""
+    """Changes nothing and reports its name and the shapes it sees."""
 
-    seen: dict
+    report: Callable
 
     def __call__(self, x):
-        self.seen[self.name] = x.shape
+        self.report(self.name, x.shape)
         return x
 
 
 def test_levels_have_their_width_and_size_and_a_silent_unet_is_the_identity():
     seen, image = {}, jax.random.normal(jax.random.key(0), (1, 8, 12, 5))
-    unet = UNet(features=6, make_group=lambda level, name: Recorder(seen, name=name))
+    unet = UNet(features=6, make_group=lambda level, name: Recorder(seen.__setitem__, name=name))
     params = unet.init(jax.random.key(1), image)["params"]
     full, half, quarter = (1, 8, 12, 6), (1, 4, 6, 12), (1, 2, 3, 24)
     assert list(seen.items()) == [
