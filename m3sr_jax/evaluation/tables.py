@@ -46,6 +46,7 @@ def report_json(
     model: Mapping[str, Any],
     dataset: Mapping[str, Any],
     published: Sequence[Published] = (),
+    extra: Mapping[str, Any] | None = None,
 ) -> str:
     """Formats an evaluation as JSON.
 
@@ -54,6 +55,7 @@ def report_json(
         model: description of the model in JSON types.
         dataset: description of the scenes in JSON types.
         published: published rows to store as well.
+        extra: further keys, such as "exposures".
 
     Returns:
         An object with "protocol" (its terms), "mean", "interval_95" (lower and upper end for each mean, or null) and
@@ -71,6 +73,7 @@ def report_json(
         "model": {"name": ours.name, **model},
         "dataset": dict(dataset),
         **environment(),
+        **(extra or {}),
     }
     return json.dumps(values, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 

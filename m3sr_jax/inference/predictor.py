@@ -20,8 +20,8 @@ from m3sr_jax.inference.ensemble import self_ensemble
 from m3sr_jax.inference.tiling import tiled_rows
 from m3sr_jax.io.normalization import normalise_rgb
 from m3sr_jax.model_card import ModelCard
-from m3sr_jax.models.m3sr import MULTIPLE
 from m3sr_jax.models.base import bare_network
+from m3sr_jax.models.m3sr import MULTIPLE
 from m3sr_jax.networks import network_of
 
 # Images of up to this many pixels are predicted whole, the benchmarks' 482×512 among them.

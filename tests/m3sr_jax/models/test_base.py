@@ -95,7 +95,7 @@ def test_a_base_is_counted_and_cannot_become_a_release():
 
 @pytest.mark.parametrize("name", ["m3sr", "mst_plus_plus"])
 def test_a_linear_start_makes_the_first_output_the_fit(name):
-    fields = {"transformers": 1} if name == "mst_plus_plus" else {"implementation": "xla"}
+    fields = {"transformers": 1} if name == "mst_plus_plus" else {"implementation": "xla", "branches": ("frequency",)}
     model, fitted = create(name, features=4, **fields), random_fit("root1")
     params = with_linear_start(init_params(model, jax.random.key(0)), fitted)
     output = jax.jit(lambda params: model.apply({"params": params}, RGB[:1]))(params)
