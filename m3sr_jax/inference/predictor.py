@@ -20,6 +20,7 @@ from m3sr_jax.inference.ensemble import self_ensemble
 from m3sr_jax.inference.tiling import tiled_rows
 from m3sr_jax.io.normalization import normalise_rgb
 from m3sr_jax.model_card import ModelCard
+from m3sr_jax.models.base import bare_network
 from m3sr_jax.models.m3sr import MULTIPLE
 from m3sr_jax.networks import network_of
 
@@ -116,14 +117,14 @@ class Predictor:
             tile = TILE
         side = tile or max(rgb.shape) + MULTIPLE  # a whole photo is one tile, at least as long as the photo is padded
         overlap, margin = self._exact(side, overlap)
-        network = network_of(self.model)
+        network = network_of(bare_network(self.model))
         grid = MULTIPLE if network is None else network.grid
         run = (lambda image: self_ensemble(self._run, image)) if ensemble else self._run
         return tiled_rows(lambda part: run(normalise(part)), rgb, side, overlap, tick, grid=grid, margin=margin)
 
     def _exact(self, tile: int, overlap: int) -> tuple[int, int]:
         """Returns overlap and margin at which tiles are exact, if the network and the size of the tiles allow it."""
-        margin = getattr(self.model, "margin", 0)
+        margin = getattr(bare_network(self.model), "margin", 0)
         needed = 2 * margin + -2 * margin % MULTIPLE
         return (max(overlap, needed), margin) if needed <= tile // 2 else (overlap, 0)
 
