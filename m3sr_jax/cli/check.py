@@ -33,6 +33,7 @@ class Check(DataOptions):
         from rich.progress import Progress
 
         from m3sr_jax.config import DataConfig
+        from m3sr_jax.data.camera import print_notes
         from m3sr_jax.data.check import check_scenes
         from m3sr_jax.data.open import open_dataset
         from m3sr_jax.io.wavelengths import span
@@ -43,6 +44,8 @@ class Check(DataOptions):
         with Progress(transient=True) as bar:
             task = bar.add_task("reading", total=None)
             findings = check_scenes(dataset, faults, partial(advance, bar, task), headers_only=self.quick)
+        if self.camera:
+            print_notes(self.camera)
         for file in findings.missing:
             print(f"missing: {file}")
         for note in dataset.notes:

@@ -36,6 +36,7 @@ class Prepare(DataOptions):
         from rich.progress import Progress
 
         from m3sr_jax.config import DataConfig
+        from m3sr_jax.data.camera import print_notes
         from m3sr_jax.data.open import located, open_dataset
         from m3sr_jax.data.store import is_store, prepare
 
@@ -43,6 +44,8 @@ class Prepare(DataOptions):
         if is_store(config.root):
             raise InputError(f"{config.root}: is already a store; give the downloaded folder")
         dataset = open_dataset(config)
+        if self.camera:
+            print_notes(self.camera)
         with Progress(transient=True) as bar:
             task = bar.add_task(f"preparing {self.dataset}", total=len(dataset.train) + len(dataset.valid))
 

@@ -39,10 +39,10 @@ class Score:
     output: Path | None = None
     figures: Path | None = None
     label: str = ""
-    key: str = ""
-    truth_key: str = ""
+    key: str | None = None
+    truth_key: str | None = None
     truth_white: float | None = None
-    wavelengths: str = ""
+    wavelengths: str | None = None
 
     def run(self) -> None:
         """Prints the scores, and writes the files that were asked for.
@@ -55,15 +55,9 @@ class Score:
         from m3sr_jax.data.splits import shortened
         from m3sr_jax.evaluation.protocols import get_protocol
         from m3sr_jax.evaluation.score import match_cubes, read_pair, score_cubes
-        from m3sr_jax.io.wavelengths import parse_wavelengths
 
         start_jax()
-        protocol, nm = get_protocol(self.protocol), None
-        if self.wavelengths:
-            centres, guess = parse_wavelengths(self.wavelengths)
-            nm = tuple(centres.tolist())
-            if guess:
-                print(f"note: {guess}")
+        protocol = get_protocol(self.protocol)
         if self.output is not None:
             check_output(self.output)
         if self.figures is not None:
@@ -71,8 +65,11 @@ class Score:
         pairs, alone = match_cubes(self.prediction, self.truth)
         for path in alone:
             print(f"not scored, no cube of the same name: {path}")
-        formats = CubeFormat(self.key, nm), CubeFormat(self.truth_key, nm, self.truth_white)
-        read = partial(read_pair, read_prediction=formats[0].read, read_truth=formats[1].read)
+        found = CubeFormat(self.key, self.wavelengths)
+        true = CubeFormat(self.truth_key, self.wavelengths, self.truth_white)
+        for note in (*found.notes(pairs[0].prediction), *true.notes(pairs[0].truth)):
+            print(f"note: {note}")
+        read = partial(read_pair, read_prediction=found.read, read_truth=true.read)
         label = self.label or (self.prediction.name if self.prediction.is_dir() else self.prediction.stem)
         oddities: dict[str, list[str]] = {}
         observe = partial(_observe, oddities, self.figures, label)

@@ -10,6 +10,7 @@ import fnmatch
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from m3sr_jax.config import DataConfig
@@ -18,8 +19,8 @@ from m3sr_jax.data.pairs import CubeFormat, Pairs, open_pairs
 from m3sr_jax.data.scenes import CACHE_BYTES, Dataset
 from m3sr_jax.data.splits import PARTS, Split, find_files, present_scenes, read_split, scene_name, shortened
 from m3sr_jax.errors import InputError
-from m3sr_jax.io.cubes import SUFFIXES
-from m3sr_jax.io.images import IMAGE_SUFFIXES
+from m3sr_jax.io.cubes import READ_SUFFIXES
+from m3sr_jax.io.photos import PHOTO_SUFFIXES
 from m3sr_jax.io.wavelengths import parse_wavelengths
 
 # May be photos or cubes: only the folder tells.
@@ -49,8 +50,8 @@ def open_folder(
             required part empty; see also `open_pairs`.
     """
     root = Path(config.root)
-    cubes = _by_scene(root, "cubes", config.cubes, SUFFIXES)
-    photos = {} if config.camera else _by_scene(root, "photos", config.photos, IMAGE_SUFFIXES)
+    cubes = _by_scene(root, "cubes", config.cubes, READ_SUFFIXES)
+    photos = {} if config.camera else _by_scene(root, "photos", config.photos, PHOTO_SUFFIXES)
     if not cubes:
         raise InputError(_no_cubes(root, config.cubes))
     if photos and not photos.keys() & cubes.keys():
@@ -62,18 +63,18 @@ def open_folder(
     complete = sorted(cubes.keys() & photos.keys() if photos else cubes)
     parts, notes = _split(root, config, complete, required)
     notes += _unmatched(photos, cubes) if photos else []
-    wavelengths = None
-    if config.wavelengths:
-        centres, guess = parse_wavelengths(config.wavelengths)
-        wavelengths, notes = tuple(centres.tolist()), [*notes, *filter(None, [guess])]
-    facts = (config.rgb_normalization, config.key, wavelengths, config.white)
+    centres = parse_wavelengths(config.wavelengths)[0].tolist() if config.wavelengths else None
+    facts = (config.rgb_normalization, config.key, centres, config.white)
+    files = CubeFormat(config.key or None, config.wavelengths or None, config.white)
+    with suppress(InputError):  # an unreadable cube is reported below
+        notes += files.notes(cubes[complete[0]])
     pairs = Pairs(
         name="folder",
         identity=" ".join(map(str, (camera_identity(camera) if camera else "photos", *facts))),
         photo_camera="photos of the folder",
         rgb_normalization=config.rgb_normalization,
         camera=load_camera(camera) if camera else None,
-        cubes=CubeFormat(config.key, wavelengths, config.white),
+        cubes=files,
     )
     scenes = {part: [(name, cubes[name], photos.get(name)) for name in parts[part]] for part in PARTS}
     return open_pairs(pairs, scenes, notes=notes, cache_bytes=cache_bytes, faults=faults)
@@ -103,7 +104,7 @@ def _no_cubes(root: Path, chosen: str) -> str:
     where = f"{root}, data.cubes {chosen}" if chosen else str(root)
     tiff = any(True for _ in find_files(root, r".+\.tiff?")) and not chosen
     hint = "; TIFF files may be photos or cubes: name the folders with data.photos and data.cubes" if tiff else ""
-    return f"{where}: found no cubes; expected files that end in {', '.join(SUFFIXES)}{hint}"
+    return f"{where}: found no cubes; expected files that end in {', '.join(READ_SUFFIXES)}{hint}"
 
 
 def _split(root: Path, config: DataConfig, names: list[str], required: Sequence[str]) -> tuple[Split, list[str]]:

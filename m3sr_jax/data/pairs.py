@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from m3sr_jax.data.camera import Camera, quantise
+from m3sr_jax.data.camera import Camera, Shot, quantise
 from m3sr_jax.data.scenes import CodedScene, Dataset, SceneSource, files_key, fingerprint, report_faults
 from m3sr_jax.data.splits import PARTS
 from m3sr_jax.errors import InputError
-from m3sr_jax.io.cubes import read_cube, read_cube_header
-from m3sr_jax.io.images import image_size, read_rgb
+from m3sr_jax.io.cubes import cube_notes, read_cube, read_cube_header
 from m3sr_jax.io.normalization import rgb_range
+from m3sr_jax.io.photos import image_size, read_rgb
 from m3sr_jax.io.wavelengths import same_bands, span
 
 
@@ -25,25 +25,26 @@ class CubeFormat:
     """How cube files are read, see `m3sr_jax.io.cubes.read_cube`.
 
     Attributes:
-        key: name of the array that holds the cube; "": the reader's choice.
-        wavelengths: band centres in nm; None: those of the file.
-        white: the stored number that becomes 1; None: the reader's choice.
+        key: name of the array that holds the cube; None: the only one.
+        wavelengths: "400:700:10", a list or a file; None: those of the file.
+        white: the stored number that becomes 1; None: as the file declares.
     """
 
-    key: str = ""
-    wavelengths: tuple[float, ...] | None = None
+    key: str | None = None
+    wavelengths: str | None = None
     white: float | None = None
 
     def read(self, path: Path) -> tuple[Float32[np.ndarray, "H W S"], Float64[np.ndarray, " S"]]:
         """Returns cube and wavelengths."""
-        return read_cube(path, key=self.key, wavelengths=self._centres(), white=self.white)
+        return read_cube(path, key=self.key, wavelengths=self.wavelengths, white=self.white)
 
     def read_header(self, path: Path) -> tuple[tuple[int, int, int], Float64[np.ndarray, " S"]]:
         """Returns shape and wavelengths."""
-        return read_cube_header(path, key=self.key, wavelengths=self._centres())
+        return read_cube_header(path, key=self.key, wavelengths=self.wavelengths)
 
-    def _centres(self) -> np.ndarray | None:
-        return None if self.wavelengths is None else np.array(self.wavelengths)
+    def notes(self, path: Path) -> list[str]:
+        """Returns what the reader chooses, guesses or applies, each after the file's name."""
+        return [f"{path.name}: {note}" for note in cube_notes(path, key=self.key, wavelengths=self.wavelengths)]
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,7 @@ def _open_part(pairs: Pairs, scenes: list[SceneFiles], cache_bytes: int) -> Scen
         camera_name=pairs.photo_camera if pairs.camera is None else pairs.camera.name,
         fingerprint=f"{pairs.name}-{fingerprint(keys)}",
         rgb_normalization=pairs.rgb_normalization,
+        take=Shot(pairs.camera.matrix(scenes[0].wavelengths)) if pairs.camera and scenes else None,
         scene_keys=keys,
         cache_bytes=cache_bytes,
     )

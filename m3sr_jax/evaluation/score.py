@@ -15,7 +15,7 @@ from m3sr_jax.errors import InputError
 from m3sr_jax.evaluation.evaluate import Report
 from m3sr_jax.evaluation.figures import Estimate, reconstruction_figure
 from m3sr_jax.evaluation.protocols import Protocol, band_rmse, evaluate_pair
-from m3sr_jax.io.cubes import SUFFIXES
+from m3sr_jax.io.cubes import READ_SUFFIXES
 from m3sr_jax.io.wavelengths import same_bands, span
 
 Cube = Float32[np.ndarray, "H W S"]
@@ -76,7 +76,7 @@ def _without(files: dict[str, Path], others: dict[str, Path]) -> list[Path]:
 
 
 def _cubes(folder: Path) -> dict[str, Path]:
-    endings = "|".join(suffix.lstrip(".") for suffix in SUFFIXES)
+    endings = "|".join(suffix.lstrip(".") for suffix in READ_SUFFIXES)
     cubes: dict[str, Path] = {}
     for _, path in find_files(folder, rf".+\.(?:{endings})"):
         first = cubes.setdefault(scene_name(path.name), path)

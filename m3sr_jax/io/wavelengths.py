@@ -17,12 +17,13 @@ BANDS = np.arange(400.0, 701.0, 10.0)
 PLAUSIBLE_NM = (100, 20_000)
 SAME_BAND_NM = 0.5
 MAX_BANDS = 4096
+BANDS_BY_HAND = "give them with --wavelengths START:STOP:STEP in nm"
 MICROMETRES_BELOW = 100  # wavelengths of unknown unit below this are in micrometres
 
 # Spellings, lower-case, whole or at the beginning of a word; the first that fits decides.
 _REFUSED = re.compile(r"wave\s*-?numb|hz$|ev$|cm\s*\^?[-−]\s*1|cm⁻¹|1\s*/\s*cm|inverse|recipr|frequen")
 _UNITS = (
-    (re.compile(r"nm|nano"), 1.0),
+    (re.compile(r"nm|nan[oó]"), 1.0),
     (re.compile(r"[µμ]|um|mu|micro|micron"), 1e3),
     (re.compile(r"[å]|ang|a$"), 0.1),
     (re.compile(r"mm|milli"), 1e6),

@@ -1,9 +1,10 @@
-"""The parameters that training starts from: drawn at random, or those of another model."""
+"""The parameters of another model that training starts from."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,27 +19,25 @@ from m3sr_jax.config import Config
 from m3sr_jax.errors import InputError
 from m3sr_jax.io.wavelengths import same_bands, span
 from m3sr_jax.model_card import ModelCard, read_card
-from m3sr_jax.models import build_model, init_params
+from m3sr_jax.models import build_model
 
 
-def first_params(config: Config, model: nn.Module, card: ModelCard) -> tuple[Any, list[str]]:
-    """Returns the parameters of a new run, and what the user should know about them.
+def first_params(config: Config, model: nn.Module, card: ModelCard, draw: Callable[[], Any]) -> tuple[Any, list[str]]:
+    """Returns the parameters of `train.init_from`, a converted release or a training run, and notes for the user.
 
-    With `train.init_from` they are those of a converted release or of a training run. If that model has another number
-    of bands and is otherwise the same, the layers whose shape depends on the bands start anew.
+    If that model has another number of bands and is otherwise the same, the layers whose shape depends on the bands
+    start anew.
 
     Args:
         config: of the run.
         model: the network to train.
         card: describes it and its data.
+        draw: returns parameters to start anew from.
 
     Raises:
         InputError: `train.init_from` is no model, or one of another architecture.
     """
-    drawn = init_params(model, jax.random.key(config.seed))
     source = config.train.init_from
-    if not source:
-        return drawn, []
     theirs = read_card(Path(source))
     notes = [f"init_from {source}: {difference}" for difference in _other_data(theirs, card)]
     if theirs.model.num_bands == card.model.num_bands:
@@ -47,7 +46,7 @@ def first_params(config: Config, model: nn.Module, card: ModelCard) -> tuple[Any
     given: dict[str, Any] = flatten_dict(load_params(source, build_model(theirs.model)), sep="/")
     start: dict[str, Any] = {}
     fresh = []
-    ours: dict[str, Any] = flatten_dict(drawn, sep="/")
+    ours: dict[str, Any] = flatten_dict(draw(), sep="/")
     for name, leaf in ours.items():
         kept = given[name].shape == leaf.shape
         start[name] = jnp.array(given[name], leaf.dtype) if kept else leaf

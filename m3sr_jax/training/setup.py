@@ -18,6 +18,7 @@ import optax
 from m3sr_kernels.dispatch import Implementation, resolve
 
 from m3sr_jax.config import Config
+from m3sr_jax.data.augmentation import make_augmentation
 from m3sr_jax.data.open import open_dataset
 from m3sr_jax.data.pipeline import Batches, steps_per_epoch, train_batches
 from m3sr_jax.data.scenes import Dataset
@@ -26,15 +27,17 @@ from m3sr_jax.errors import InputError
 from m3sr_jax.io.files import write_text
 from m3sr_jax.io.wavelengths import span
 from m3sr_jax.model_card import MODEL_FILE, ModelCard, read_card
-from m3sr_jax.models import build_model, parameter_shapes
+from m3sr_jax.models import build_model, init_params, parameter_shapes
 from m3sr_jax.processes import gather, is_writer, on_writer, writer_first, writer_only
 from m3sr_jax.training.checkpoint import Checkpoints
 from m3sr_jax.training.devices import Devices
+from m3sr_jax.training.fitting import with_fit
 from m3sr_jax.training.initial import first_params
 from m3sr_jax.training.losses import weighted_loss
 from m3sr_jax.training.metric_writer import MetricWriter
+from m3sr_jax.training.optimizer import make_optimizer
 from m3sr_jax.training.progress import TrainingProgress
-from m3sr_jax.training.state import TrainState, create_train_state, make_optimizer
+from m3sr_jax.training.state import TrainState, create_train_state
 from m3sr_jax.training.step import jit_train_step
 from m3sr_jax.training.validation import Validation
 from m3sr_jax.training.workdir import owned_workdir, prepare_workdir
@@ -83,7 +86,9 @@ class Run:
             accumulate_steps=config.optim.accumulate_steps,
             ema_decay=config.optim.ema_decay,
         )
-        first = on_writer(lambda: _first_state(config, self.model, self.card, optimizer, self.checkpoints))
+        first = on_writer(
+            lambda: _first_state(config, self.dataset, self.model, self.card, optimizer, self.checkpoints)
+        )
         state, position, self.damaged, self.notes = first
         self.state, self.step = self.devices.replicate(state), int(state.step)
         if position is not None:
@@ -143,6 +148,7 @@ def _open_batches(config: Config, dataset: Dataset) -> tuple[int, Batches]:
         shard_count=jax.process_count(),
         num_workers=data.num_workers,
         skip_bad_scenes=dataset.skip_bad_scenes,
+        augmentation=make_augmentation(data, dataset.train),
     )
     return num_steps, batches
 
@@ -174,7 +180,12 @@ def _open_card(config: Config, workdir: Path, dataset: Dataset, facts: dict[str,
 
 
 def _first_state(
-    config: Config, model: nn.Module, card: ModelCard, optimizer: optax.GradientTransformation, checkpoints: Checkpoints
+    config: Config,
+    dataset: Dataset,
+    model: nn.Module,
+    card: ModelCard,
+    optimizer: optax.GradientTransformation,
+    checkpoints: Checkpoints,
 ) -> tuple[TrainState, dict[str, int] | None, list[str], list[str]]:
     """Returns the state to start or resume from, the data position when resuming, and two lists of messages.
 
@@ -184,5 +195,9 @@ def _first_state(
     if checkpoints.latest_step() is not None:
         state, saved, damaged = checkpoints.restore_latest(jax.eval_shape(create, parameter_shapes(model)))
         return state, saved["batches"], damaged, []
-    params, notes = first_params(config, model, card)
+
+    def draw() -> Any:
+        return with_fit(config, dataset, init_params(model, jax.random.key(config.seed)))
+
+    params, notes = first_params(config, model, card, draw) if config.train.init_from else (draw(), [])
     return create(params), None, [], notes

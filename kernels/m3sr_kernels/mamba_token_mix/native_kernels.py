@@ -1,8 +1,8 @@
 """The block on a CPU: both kernels work on a few sequences at a time, from first projection to last, in the cache.
 
 Weights come padded to whole vectors: E channels (D of them real), O features, Q columns of `w_x` (b, c, then the
-low-rank dt). Channels that are padded hold zeros from the first projection to the last. Tokens are unrolled in blocks of
-`TOKENS`, states run in a loop: in registers are the tokens of a block, and in memory what passes from block to block.
+low-rank dt). Channels that are padded hold zeros from the first projection to the last. Tokens are unrolled in
+blocks of `TOKENS` and stay in registers; states run in a loop, and what passes from block to block is in memory.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Machine code of kernels: made by LLVM when first needed, kept as an object file under the user's cache folder.
 
 A file's name holds a hash of everything that its code depends on: the sources, the kernel's name, llvmlite and LLVM,
-the CPU and its features. The file begins with a checksum; one that is damaged, or that another user could have written, is made
-again. Files are written under a temporary name and renamed.
+the CPU and its features. The file begins with a checksum; one that is damaged, or that another user could have
+written, is made again. Files are written under a temporary name and renamed.
 """
 
 from __future__ import annotations

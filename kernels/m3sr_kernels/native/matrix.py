@@ -66,7 +66,10 @@ def product(
     scale: Value | float | None = None,
     rows_at_once: int,
 ) -> None:
-    """Calls `product_function`, adding if there is a scale: c (pointer, row), a (pointer, step, row), b (pointer, step)."""
+    """Calls `product_function`, adding if there is a scale.
+
+    c is (pointer, row), a (pointer, step, row), b (pointer, step).
+    """
     function = product_function(k.owner, rows_at_once, accumulate=scale is not None)
     factor = scale if isinstance(scale, Value) else k.float(0.0 if scale is None else scale)
     k.call(function, c[0], c[1], a[0], a[1], a[2], b[0], b[1], inner, rows, vectors, factor)

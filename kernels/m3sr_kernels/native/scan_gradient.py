@@ -39,7 +39,8 @@ class Backward(Scan):
     """Gradients of a scan.
 
     dx sums over directions, db and dc over heads. So that no two units add to the same numbers at once, there are at
-    most as many blocks of heads as directions, and in turn t block i works on direction (t + i) mod K: each block on one
+    most as many blocks of heads as directions, and in turn t block i works on direction (t + i) mod K: each block
+    on one
     direction, each direction by one block.
     """
 
@@ -510,17 +511,21 @@ class Backward(Scan):
         for name, count in (("da", copies), ("ddt_bias", copies), ("dd", self.geometry.skip_count(job))):
             with k.loop(count) as i:
                 k.store(k.float(0.0), job[name], i)
-        with k.loop(batches) as batch, k.loop(self.directions) as direction, k.loop(parts) as segment:
-            with k.loop(heads) as head:
-                record = self._record(k, job, batch, direction, parts, segment, head)
-                summands = job.shared + record * self._summand(k, job)
-                index = self.geometry.parameter(job, batch, direction, head)
-                for name, place in (("da", 0), ("ddt_bias", k.lanes)):
-                    total = k.scalar(job[name], index) + k.sum_lanes(k.load(summands, place))
-                    k.store(total, job[name], index)
-                target = job["dd"] + self.geometry.skip(job, batch, head)
-                with k.loop(P) as p:
-                    k.store(k.scalar(target, p) + k.scalar(summands, p + 2 * k.lanes), target, p)
+        with (
+            k.loop(batches) as batch,
+            k.loop(self.directions) as direction,
+            k.loop(parts) as segment,
+            k.loop(heads) as head,
+        ):
+            record = self._record(k, job, batch, direction, parts, segment, head)
+            summands = job.shared + record * self._summand(k, job)
+            index = self.geometry.parameter(job, batch, direction, head)
+            for name, place in (("da", 0), ("ddt_bias", k.lanes)):
+                total = k.scalar(job[name], index) + k.sum_lanes(k.load(summands, place))
+                k.store(total, job[name], index)
+            target = job["dd"] + self.geometry.skip(job, batch, head)
+            with k.loop(P) as p:
+                k.store(k.scalar(target, p) + k.scalar(summands, p + 2 * k.lanes), target, p)
 
 
 def _decays_function(module: Module) -> ir.Function:

@@ -90,11 +90,12 @@ class Forward(scan.Forward):
         """Writes the states with which the last segment ends."""
         at_once = vectors_at_once(k.owner, self.states)
         block = at_once * k.lanes
-        with k.when((share.segment + 1).equals(share.segments)):
-            with k.loop(share.last_head - share.first_head) as own, k.loop(job.P) as p, k.loop(self.states) as n:
-                place = p / block * (block * self.states) + n * block + p % block
-                target = Line().state(job, "state", share.batch, share.first_head + own)
-                k.store(k.scalar(states + own * entry, place), target, p * self.states + n)
+        last = k.select((share.segment + 1).equals(share.segments), k.int(1), k.int(0))
+        heads = (share.last_head - share.first_head) * last
+        with k.loop(heads) as own, k.loop(job.P) as p, k.loop(self.states) as n:
+            place = p / block * (block * self.states) + n * block + p % block
+            target = Line().state(job, "state", share.batch, share.first_head + own)
+            k.store(k.scalar(states + own * entry, place), target, p * self.states + n)
 
 
 class Backward(scan_gradient.Backward):

@@ -188,7 +188,7 @@ def test_scenes_of_other_bands_and_broken_files_are_faults(tmp_path):
 
 def test_an_empty_folder_says_what_belongs_there(tmp_path):
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(InputError, match=r"found no cubes; expected files that end in \.mat, \.hdr"):
+    with pytest.raises(InputError, match=r"found no cubes; expected files that end in \.hdr, \.tif"):
         opened(tmp_path)
 
 

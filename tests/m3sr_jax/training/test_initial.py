@@ -34,9 +34,14 @@ def trained(tmp_path_factory):
     return folder, params
 
 
+def drawn(model):
+    return init_params(model, jax.random.key(0))
+
+
 def first(source, fields=FIELDS, **of_card):
     config = Config(model=fields, train=TrainConfig(init_from=str(source)))
-    params, notes = first_params(config, build_model(fields), card(fields, **of_card))
+    model = build_model(fields)
+    params, notes = first_params(config, model, card(fields, **of_card), lambda: drawn(model))
     return flatten_dict(params, sep="/"), notes
 
 
@@ -65,11 +70,11 @@ def test_with_other_bands_the_layers_that_depend_on_them_start_anew(trained):
     folder, params = trained
     fields = dataclasses.replace(FIELDS, num_bands=8)
     found, notes = first(folder, fields, nm=tuple(400.0 + 25 * band for band in range(8)))
-    drawn = flatten_dict(init_params(build_model(fields), jax.random.key(0)), sep="/")
-    kept = {name: leaf for name, leaf in flatten_dict(params, sep="/").items() if leaf.shape == drawn[name].shape}
-    assert 0 < len(kept) < len(drawn)
+    anew = flatten_dict(drawn(build_model(fields)), sep="/")
+    kept = {name: leaf for name, leaf in flatten_dict(params, sep="/").items() if leaf.shape == anew[name].shape}
+    assert 0 < len(kept) < len(anew)
     for name, leaf in found.items():
-        np.testing.assert_array_equal(leaf, kept.get(name, drawn[name]))
+        np.testing.assert_array_equal(leaf, kept.get(name, anew[name]))
     (note,) = notes
     assert note.startswith(f"init_from {folder}: 5 bands there, 8 here: conv_in, conv_out, ")
     assert "start anew" in note
@@ -93,6 +98,6 @@ def test_another_network_is_refused(trained):
 def test_a_training_run_is_a_start(toy, finished):
     config = dataclasses.replace(toy, train=dataclasses.replace(toy.train, init_from=str(finished)))
     model = build_model(toy.model)
-    params, notes = first_params(config, model, card(toy.model, tuple(float(nm) for nm in range(400, 701, 10))))
+    params, notes = first_params(config, model, card(toy.model, tuple(float(nm) for nm in range(400, 701, 10))), dict)
     assert notes == []
     jax.tree.map(np.testing.assert_array_equal, params, load_params(finished, model))
