@@ -55,10 +55,11 @@ class Check(DataOptions):
         for fault in findings.faults:
             print(f"fault: {fault}")
         nm, (height, width) = dataset.train.wavelengths, dataset.train.size(0) if len(dataset.train) else (0, 0)
-        bands = f"{len(nm)} bands" + (f" of {span(nm)}" if len(nm) else "")
+        if len(nm):
+            print(f"bands: {span(nm)}")
         print(
             f"{self.dataset}: {len(dataset.train)} training and {len(dataset.valid)} validation scenes, "
-            f"{height}×{width}, {bands}; {len(findings.missing)} missing, {len(findings.faults)} faulty"
+            f"{height}×{width}, {len(nm)} bands; {len(findings.missing)} missing, {len(findings.faults)} faulty"
         )
         if findings.complete:
             return 0
