@@ -9,7 +9,7 @@ OLDEST_TESTS ?= tests/m3sr_jax/io tests/m3sr_jax/models/test_m3sr.py tests/m3sr_
 	tests/m3sr_kernels/s6_scan tests/m3sr_kernels/test_release_numbers.py tests/m3sr_jax/test_checkpoint.py tests/m3sr_jax/data tests/m3sr_jax/cli/test_main.py \
 	tests/m3sr_jax/training/test_step.py tests/m3sr_jax/training/test_checkpoint.py
 
-.PHONY: demo test parity matrix lint bench fuzz wheel oldest audit gpu-compile gpu-memory
+.PHONY: demo test parity matrix lint bench fuzz fuzz-native wheel oldest audit gpu-compile gpu-memory
 .DELETE_ON_ERROR:
 
 demo: .venv/.run

@@ -38,6 +38,7 @@ class Check:
         from rich.progress import Progress
 
         from m3sr_jax.config import DataConfig
+        from m3sr_jax.data.camera import print_notes
         from m3sr_jax.data.check import check_scenes
         from m3sr_jax.data.open import open_dataset
 
@@ -47,6 +48,8 @@ class Check:
         with Progress(transient=True) as bar:
             task = bar.add_task("reading", total=None)
             findings = check_scenes(dataset, faults, partial(advance, bar, task), headers_only=self.quick)
+        if self.camera:
+            print_notes(self.camera)
         for file in findings.missing:
             print(f"missing: {file}")
         for oddity, scenes in findings.oddities.items():

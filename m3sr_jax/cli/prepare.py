@@ -42,6 +42,7 @@ class Prepare:
         from rich.progress import Progress
 
         from m3sr_jax.config import DataConfig
+        from m3sr_jax.data.camera import print_notes
         from m3sr_jax.data.open import open_dataset
         from m3sr_jax.data.store import is_store, prepare
 
@@ -49,6 +50,8 @@ class Prepare:
             raise InputError(f"{self.data_root}: is already a store; give the downloaded folder")
         config = DataConfig(name=self.dataset, root=self.data_root, split_file=self.split_file, camera=self.camera)
         dataset = open_dataset(config)
+        if self.camera:
+            print_notes(self.camera)
         with Progress(transient=True) as bar:
             task = bar.add_task(f"preparing {self.dataset}", total=len(dataset.train) + len(dataset.valid))
 

@@ -29,7 +29,7 @@ def infer_model(state_dict: Mapping[str, np.ndarray]) -> ModelConfig:
         if network.signature and network.signature in state_dict:
             fields = load(network.release_fields)(state_dict) if network.release_fields else {}
             return ModelConfig(name=name, num_bands=_shape(state_dict, network.bands)[0], **fields)
-    found, expected = ", ".join([*state_dict][:3]), ", ".join(network.title for network in NETWORKS.values())
+    found, expected = ", ".join([*state_dict][:3]), ", ".join(n.title for n in NETWORKS.values() if n.signature)
     raise InputError(f"not a release checkpoint: found keys such as {found}, expected those of {expected}")
 
 
@@ -52,6 +52,14 @@ def m3sr_fields(state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]:
         "branches": branches,
         "features": _shape(state_dict, "body.0.embedding.weight")[0],
     }
+
+
+def essaformer_fields(state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Refuses ESSAformers that enlarge cubes, as those of its release do; returns no fields."""
+    inputs = _shape(state_dict, "conv_first.weight")[1]
+    if inputs != 3:
+        raise InputError(f"ESSAformer that enlarges cubes of {inputs} bands: expected one for RGB, with 3 inputs")
+    return {}
 
 
 def _shape(state_dict: Mapping[str, np.ndarray], key: str) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
-from m3sr_jax.data.camera import Camera, camera_identity, load_camera, quantise
+from m3sr_jax.data.camera import Camera, Shot, camera_identity, load_camera, quantise
 from m3sr_jax.data.scenes import CACHE_BYTES, CodedScene, Dataset, SceneSource, files_key, fingerprint, report_faults
 from m3sr_jax.data.splits import PARTS, Split, find_files, present_scenes, read_split
 from m3sr_jax.errors import InputError
@@ -184,6 +184,7 @@ def _open_part(
         camera_name=layout.camera if camera is None else camera.name,
         fingerprint=f"{layout.name}-{fingerprint(keys)}",
         rgb_normalization=layout.rgb_normalization,
+        take=Shot(camera.matrix(scenes[0].wavelengths)) if camera and scenes else None,
         scene_keys=keys,
         cache_bytes=cache_bytes,
     )

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt16
 
-from m3sr_jax.data.camera import DEFAULT_CAMERA, Camera, camera_identity, load_camera, quantise
+from m3sr_jax.data.camera import DEFAULT_CAMERA, Camera, Shot, camera_identity, load_camera, quantise
 from m3sr_jax.data.scenes import (
     CACHE_BYTES,
     CodedScene,
@@ -110,6 +110,7 @@ def _open_part(
         wavelengths=BANDS,
         camera_name=response.name,
         fingerprint=f"cave-{fingerprint(keys)}",
+        take=Shot(response.matrix(BANDS)),
         scene_keys=[fingerprint([key]) for key in keys],
         cache_bytes=cache_bytes,
     )

@@ -20,6 +20,7 @@ from m3sr_jax.evaluation.published import published_rows
 from m3sr_jax.evaluation.tables import display_name, report_csv, report_json, report_latex, report_markdown
 from m3sr_jax.io.files import write_text
 from m3sr_jax.model_card import ModelCard
+from m3sr_jax.networks import NETWORKS
 from m3sr_jax.processes import on_writer
 
 FIGURE = "reconstruction.png"
@@ -43,8 +44,9 @@ def dataset_facts(dataset: Dataset) -> dict[str, Any]:
 
 def model_facts(card: ModelCard) -> dict[str, Any]:
     """Returns what a report states about its model: the network's fields and the rest of the card."""
-    facts = dataclasses.asdict(card)
-    return facts.pop("model") | facts
+    facts, network = dataclasses.asdict(card), NETWORKS.get(card.model.name)
+    note = {"note": network.note} if network and network.note else {}
+    return facts.pop("model") | note | facts
 
 
 def write_report(
@@ -69,10 +71,10 @@ def write_report(
         model: description of the model in JSON types, for report.json; see `model_facts`.
 
     Returns:
-        The reports of the model and of the linear and the quadratic least-squares fit.
+        The reports of the model and of the fits of `fit_baselines`.
 
     Raises:
-        InputError: the folder cannot be written; see also `evaluate` and `LeastSquares.fit`.
+        InputError: the folder cannot be written; see also `evaluate` and `fit_baselines`.
     """
     directory, methods = Path(directory), {name: predict_fn} | fit_baselines(dataset)
     try:
@@ -87,7 +89,13 @@ def write_report(
 
 
 def write_tables(
-    path: Path, reports: list[Report], *, dataset: Dataset, model: Mapping[str, Any], figure: str = ""
+    path: Path,
+    reports: list[Report],
+    *,
+    dataset: Dataset,
+    model: Mapping[str, Any],
+    figure: str = "",
+    extra: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes an evaluation to PATH (JSON), and to .md, .csv and .tex files of the same stem beside it.
 
@@ -97,13 +105,14 @@ def write_tables(
         dataset: the scenes that were scored.
         model: description of the model; see `model_facts`.
         figure: file name of a picture for the Markdown page.
+        extra: further keys of the JSON file.
     """
     facts, rows = dataset_facts(dataset), published_rows(dataset.name, model)
     write_text(path.with_suffix(".md"), report_markdown(reports, dataset=facts, figure=figure, published=rows))
     write_text(path.with_suffix(".csv"), report_csv(reports, rows))
     write_text(path.with_suffix(".tex"), report_latex(reports, rows))
     # Last, so that the JSON file exists only beside the others.
-    write_text(path, report_json(reports, model=model, dataset=facts, published=rows))
+    write_text(path, report_json(reports, model=model, dataset=facts, published=rows, extra=extra))
 
 
 def _write_median_figure(path: Path, methods: Mapping[str, Predict], scenes: SceneSource, report: Report) -> None:

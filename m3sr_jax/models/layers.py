@@ -20,6 +20,12 @@ def uniform_fan_in(fan_in: int) -> Initializer:
     return lambda key, shape, dtype=jnp.float32: 2 * bound * (_draw(jax.random.uniform, key, shape, dtype) - 0.5)
 
 
+def normal_fan(fan: int) -> Initializer:
+    """Builds an initialiser that draws from a normal distribution of std √(2/fan), as He et al. do before ReLUs."""
+    std = math.sqrt(2 / fan)
+    return lambda key, shape, dtype=jnp.float32: std * _draw(jax.random.normal, key, shape, dtype)
+
+
 def linear_init(key: Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> Array:
     """Draws the weights of a linear layer: normal, std 0.02 (the release truncates at ±2, a hundred deviations out)."""
     return 0.02 * _draw(jax.random.normal, key, shape, dtype)
@@ -105,7 +111,19 @@ def conv(
     fields = {"use_bias": False, "kernel_init": init, "bias_init": init, **fields}
     if size == 1:
         return nn.Dense(features, **fields)
+    if features % 8:
+        fields["conv_general_dilated"] = conv_whole_vectors
     return nn.Conv(features, (size, size), stride, padding=size // 2 if padding is None else padding, **fields)
+
+
+def conv_whole_vectors(x: Float[Array, "B H W C"], kernel: Float[Array, "K L C O"], *args: Any, **kwargs: Any) -> Array:
+    """Convolves with zeros appended to the kernel, up to a multiple of 8 outputs, and cuts those outputs off.
+
+    On a CPU, XLA takes 1.5 times as long for 31 outputs as for 32, and likewise for the gradient.
+    """
+    outputs = kernel.shape[-1]
+    wide = jnp.pad(kernel, ((0, 0), (0, 0), (0, 0), (0, -outputs % 8)))
+    return jax.lax.conv_general_dilated(x, wide, *args, **kwargs)[..., :outputs]
 
 
 class UpConv(nn.Module):

@@ -352,6 +352,51 @@ def test_only_documented_formats_are_opened(tmp_path):
         read_rgb(tmp_path / "photo.png")
 
 
+def test_a_numpy_header_of_another_version_takes_no_memory(tmp_path):
+    """Its length then takes four bytes, not two."""
+    np.save(tmp_path / "cube.npy", np.ones((4, 5, 31), np.float32))
+    content = (tmp_path / "cube.npy").read_bytes()
+    (tmp_path / "cube.npy").write_bytes(content[:6] + b"\2" + content[7:])
+    with pytest.raises(InputError, match=r"cannot be read as an \.npy") as caught:
+        read_cube(tmp_path / "cube.npy")
+    assert not isinstance(caught.value.__cause__, MemoryError)
+
+
+@pytest.mark.parametrize("size", [0, 24, 2**40])
+def test_a_damaged_heap_of_hdf5_is_refused(tmp_path, size):
+    """With a free space of length 0, libhdf5 would not return; others end the process."""
+    with h5py.File(tmp_path / "cube.h5", "w") as file:
+        file["cube"] = np.ones((4, 5, 31))
+        file["cube"].attrs["units"] = "reflectance"  # text of variable length
+    content = (tmp_path / "cube.h5").read_bytes()
+    heap = content.index(b"GCOL")
+    free = heap + 16 + 16 + 16  # after the header and one text of eleven bytes
+    assert content[free : free + 2] == b"\0\0"
+    (tmp_path / "cube.h5").write_bytes(content[: free + 8] + struct.pack("<Q", size) + content[free + 16 :])
+    with pytest.raises(InputError, match="its heap is damaged"):
+        read_cube(tmp_path / "cube.h5")
+
+
+def test_references_in_hdf5_are_not_followed(tmp_path):
+    """libhdf5 frees damaged ones twice."""
+    with h5py.File(tmp_path / "cube.nc", "w") as file:
+        file["cube"], file["wavelength"] = np.ones((4, 5, 31)), np.arange(400.0, 701, 10)
+        file["wavelength"].make_scale()
+        file["cube"].dims[2].attach_scale(file["wavelength"])
+    content = (tmp_path / "cube.nc").read_bytes()
+    heap = content.index(b"GCOL")
+    (tmp_path / "cube.nc").write_bytes(content[: heap + 32] + b"\xff" * 8 + content[heap + 40 :])  # the address
+    assert read_cube(tmp_path / "cube.nc")[0].shape == (4, 5, 31)
+
+
+@pytest.mark.parametrize("nodata", ["inf", "-inf", "nan", "1e400"])
+def test_an_infinite_ignored_value_hides_no_integer(tmp_path, nodata):
+    tags = [(42113, "s", 0, nodata, True)]
+    codes = np.ones((4, 5, 31), np.int16)
+    tifffile.imwrite(tmp_path / "cube.tif", codes, photometric="minisblack", planarconfig="contig", extratags=tags)
+    np.testing.assert_array_equal(read_cube(tmp_path / "cube.tif")[0], codes)
+
+
 @pytest.mark.parametrize("text", ["samples" + " " * 100_000, "a={\n" * 100_000])
 def test_long_headers_are_parsed_quickly(tmp_path, text):
     write_cube(tmp_path / "cube.hdr", CUBE, WAVELENGTHS)
