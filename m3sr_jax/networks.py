@@ -127,8 +127,14 @@ NETWORKS: dict[str, Network] = {
         whole_image=True,
         note="in a setting of this project: its release enlarges cubes, here it takes RGB at factor 1",
     ),
+    "pixel": Network(
+        title="Pixel",
+        model="m3sr_jax.models.pixel:Pixel",
+        costs="m3sr_jax.cost.baselines:pixel_costs",
+    ),
 }
-BASELINES = tuple(name for name in NETWORKS if name != "m3sr")
+# The other networks of papers, each with a release.
+BASELINES = tuple(name for name, network in NETWORKS.items() if name != "m3sr" and network.layout)
 
 
 def load(reference: str | type) -> Any:

@@ -40,7 +40,7 @@ class Subject:
 
 
 def _read_photo(path: Path) -> None:
-    from m3sr_jax.io.images import image_size, read_rgb
+    from m3sr_jax.io.photos import image_size, read_rgb
 
     rgb = read_rgb(path)
     assert rgb.dtype == np.float32
@@ -90,7 +90,85 @@ def _tiff_photos(folder: Path) -> None:
     wide = np.random.default_rng(0).integers(0, 65536, (7, 5, 3)).astype(np.uint16)
     tifffile.imwrite(folder / "wide.tif", wide, photometric="rgb")
     tifffile.imwrite(folder / "planes.tif", np.moveaxis(wide, -1, 0), photometric="rgb", planarconfig="separate")
-    tifffile.imwrite(folder / "deflated.tif", wide, photometric="rgb", compression="zlib", predictor=True)
+    deflate = {"compression": "zlib", "metadata": None}
+    tifffile.imwrite(folder / "deflated.tif", wide, photometric="rgb", predictor=True, **deflate)
+
+    tifffile.imwrite(
+        folder / "float.tif", wide.astype(np.float32) / 65535, photometric="rgb", predictor=True, **deflate
+    )
+    tifffile.imwrite(folder / "packed.tif", wide[..., 0], photometric="minisblack", compression="zstd")
+    tifffile.imwrite(folder / "inks.tif", np.dstack([wide, wide[..., 0]]), photometric="separated")
+    tifffile.imwrite(folder / "jpeg.tif", (wide >> 8).astype(np.uint8), photometric="rgb", compression="jpeg")
+    tifffile.imwrite(
+        folder / "tiles.tif", np.tile(wide, (4, 5, 1)), photometric="rgb", tile=(16, 16), compression="lzw"
+    )
+    with tifffile.TiffWriter(folder / "pages.tif") as file:
+        alpha = {"photometric": "rgb", "extrasamples": ["assocalpha"], "metadata": None}
+        file.write(np.dstack([wide, wide[..., 0]]), subfiletype=0, **alpha)
+        file.write(wide[::2, ::2], subfiletype=1, photometric="rgb", metadata=None)
+
+
+def _profiled(folder: Path) -> None:
+    """Photos with an ICC profile, of which one has a table."""
+    import imagecodecs
+    from PIL import Image, ImageCms
+
+    codes = np.random.default_rng(0).integers(0, 256, (9, 11, 3)).astype(np.uint8)
+    adobe = imagecodecs.cms_profile("adobergb")
+    for suffix in (".png", ".jpg", ".webp"):
+        Image.fromarray(codes).save(folder / f"adobe{suffix}", icc_profile=adobe)
+    grey = imagecodecs.cms_profile("gray", gamma=1.8)
+    Image.fromarray(codes[..., 0]).save(folder / "grey.tif", icc_profile=grey)
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    Image.fromarray(codes).save(folder / "lab.jpg", icc_profile=lab.replace(b"abstLab ", b"spacRGB "))
+
+
+def _modern(suffix: str) -> Callable[[Path], None]:
+    def make(folder: Path) -> None:
+        from PIL import Image
+
+        codes = np.random.default_rng(0).integers(0, 256, (19, 21, 3)).astype(np.uint8)
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        for name, options in (("lossy", {"quality": 80}), ("fine", {"quality": 100, "lossless": suffix == ".webp"})):
+            Image.fromarray(codes).save(folder / f"{name}{suffix}", exif=exif, **options)
+        Image.fromarray(codes).convert("RGBA").save(folder / f"alpha{suffix}")
+
+    return make
+
+
+def _heic(folder: Path) -> None:
+    import pillow_heif
+    from PIL import Image
+
+    codes = np.random.default_rng(0).integers(0, 256, (64, 72, 3)).astype(np.uint8)
+    pillow_heif.from_pillow(Image.fromarray(codes)).save(folder / "photo.heic", quality=80)
+    pillow_heif.from_pillow(Image.fromarray(codes).convert("RGBA")).save(folder / "alpha.heic", quality=80)
+
+
+def _jpeg2000(folder: Path) -> None:
+    import imagecodecs
+
+    codes = np.random.default_rng(0).integers(0, 65536, (33, 40, 3)).astype(np.uint16)
+    for name, samples in (("rgb16", codes), ("rgb8", (codes >> 8).astype(np.uint8)), ("grey", codes[..., 0])):
+        (folder / f"{name}.jp2").write_bytes(imagecodecs.jpeg2k_encode(samples, level=0, codecformat="jp2"))
+        (folder / f"{name}.j2k").write_bytes(imagecodecs.jpeg2k_encode(samples, level=20, codecformat="j2k"))
+
+
+def _dng(folder: Path) -> None:
+    import tifffile
+
+    mosaic = np.random.default_rng(0).integers(0, 65536, (48, 64)).astype(np.uint16)
+    unit = tuple(int(value) for number in np.eye(3).ravel() for value in (number * 1000, 1000))
+    camera = [
+        *((50706, 1, 4, b"\1\4\0\0", True), (50708, 2, 0, "Some Camera", True), (271, 2, 0, "Maker", True)),
+        *((50721, 10, 9, unit, True), (50728, 5, 3, (1, 2, 1, 1, 4, 5), True)),
+    ]
+    pattern = [(33421, 3, 2, (2, 2), True), (33422, 1, 4, b"\0\1\1\2", True)]
+    with tifffile.TiffWriter(folder / "photo.dng") as file:
+        small = {"photometric": "rgb", "subfiletype": 1, "subifds": 1, "metadata": None}
+        file.write(np.zeros((8, 12, 3), np.uint8), extratags=camera, **small)
+        file.write(mosaic, photometric=32803, subfiletype=0, metadata=None, extratags=pattern)
 
 
 def _read_cube(path: Path) -> None:
@@ -446,6 +524,8 @@ def _read_bands(path: Path) -> None:
 def _damage_by_kind(random: Random, content: bytes) -> bytes:
     if content[:2] == b"PK":
         return damage_zip(random, content)
+    if content[:4] == b"\x89PNG":
+        return damage_png(random, content)
     return (damage_json if content[:1] == b"{" else damage_bytes)(random, content)
 
 
@@ -455,6 +535,12 @@ SUBJECTS: Mapping[str, Subject] = {
     "png16": Subject(_wide_pngs, _read_photo, damage_png),
     "tiff": Subject(_tiff_photos, _read_photo),
     "bmp": Subject(_photos(".bmp", ("RGB", "L", "P", "1")), _read_photo),
+    "profile": Subject(_profiled, _read_photo, _damage_by_kind),
+    "webp": Subject(_modern(".webp"), _read_photo),
+    "avif": Subject(_modern(".avif"), _read_photo),
+    "heic": Subject(_heic, _read_photo),
+    "jpeg2000": Subject(_jpeg2000, _read_photo),
+    "raw": Subject(_dng, _read_photo),
     "mat5": Subject(_matlab5, _read_cube),
     "mat73": Subject(_hdf5, _read_cube),
     "mat_struct": Subject(_structs, _read_cube),

@@ -42,6 +42,7 @@ class Evaluate(Processes):
         figures: folder for a picture of each scene.
         pixels: pixels whose spectra the pictures show, up to four as ROW,COLUMN; by default four of different colours.
         save_cubes: folder for the predicted cubes, as .mat.
+        exposures: also score photos of these exposures, such as 0.5 1 2; predictions are divided by them.
     """
 
     checkpoint: Path
@@ -55,6 +56,7 @@ class Evaluate(Processes):
     figures: Path | None = None
     pixels: tuple[str, ...] = ()
     save_cubes: Path | None = None
+    exposures: tuple[float, ...] = ()
 
     def run(self) -> None:
         """Prints the scores, and writes the files that were asked for.
@@ -64,6 +66,8 @@ class Evaluate(Processes):
         """
         from m3sr_jax.data.open import open_dataset
         from m3sr_jax.evaluation.compatibility import check_compatible
+        from m3sr_jax.evaluation.evaluate import fit_baselines
+        from m3sr_jax.evaluation.exposures import check_exposures, evaluate_exposures
         from m3sr_jax.evaluation.protocols import get_protocol
         from m3sr_jax.inference.predictor import load, run_network
         from m3sr_jax.io.normalization import normalise_rgb
@@ -79,26 +83,35 @@ class Evaluate(Processes):
         protocol = get_protocol(self.protocol or config.name)
         dataset = writer_first(lambda: open_dataset(config, cache_bytes=0))  # each scene is read once
         check_compatible(card, dataset)
+        check_exposures(self.exposures, dataset)
         if dataset.missing and is_writer():
             print(f"WARNING: {len(dataset.missing)} files or scenes of the official split are missing")
 
         def predict(rgb: np.ndarray) -> np.ndarray:
             return run_network(predictor.model, predictor.params, normalise_rgb(rgb, card.rgb_normalization))
 
-        reports = _score(predict, dataset, protocol, card.model.name, self._observer(card, pixels))
-        on_writer(lambda: self._print_and_write(reports, dataset, card))
+        methods = {card.model.name: predict} | fit_baselines(dataset)
+        reports = _score(methods, dataset, protocol, self._observer(card, pixels))
+        exposed = evaluate_exposures(methods, dataset, protocol, self.exposures)
+        on_writer(lambda: self._print_and_write(reports, exposed, dataset, card))
 
-    def _print_and_write(self, reports: list[Report], dataset: Dataset, card: ModelCard) -> None:
+    def _print_and_write(
+        self, reports: list[Report], exposed: dict[float, list[Report]], dataset: Dataset, card: ModelCard
+    ) -> None:
         from rich.console import Console
 
+        from m3sr_jax.evaluation.exposures import exposure_means, exposure_table
         from m3sr_jax.evaluation.published import published_rows
         from m3sr_jax.evaluation.report import model_facts, write_tables
         from m3sr_jax.evaluation.tables import score_table
 
         facts = model_facts(card)
         Console().print(score_table(reports, published_rows(dataset.name, facts)))
+        if exposed:
+            Console().print(exposure_table(exposed))
         if self.output is not None:
-            write_tables(self.output, reports, dataset=dataset, model=facts)
+            extra = {"exposures": exposure_means(exposed)} if exposed else {}
+            write_tables(self.output, reports, dataset=dataset, model=facts, extra=extra)
             print(f"wrote {self.output}, and .md, .csv and .tex beside it")
 
     def _observer(self, card: ModelCard, pixels: Sequence[tuple[int, int]]) -> Observe:
@@ -163,14 +176,12 @@ def _create_folder(path: Path) -> None:
         raise InputError(f"{path}: cannot be created ({error.strerror}); choose another folder") from error
 
 
-def _score(predict_fn: Predict, dataset: Dataset, protocol: Protocol, name: str, observe: Observe) -> list[Report]:
+def _score(methods: Mapping[str, Predict], dataset: Dataset, protocol: Protocol, observe: Observe) -> list[Report]:
     from rich.progress import Progress
 
-    from m3sr_jax.evaluation.evaluate import evaluate_all, fit_baselines
+    from m3sr_jax.evaluation.evaluate import evaluate_all
     from m3sr_jax.processes import is_writer
 
     with Progress(transient=True, disable=not is_writer()) as progress:
-        task = progress.add_task("fitting least squares", total=None)
-        methods = {name: predict_fn} | fit_baselines(dataset)
-        progress.update(task, description="scoring", total=len(dataset.valid))
+        task = progress.add_task("scoring", total=len(dataset.valid))
         return evaluate_all(methods, dataset.valid, protocol, partial(advance, progress, task), observe=observe)

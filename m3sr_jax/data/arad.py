@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
-from m3sr_jax.data.camera import Camera, camera_identity, load_camera, quantise
+from m3sr_jax.data.camera import Camera, Shot, camera_identity, load_camera, quantise
 from m3sr_jax.data.scenes import CACHE_BYTES, CodedScene, Dataset, SceneSource, files_key, fingerprint, report_faults
 from m3sr_jax.data.splits import PARTS, Split, find_files, present_scenes, read_split
 from m3sr_jax.errors import InputError
 from m3sr_jax.io.cubes import read_cube, read_cube_header
-from m3sr_jax.io.images import image_size, read_rgb
 from m3sr_jax.io.normalization import rgb_range
+from m3sr_jax.io.photos import image_size, read_rgb
 from m3sr_jax.io.wavelengths import same_bands, span
 
 CUBE_KEY = "cube"  # the array in every file
@@ -185,6 +185,7 @@ def _open_part(
         camera_name=layout.camera if camera is None else camera.name,
         fingerprint=f"{layout.name}-{fingerprint(keys)}",
         rgb_normalization=layout.rgb_normalization,
+        take=Shot(camera.matrix(scenes[0].wavelengths)) if camera and scenes else None,
         scene_keys=keys,
         cache_bytes=cache_bytes,
     )

@@ -88,6 +88,20 @@ class Camera:
         return np.clip(cube @ self.matrix(wavelengths).astype(np.float32), np.float32(0), np.float32(1))
 
 
+@dataclass(frozen=True)
+class Shot:
+    """Takes photos of cubes: linear RGB, cube · matrix, neither clipped nor rounded.
+
+    Attributes:
+        matrix: of a camera at the cubes' bands, (S, 3).
+    """
+
+    matrix: Float64[np.ndarray, "S 3"]
+
+    def __call__(self, cube: Float32[np.ndarray, "H W S"], rng: np.random.Generator) -> Float32[np.ndarray, "H W 3"]:
+        return cube @ self.matrix.astype(np.float32)
+
+
 def quantise(rgb: Float[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W 3"]:
     """Rounds [0, 1] to the nearest of 256 levels."""
     return np.rint(np.clip(rgb, 0, 1) * 255).astype(np.uint8)

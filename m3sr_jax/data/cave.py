@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt16
 
-from m3sr_jax.data.camera import DEFAULT_CAMERA, Camera, camera_identity, load_camera, quantise
+from m3sr_jax.data.camera import DEFAULT_CAMERA, Camera, Shot, camera_identity, load_camera, quantise
 from m3sr_jax.data.scenes import (
     CACHE_BYTES,
     CodedScene,
@@ -31,7 +31,8 @@ from m3sr_jax.data.scenes import (
 from m3sr_jax.data.splits import PARTS, find_files, present_scenes, read_split
 from m3sr_jax.errors import InputError
 from m3sr_jax.io.files import reading
-from m3sr_jax.io.images import image_size, open_image
+from m3sr_jax.io.photos import image_size
+from m3sr_jax.io.photos.pillow import open_image
 from m3sr_jax.io.wavelengths import BANDS
 
 SPLIT: Mapping[str, tuple[str, ...]] = {
@@ -109,6 +110,7 @@ def _open_part(
         wavelengths=BANDS,
         camera_name=response.name,
         fingerprint=f"cave-{fingerprint(keys)}",
+        take=Shot(response.matrix(BANDS)),
         scene_keys=[fingerprint([key]) for key in keys],
         cache_bytes=cache_bytes,
     )

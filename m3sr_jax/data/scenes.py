@@ -22,6 +22,8 @@ from m3sr_jax.errors import InputError
 
 CACHE_BYTES = 2**30
 Precision = Literal["uint16", "float16"]
+# Takes a photo of a cube in [0, 1], or of any other exposure: linear RGB, not yet clipped or rounded.
+TakePhoto = Callable[[Float32[np.ndarray, "H W S"], np.random.Generator], Float[np.ndarray, "H W 3"]]
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,7 @@ class SceneSource:
         camera_name: the camera that took the photos.
         fingerprint: what `fingerprint()` returns.
         rgb_normalization: how stored pixels become [0, 1], see `m3sr_jax.io.normalization`.
+        take: takes a photo of a cube as those of this source were taken; None where photos are files.
         scene_keys: what `scene_key` returns; by default fingerprint and name.
         cache_bytes: memory for cached scenes in each process; the newest scene always stays.
     """
@@ -167,6 +170,7 @@ class SceneSource:
         camera_name: str,
         fingerprint: str,
         rgb_normalization: str = "unit",
+        take: TakePhoto | None = None,
         scene_keys: Sequence[str] = (),
         cache_bytes: int = CACHE_BYTES,
     ):
@@ -174,6 +178,7 @@ class SceneSource:
         self.wavelengths = wavelengths
         self.camera_name = camera_name
         self.rgb_normalization = rgb_normalization
+        self.take = take
         self._sizes = tuple(sizes)
         self.read = read
         self._fingerprint = fingerprint

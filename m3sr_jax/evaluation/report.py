@@ -71,10 +71,10 @@ def write_report(
         model: description of the model in JSON types, for report.json; see `model_facts`.
 
     Returns:
-        The reports of the model and of the linear and the quadratic least-squares fit.
+        The reports of the model and of the fits of `fit_baselines`.
 
     Raises:
-        InputError: the folder cannot be written; see also `evaluate` and `LeastSquares.fit`.
+        InputError: the folder cannot be written; see also `evaluate` and `fit_baselines`.
     """
     directory, methods = Path(directory), {name: predict_fn} | fit_baselines(dataset)
     try:
@@ -89,7 +89,13 @@ def write_report(
 
 
 def write_tables(
-    path: Path, reports: list[Report], *, dataset: Dataset, model: Mapping[str, Any], figure: str = ""
+    path: Path,
+    reports: list[Report],
+    *,
+    dataset: Dataset,
+    model: Mapping[str, Any],
+    figure: str = "",
+    extra: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes an evaluation to PATH (JSON), and to .md, .csv and .tex files of the same stem beside it.
 
@@ -99,13 +105,14 @@ def write_tables(
         dataset: the scenes that were scored.
         model: description of the model; see `model_facts`.
         figure: file name of a picture for the Markdown page.
+        extra: further keys of the JSON file.
     """
     facts, rows = dataset_facts(dataset), published_rows(dataset.name, model)
     write_text(path.with_suffix(".md"), report_markdown(reports, dataset=facts, figure=figure, published=rows))
     write_text(path.with_suffix(".csv"), report_csv(reports, rows))
     write_text(path.with_suffix(".tex"), report_latex(reports, rows))
     # Last, so that the JSON file exists only beside the others.
-    write_text(path, report_json(reports, model=model, dataset=facts, published=rows))
+    write_text(path, report_json(reports, model=model, dataset=facts, published=rows, extra=extra))
 
 
 def _write_median_figure(path: Path, methods: Mapping[str, Predict], scenes: SceneSource, report: Report) -> None:

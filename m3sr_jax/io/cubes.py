@@ -142,7 +142,11 @@ def write_cube(
 
 @contextmanager
 def cube_writer(
-    path: str | os.PathLike[str], shape: tuple[int, ...], wavelengths: Float[np.ndarray, " S"], dtype: DTypeLike
+    path: str | os.PathLike[str],
+    shape: tuple[int, ...],
+    wavelengths: Float[np.ndarray, " S"],
+    dtype: DTypeLike,
+    source: str = "",
 ) -> Iterator[Callable[[Float32[np.ndarray, "h W S"]], None]]:
     """Opens a cube for writing from top to bottom; the file appears when the block ends.
 
@@ -151,6 +155,8 @@ def cube_writer(
         shape: (H, W, S) of the whole cube.
         wavelengths: band centres in nm.
         dtype: as in `write_cube`.
+        source: where the values come from, one line that is stored in the file: the attribute or array `source`, or
+            ENVI's description.
 
     Yields:
         A function that takes the cube's next rows.
@@ -166,7 +172,7 @@ def cube_writer(
         raise ValueError(f"cubes are written as float32 or uint16, not {dtype}")
     scale = float(np.iinfo(dtype).max) if dtype.kind == "u" else None
     done = 0
-    with _WRITERS[path.suffix.lower()](path, shape, np.asarray(wavelengths, np.float64), dtype, scale) as put:
+    with _WRITERS[path.suffix.lower()](path, shape, np.asarray(wavelengths, np.float64), dtype, scale, source) as put:
 
         def append(rows: np.ndarray) -> None:
             nonlocal done
@@ -180,7 +186,7 @@ def cube_writer(
             raise ValueError(f"{path}: {done} of {shape[0]} rows were written")
 
 
-# Each takes (path, shape, wavelengths, dtype, scale) and yields a function of (first row, rows).
+# Each takes (path, shape, wavelengths, dtype, scale, source) and yields a function of (first row, rows).
 _WRITERS: dict[str, Callable[..., AbstractContextManager[Callable[[int, np.ndarray], None]]]] = {
     ".mat": named_arrays.matlab_writer,
     ".hdr": envi.envi_writer,

@@ -170,12 +170,13 @@ def _inflated(path: Path, size: int) -> bytes:
 
 @contextmanager
 def envi_writer(
-    path: Path, shape: tuple[int, ...], wavelengths: np.ndarray, dtype: np.dtype, scale: float | None
+    path: Path, shape: tuple[int, ...], wavelengths: np.ndarray, dtype: np.dtype, scale: float | None, source: str = ""
 ) -> Iterator[Callable[[int, np.ndarray], None]]:
     """Writes `.hdr` and `.img` side by side: BSQ, little-endian; see `m3sr_jax.io.cubes.cube_writer`."""
     lines, samples, bands = shape
     kind = next(code for code, letter in DATA_TYPES.items() if np.dtype(letter) == dtype)
     centres = ", ".join(f"{centre:.6g}" for centre in wavelengths)
+    described = source.encode("ascii", "replace").decode().translate({ord(brace): None for brace in "{}"})
     header = (
         "ENVI\n"
         f"samples = {samples}\nlines = {lines}\nbands = {bands}\n"
@@ -184,6 +185,8 @@ def envi_writer(
     )
     if scale is not None:
         header += f"reflectance scale factor = {scale:g}\n"
+    if source:
+        header += f"description = {{{described}}}\n"
     with written_whole(path) as text, written_whole(path.with_suffix(".img")) as data:
         with data.open("wb") as file:
             yield band_rows(file, shape, dtype)

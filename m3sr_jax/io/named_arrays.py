@@ -116,7 +116,7 @@ def _npy_entry(path: Path, name: str, file: Any, reopen: Callable[[], Any], *, c
 
 @contextmanager
 def matlab_writer(
-    path: Path, shape: tuple[int, ...], wavelengths: np.ndarray, dtype: np.dtype, scale: float | None
+    path: Path, shape: tuple[int, ...], wavelengths: np.ndarray, dtype: np.dtype, scale: float | None, source: str = ""
 ) -> Iterator[Callable[[int, np.ndarray], None]]:
     """Writes MATLAB v7.3, which has no 2 GB limit: `cube`, (H, W, S) in MATLAB, `bands` and, for codes, `scale`.
 
@@ -128,6 +128,7 @@ def matlab_writer(
     with written_whole(path) as unfinished:
         with h5py.File(unfinished, "w", userblock_size=USER_BLOCK) as file:
             cube = file.create_dataset("cube", shape[::-1], dtype)
+            cube.attrs.update({"source": source} if source else {})
             file["bands"] = wavelengths[:, None]
             if scale is not None:
                 file["scale"] = np.full((1, 1), scale)
@@ -146,13 +147,14 @@ def matlab_writer(
 
 @contextmanager
 def hdf5_writer(
-    path: Path, shape: tuple[int, ...], wavelengths: np.ndarray, dtype: np.dtype, scale: float | None
+    path: Path, shape: tuple[int, ...], wavelengths: np.ndarray, dtype: np.dtype, scale: float | None, source: str = ""
 ) -> Iterator[Callable[[int, np.ndarray], None]]:
-    """Writes `cube` (H, W, S), `wavelengths` and, for codes, `scale`; see `m3sr_jax.io.cubes.cube_writer`."""
+    """Writes `cube` (H, W, S; attribute `source`), `wavelengths` and, for codes, `scale`; see `cube_writer`."""
     import h5py
 
     with written_whole(path) as unfinished, h5py.File(unfinished, "w") as file:
         cube = file.create_dataset("cube", shape, dtype)
+        cube.attrs.update({"source": source} if source else {})
         file["wavelengths"] = wavelengths
         if scale is not None:
             file["scale"] = scale
@@ -165,7 +167,7 @@ def hdf5_writer(
 
 @contextmanager
 def npz_writer(
-    path: Path, shape: tuple[int, ...], wavelengths: np.ndarray, dtype: np.dtype, scale: float | None
+    path: Path, shape: tuple[int, ...], wavelengths: np.ndarray, dtype: np.dtype, scale: float | None, source: str = ""
 ) -> Iterator[Callable[[int, np.ndarray], None]]:
     """Writes an uncompressed .npz with the arrays of `hdf5_writer`; rows must come in order."""
     with written_whole(path) as unfinished, zipfile.ZipFile(unfinished, "w") as archive:
@@ -177,7 +179,7 @@ def npz_writer(
                 file.write(np.ascontiguousarray(rows, dtype).data)
 
             yield put
-        for name, value in {"wavelengths": wavelengths, "scale": scale}.items():
+        for name, value in {"wavelengths": wavelengths, "scale": scale, "source": source or None}.items():
             if value is not None:
                 with archive.open(f"{name}.npy", "w") as file:
                     np.lib.format.write_array(file, np.asarray(value))

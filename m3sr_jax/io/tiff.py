@@ -106,13 +106,14 @@ def _has_alpha(page: Any) -> bool:
 
 @contextmanager
 def tiff_writer(
-    path: Path, shape: tuple[int, ...], wavelengths: np.ndarray, dtype: np.dtype, scale: float | None
+    path: Path, shape: tuple[int, ...], wavelengths: np.ndarray, dtype: np.dtype, scale: float | None, source: str = ""
 ) -> Iterator[Callable[[int, np.ndarray], None]]:
     """Writes one page per band, as BigTIFF from 4 GB on; see `m3sr_jax.io.cubes.cube_writer`."""
     import tifffile
 
     pages = (shape[2], *shape[:2])
     described = {"axes": "CYX", "wavelengths": wavelengths.tolist()} | ({"scale": scale} if scale is not None else {})
+    described |= {"source": source} if source else {}
     with written_whole(path) as unfinished:
         # First reserve all pages; rows are then written into each.
         place = tifffile.imwrite(

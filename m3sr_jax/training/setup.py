@@ -20,6 +20,7 @@ from m3sr_kernels.dispatch import Implementation, resolve
 
 from m3sr_jax.checkpoint import load_params
 from m3sr_jax.config import Config
+from m3sr_jax.data.augmentation import make_augmentation
 from m3sr_jax.data.open import open_dataset
 from m3sr_jax.data.pipeline import Batches, steps_per_epoch, train_batches
 from m3sr_jax.data.scenes import Dataset
@@ -31,10 +32,12 @@ from m3sr_jax.models import build_model, init_params, parameter_shapes
 from m3sr_jax.processes import gather, is_writer, on_writer, writer_first, writer_only
 from m3sr_jax.training.checkpoint import Checkpoints
 from m3sr_jax.training.devices import Devices
+from m3sr_jax.training.fitting import with_fit
 from m3sr_jax.training.losses import weighted_loss
 from m3sr_jax.training.metric_writer import MetricWriter
+from m3sr_jax.training.optimizer import make_optimizer
 from m3sr_jax.training.progress import TrainingProgress
-from m3sr_jax.training.state import TrainState, create_train_state, make_optimizer
+from m3sr_jax.training.state import TrainState, create_train_state
 from m3sr_jax.training.step import jit_train_step
 from m3sr_jax.training.validation import Validation
 from m3sr_jax.training.workdir import owned_workdir, prepare_workdir
@@ -80,7 +83,9 @@ class Run:
             accumulate_steps=config.optim.accumulate_steps,
             ema_decay=config.optim.ema_decay,
         )
-        state, position, self.damaged = on_writer(lambda: _first_state(config, self.model, optimizer, self.checkpoints))
+        state, position, self.damaged = on_writer(
+            lambda: _first_state(config, self.dataset, self.model, optimizer, self.checkpoints)
+        )
         self.state, self.step = self.devices.replicate(state), int(state.step)
         if position is not None:
             self.batches.set_state(position)
@@ -131,6 +136,7 @@ def _open_batches(config: Config, dataset: Dataset) -> tuple[int, Batches]:
         shard_count=jax.process_count(),
         num_workers=data.num_workers,
         skip_bad_scenes=dataset.skip_bad_scenes,
+        augmentation=make_augmentation(data, dataset.train),
     )
     return num_steps, batches
 
@@ -162,7 +168,11 @@ def _open_card(config: Config, workdir: Path, dataset: Dataset, facts: dict[str,
 
 
 def _first_state(
-    config: Config, model: nn.Module, optimizer: optax.GradientTransformation, checkpoints: Checkpoints
+    config: Config,
+    dataset: Dataset,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    checkpoints: Checkpoints,
 ) -> tuple[TrainState, dict[str, int] | None, list[str]]:
     """Returns the state to start or resume from, the data position when resuming, and faults of newer checkpoints."""
     create = partial(create_train_state, optimizer, ema=config.optim.ema_decay is not None)
@@ -171,4 +181,4 @@ def _first_state(
         return state, saved["batches"], damaged
     if config.train.init_from:
         return create(jax.tree.map(jnp.array, load_params(config.train.init_from, model))), None, []
-    return create(init_params(model, jax.random.key(config.seed))), None, []
+    return create(with_fit(config, dataset, init_params(model, jax.random.key(config.seed)))), None, []

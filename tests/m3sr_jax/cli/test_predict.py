@@ -89,6 +89,33 @@ def test_tiles_of_a_network_that_needs_the_whole_photo_are_reported(name, warned
         assert ("needs the whole photo" in capsys.readouterr().out) == (warned and tiled)
 
 
+def test_what_a_photo_declared_is_printed_and_kept_with_the_cube(checkpoint, tmp_path, capsys):
+    """Every format keeps it where its own readers look."""
+    codes = np.random.default_rng(0).integers(0, 256, (*SIZE, 3)).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 1
+    exif.get_ifd(0x8769)[0xA001] = 2  # Adobe RGB
+    Image.fromarray(codes).save(tmp_path / "a.jpg", exif=exif)
+    for suffix in ("mat", "hdr", "npz", "tif", "h5"):
+        assert run(checkpoint, tmp_path / "a.jpg", "--output", tmp_path / f"cube.{suffix}") == 0
+        assert "; Adobe RGB (1998) converted to sRGB" in capsys.readouterr().out
+        assert read_cube(tmp_path / f"cube.{suffix}")[0].shape == (*SIZE, 31)
+    with tifffile.TiffFile(tmp_path / "cube.tif") as file:
+        kept = [file.shaped_metadata[0]["source"]]
+    for name in ("cube.mat", "cube.h5"):
+        with h5py.File(tmp_path / name) as file:
+            kept.append(file["cube"].attrs["source"])
+    kept.append(str(np.load(tmp_path / "cube.npz")["source"]))
+    kept.append((tmp_path / "cube.hdr").read_text())
+    assert all("a.jpg: JPEG photo, srgb values; Adobe RGB (1998) converted to sRGB" in text for text in kept)
+
+
+def test_pictures_that_are_not_read_are_named(checkpoint, photos, tmp_path, capsys):
+    (photos / "e.gif").write_bytes(b"GIF89a")
+    assert run(checkpoint, photos, "--output", tmp_path / "cubes") == 0
+    assert "1 picture was passed over; rename or convert to PNG or TIFF: e.gif (GIF)" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_nothing_half_written(checkpoint, photos, tmp_path, monkeypatch, capsys, number):
     def rows(*_, **__):

@@ -24,9 +24,9 @@ from PIL import Image, ImageOps
 from m3sr_jax.data.camera import load_camera
 from m3sr_jax.errors import InputError
 from m3sr_jax.io import read_cube, read_rgb, write_cube
-from m3sr_jax.io.images import image_size
+from m3sr_jax.io.photos import image_size
 from tests.m3sr_jax.io.test_cubes import SUFFIXES
-from tools.fuzz_readers import attempt, files_of, run_case
+from tools.fuzz_readers import NEEDED, attempt, files_of, run_case
 from tools.fuzz_subjects import CUBE, SUBJECTS, WAVELENGTHS
 
 CASES = 40  # for each reader: a sample of what the benchmark runs
@@ -37,8 +37,9 @@ def valid_files(tmp_path_factory):
     """Gives a folder of valid files of a subject."""
 
     def make(name):
-        if name == "pth":
-            pytest.importorskip("torch", reason="writing .pth files takes PyTorch")
+        if name in NEEDED:
+            module, package = NEEDED[name]
+            pytest.importorskip(module, reason=f"writing {name} files takes {package}")
         folder = tmp_path_factory.mktemp(name)
         SUBJECTS[name].make(folder)
         return folder
@@ -331,6 +332,16 @@ def test_an_invalid_orientation_is_ignored(tmp_path, orientation):
     exif[0x0112] = orientation
     Image.new("RGB", (5, 3)).save(tmp_path / "photo.png", exif=exif)
     assert image_size(tmp_path / "photo.png") == read_rgb(tmp_path / "photo.png").shape[:2] == (3, 5)
+
+
+def test_a_heic_whose_header_says_no_size(valid_files):
+    path = valid_files("heic") / "photo.heic"
+    content = path.read_bytes()
+    at = content.index(b"ispe") + 8
+    path.write_bytes(content[:at] + bytes(4) + content[at + 4 :])
+    for read in (read_rgb, image_size):
+        with pytest.raises(InputError, match=r"photo.heic: its header says 64×0 pixels"):
+            read(path)
 
 
 def test_only_documented_formats_are_opened(tmp_path):

@@ -10,7 +10,8 @@ import pytest
 
 from m3sr_jax.config import OptimConfig
 from m3sr_jax.models import M3SR, build_model, init_params, parameter_shapes
-from m3sr_jax.training.state import create_train_state, make_optimizer
+from m3sr_jax.training.optimizer import make_optimizer
+from m3sr_jax.training.state import create_train_state
 from m3sr_jax.training.step import eval_step, jit_train_step, train_step
 
 SUM_BAR = 1e-5  # a mean of 16,000 float32 numbers, summed in two orders
