@@ -28,6 +28,7 @@ from m3sr_jax.io.normalization import rgb_range
 from m3sr_jax.io.photos import image_size, read_rgb
 from m3sr_jax.io.wavelengths import same_bands, span
 
+CUBE_KEY = "cube"  # the array in every file
 # Rows and columns: without a photo, they tell whether a cube is rotated.
 USUAL_SIZE = (482, 512)
 
@@ -143,7 +144,7 @@ def open_arad(
 
 
 def _read_headers(name: str, cube: Path, photo: Path | None) -> SceneFiles:
-    (height, width, _), wavelengths = read_cube_header(cube)
+    (height, width, _), wavelengths = read_cube_header(cube, key=CUBE_KEY)
     size = (height, width)
     if photo is None:
         size = USUAL_SIZE if size == USUAL_SIZE[::-1] else size
@@ -200,7 +201,7 @@ class AradReader:
 
     def __call__(self, index: int) -> CodedScene:
         files = self.scenes[index]
-        cube, wavelengths = read_cube(files.cube)
+        cube, wavelengths = read_cube(files.cube, key=CUBE_KEY)
         if cube.shape[:2] == files.size[::-1] != files.size:  # written without regard to MATLAB's order of axes
             cube = np.ascontiguousarray(cube.swapaxes(0, 1))
         if files.photo is not None:
