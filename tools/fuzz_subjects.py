@@ -130,8 +130,8 @@ def _modern(suffix: str) -> Callable[[Path], None]:
         codes = np.random.default_rng(0).integers(0, 256, (19, 21, 3)).astype(np.uint8)
         exif = Image.Exif()
         exif[0x0112] = 6
-        for name, options in (("lossy", {"quality": 80}), ("fine", {"quality": 100, "lossless": suffix == ".webp"})):
-            Image.fromarray(codes).save(folder / f"{name}{suffix}", exif=exif, **options)
+        Image.fromarray(codes).save(folder / f"lossy{suffix}", exif=exif, quality=80)
+        Image.fromarray(codes).save(folder / f"fine{suffix}", exif=exif, quality=100, lossless=suffix == ".webp")
         Image.fromarray(codes).convert("RGBA").save(folder / f"alpha{suffix}")
 
     return make

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from m3sr_jax.data.camera import camera_identity, load_camera
-from m3sr_jax.data.pairs import Pairs, open_pairs
+from m3sr_jax.data.pairs import CubeFormat, Pairs, open_pairs
 from m3sr_jax.data.scenes import CACHE_BYTES, Dataset
 from m3sr_jax.data.splits import PARTS, Split, find_files, present_scenes, read_split
 
+CUBE_KEY = "cube"  # the array in every file
 # Rows and columns: without a photo, they tell whether a cube is rotated.
 USUAL_SIZE = (482, 512)
 
@@ -114,6 +115,7 @@ def open_arad(
         photo_camera=layout.camera,
         rgb_normalization=layout.rgb_normalization,
         camera=load_camera(camera) if camera else None,
+        cubes=CubeFormat(CUBE_KEY),
         usual_size=USUAL_SIZE,
     )
     scenes = {part: [(name, cubes[name], photos.get(name)) for name in parts[part]] for part in PARTS}

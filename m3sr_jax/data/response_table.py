@@ -103,7 +103,7 @@ def _columns(path: Path, names: list[str] | None, width: int, height: int) -> tu
     found = [[at for at, kind in enumerate(kinds) if kind == wanted] for wanted in ("wavelength", "r", "g", "b")]
     if names and not found[0] and all(found[1:]) and kinds[:1] == [None]:
         found[0] = [0]
-    if all(found):
+    if all(found) and height:
         if len(found[0]) > 1 or len(found[1]) > 1 or len(found[3]) > 1:
             raise InputError(f"camera {path}: found columns {', '.join(names or [])}; expected one each for R and B")
         others = [name for at, name in enumerate(names or []) if name and kinds[at] is None and [at] not in found]

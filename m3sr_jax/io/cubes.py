@@ -249,7 +249,8 @@ def _arranged(
         raise InputError(f'{path}: {missing}found suffix "{path.suffix}"; {expected}')
     if suffix == ".hdr" and (tiff_file := _described_tiff(header)) is not None:
         return arrange(path, _with_header(tiff_file, tiff.read_tiff(tiff_file)), wavelengths)
-    return arrange(path, envi.read_envi(header, path if path.is_file() and suffix != ".hdr" else None), wavelengths)
+    data = path if path.is_file() and suffix != ".hdr" else None
+    return arrange(path, envi.read_envi(header, data, own_wavelengths=wavelengths is None), wavelengths)
 
 
 def _described_tiff(header: Path) -> Path | None:

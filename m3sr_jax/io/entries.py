@@ -85,6 +85,7 @@ def choose_cube(path: Path, entries: Mapping[str, Entry], key: str | None) -> tu
         return _real(path, named[0]), []
     candidates = [entry for entry in numbers if len(entry.shape) == 3 and min(entry.shape) > 0]
     lists = {entry.size for entry in entries.values() if is_list(entry) and entry.listed_name in WAVELENGTH_NAMES}
+    lists -= {1}  # a number of bands
     for wanted in (lists, {len(BANDS)}):
         if len(candidates) > 1 and wanted:
             candidates = [entry for entry in candidates if wanted & set(entry.shape)] or candidates
@@ -107,10 +108,9 @@ def _named(path: Path, entries: Mapping[str, Entry], key: str) -> Entry:
         return _real(path, entries[found[0]])
     names = sorted(entry.label for name, entry in entries.items() if not tails or name in tails)
     more = " …" if len(names) > MOST_LISTED else ""
-    problem = "several arrays are named so" if tails else "no such array"
-    raise InputError(
-        f"{path}: key {key}: {problem}; expected one of {', '.join(names[:MOST_LISTED]) or '(none)'}{more}"
-    )
+    problem = "several arrays" if tails else "no array"
+    expected = f"expected one of {', '.join(names[:MOST_LISTED]) or '(none)'}{more}"
+    raise InputError(f"{path}: found {problem} called {key}; {expected}")
 
 
 def _real(path: Path, entry: Entry) -> Entry:

@@ -26,12 +26,13 @@ GZIP = b"\x1f\x8b"
 CHUNK = 2**20
 
 
-def read_envi(path: Path, data: Path | None = None) -> Stored:
+def read_envi(path: Path, data: Path | None = None, *, own_wavelengths: bool = True) -> Stored:
     """Reads the cube of a `.hdr`: BSQ, BIL or BIP, either byte order, with header offset, gzipped or not.
 
     Args:
         path: the header.
         data: the file of numbers; by default the one beside the header, see `data_file`.
+        own_wavelengths: False: the user gives others, so that the header's do not matter.
 
     Raises:
         InputError: the header lacks a field, has one out of range or that cannot be applied, or claims more than the
@@ -49,7 +50,7 @@ def read_envi(path: Path, data: Path | None = None) -> Stored:
     data, notes = (data, []) if data is not None else data_file(header, offset + size)
     values = _numbers(header, data, shape, dtype, offset)
     coding, applied = header.coding(extents["b"])
-    centres, units, named = header.wavelengths(extents["b"])
+    centres, units, named = header.wavelengths(extents["b"]) if own_wavelengths else (None, "", [])
     if dtype.itemsize > 1 and "byte order" not in header.fields:
         notes.append("no byte order in the header: taken for little-endian")
     return Stored(

@@ -3,6 +3,7 @@
 const element = (id) => document.getElementById(id);
 const model = (name) => Bokeh.documents[0].get_model_by_name(name);
 const compared = facts.comparison !== null;
+const numbered = facts.unit === "band"; // a cube without wavelengths
 const PIN_COLOURS = ["#2f8fff", "#ff8c1a", "#1faa59", "#e5397f", "#9b5cff", "#00a5b8", "#c79a00", "#e5442f"];
 const LETTERS = "ABCDEFGH";
 const NEAR_SCREEN_PIXELS = 9;
@@ -16,7 +17,6 @@ const state = {
 const decimals = facts.step > 0 ? Math.min(8, Math.max(2, Math.ceil(-Math.log10(facts.step)))) : 3;
 const shown = (value) => (isNaN(value) ? "missing" : value.toFixed(decimals).replace("-", "−"));
 const short = (value) => (isNaN(value) ? "–" : String(Number(value.toPrecision(3))).replace("-", "−"));
-const numbered = facts.unit === "band"; // a cube without wavelengths
 const position = (band) => String(Number(facts.wavelengths[band].toFixed(1)));
 const bandName = (band) => (numbered ? `band ${position(band)}` : `${position(band)} nm`);
 const degrees = (value) => (isNaN(value) ? "–" : `${value.toFixed(2)}°`);

@@ -89,6 +89,7 @@ def test_empty_cells_are_told_from_zero(tmp_path):
     ("text", "message"),
     [
         ("nm,R,G\n400,1,1\n500,1,1\n", r"shape \(2, 3\) with columns nm, R, G; expected columns wavelength, R, G, B"),
+        ("nm,R,G,B\n", r"shape \(0, 0\) with columns nm,R,G,B"),
         ("nm,B,G,X\n400,1,1,1\n", "with columns nm, B, G, X"),
         ("nm,R,R,G,B\n400,1,1,1,1\n", "expected one each for R and B"),
         ("400,1,1,1,1\n500,1,1,1,1\n", r"found a table of shape \(2, 5\); expected"),

@@ -71,9 +71,9 @@ def test_a_key_chooses_and_a_batch_of_one_is_a_cube(tmp_path, save, key):
 def test_wrong_keys_are_answered_with_the_arrays(tmp_path):
     with h5py.File(tmp_path / "file.h5", "w") as file:
         file["a/data"], file["b/data"], file["note"] = CUBE, CUBE, "text"
-    with pytest.raises(InputError, match=r"key rad: no such array; expected one of a/data \(6×5×31\), b/data"):
+    with pytest.raises(InputError, match=r"found no array called rad; expected one of a/data \(6×5×31\), b/data"):
         read_cube(tmp_path / "file.h5", key="rad")
-    with pytest.raises(InputError, match="key data: several arrays are named so"):
+    with pytest.raises(InputError, match="found several arrays called data; expected one of a/data"):
         read_cube(tmp_path / "file.h5", key="data")
     np.testing.assert_array_equal(read_cube(tmp_path / "file.h5", key="b/data")[0], CUBE)
 

@@ -79,6 +79,11 @@ def test_given_wavelengths_replace_those_of_the_file(tmp_path):
     np.testing.assert_array_equal(cube, VALUES[..., ::-1])
 
 
+@pytest.mark.parametrize("line", ["wavelength = {450, 550}\n", "wavelength units = GHz\n" + LIST])
+def test_given_wavelengths_replace_unusable_ones(tmp_path, line):
+    np.testing.assert_array_equal(read_cube(write(tmp_path, line), wavelengths="450:650:100")[1], NM)
+
+
 def test_bands_are_sorted_with_all_that_belongs_to_them(tmp_path):
     """Two detectors that overlap, one of them backwards."""
     extra = "wavelength = {650, 450, 550}\ndata gain values = {1, 2, 4}\ndata offset values = {0, 1, 2}\n"
