@@ -44,8 +44,8 @@ def sizes(rng, states):
     image = {"B": low(3), "H": low(20), "W": low(20), "R": heads, "P": width, "I": heads * width, "N": states}
     line = {"B": low(3), "L": low(90), "G": groups, "H": groups * low(3), "P": width, "N": states}
     block = {"M": low(30), "L": 3, "C": features, "U": 2 * E, "E": E, "O": O, "Q": Q, "K": rank, "J": 4, "N": states}
-    pixels = {"B": low(3), "H": low(30), "W": low(20), "C": 15 + low(40)}
-    return {"ss2d": image, "ssd": line, "mix": block | {"T": sums}, "conv": pixels}
+    B, H, W, C = (int(size) for size in rng.spawn(1)[0].integers(1, [4, 31, 21, 41]))
+    return {"ss2d": image, "ssd": line, "mix": block | {"T": sums}, "conv": {"B": B, "H": H, "W": W, "C": 15 + C}}
 
 
 def buffers(shapes, letters, rng):
