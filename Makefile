@@ -38,6 +38,10 @@ bench: .venv/.dev
 fuzz: .venv/.dev
 	$(BIN)/python tools/fuzz_readers.py --keep build/fuzz --output build/fuzz.jsonl
 
+# Two thousand random shapes for every native kernel, values and gradients against float64.
+fuzz-native: .venv/.dev
+	M3SR_NATIVE_FUZZ=2000 $(BIN)/python -m pytest -q tests/m3sr_kernels/native/test_shapes.py
+
 # The package as users install it: a wheel in its own environment, next to Hugging Face's `kernels`.
 wheel: | $(BIN)/python
 	rm -rf build/lib build/wheel .venv-wheel && $(BIN)/python -m pip wheel --quiet . --no-deps --wheel-dir build/wheel

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -147,24 +146,3 @@ class UpConv(nn.Module):
         patches = jnp.einsum("bhwc,cklo->bhkwlo", x, kernel.astype(self.dtype))
         image = patches.reshape(batch, 2 * height, 2 * width, self.features)
         return image + bias.astype(self.dtype)[None, None, None]
-
-
-def depthwise_conv3x3(x: Float[Array, "B H W C"], kernel: Float[Array, "3 3 C"]) -> Float[Array, "B H W C"]:
-    """Convolves each channel with its own 3×3 kernel, padding with zeros by 1.
-
-    XLA fuses nine shifted multiply-adds into one pass; its grouped convolution is fifty times slower on a CPU.
-
-    Args:
-      x: image (B, H, W, C), any unit.
-      kernel: (3, 3, C); the first two axes are the row and column offsets −1, 0, 1.
-
-    Returns:
-      (B, H, W, C): out[i, j] = Σ_{k,l} x[i+k−1, j+l−1]·kernel[k, l].
-
-    Source: depthwise convolution of SS2D, paper section on the spatial branch.
-    """
-    _, height, width, _ = x.shape
-    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    taps = kernel[:, :, None, None, None]
-    shifted = (padded[:, k : k + height, l : l + width] * taps[k, l] for k in range(3) for l in range(3))
-    return functools.reduce(jnp.add, shifted)

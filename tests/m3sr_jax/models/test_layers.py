@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from m3sr_kernels.depthwise_conv_silu.xla import depthwise_conv3x3
 
 from m3sr_jax.models.layers import (
     UpConv,
     conv_whole_vectors,
-    depthwise_conv3x3,
     group_norm,
     layer_norm,
     linear_init,

@@ -37,6 +37,13 @@ def ss2d(x, dt, a, b, c, d, dt_bias):
     return ((total + d * x).reshape(B, H, W, R * P),)
 
 
+def conv(x, kernel):
+    """(y,), of the depthwise convolution and SiLU."""
+    _, H, W, _ = x.shape
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    return (silu(sum(padded[:, k : k + H, l : l + W] * kernel[k, l] for k in range(3) for l in range(3))),)
+
+
 def mix(tokens, w_in, kernel, bias, w_x, w_dt, dt_bias, rates, d, w_out):
     """(out,), of the padded weights that the kernels take; rates are those of powers of two."""
     E, N, rank, taps = d.size, rates.shape[0], w_dt.shape[0], kernel.shape[0]

@@ -3,6 +3,7 @@
 import functools
 
 import numpy as np
+from m3sr_kernels.depthwise_conv_silu import native_kernels as conv
 from m3sr_kernels.mamba_token_mix import native_kernels as mixer
 from m3sr_kernels.native import ffi, scan, scan_gradient
 from m3sr_kernels.native.compiler import load
@@ -19,6 +20,8 @@ KERNELS = {
     "ssd backward": ssd.Backward,
     "mix forward": lambda N: mixer.Forward(3, N, 4),
     "mix backward": lambda N: mixer.Backward(3, N, 4),
+    "conv forward": lambda _: conv.Forward(),
+    "conv backward": lambda _: conv.Backward(),
 }
 
 
@@ -41,7 +44,8 @@ def sizes(rng, states):
     image = {"B": low(3), "H": low(20), "W": low(20), "R": heads, "P": width, "I": heads * width, "N": states}
     line = {"B": low(3), "L": low(90), "G": groups, "H": groups * low(3), "P": width, "N": states}
     block = {"M": low(30), "L": 3, "C": features, "U": 2 * E, "E": E, "O": O, "Q": Q, "K": rank, "J": 4, "N": states}
-    return {"ss2d": image, "ssd": line, "mix": block | {"T": sums}}
+    B, H, W, C = (int(size) for size in rng.spawn(1)[0].integers(1, [4, 31, 21, 41]))
+    return {"ss2d": image, "ssd": line, "mix": block | {"T": sums}, "conv": {"B": B, "H": H, "W": W, "C": 15 + C}}
 
 
 def buffers(shapes, letters, rng):

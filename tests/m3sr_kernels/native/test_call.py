@@ -43,11 +43,12 @@ def block(M, L, C, N, rank, taps):
 
 # XLA folds what it can of constant parameters, with another rounding.
 close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
-OPS = ["ss2d_scan", "ssd_scan", "mamba_token_mix"]
+OPS = ["ss2d_scan", "ssd_scan", "mamba_token_mix", "depthwise_conv_silu"]
 SMALL = {
     "ss2d_scan": image(2, 5, 6, 2, 5, 8),
     "ssd_scan": line(2, 17, 1, 2, 5, 8),
     "mamba_token_mix": block(6, 4, 7, 16, 1, 4),
+    "depthwise_conv_silu": {"x": (2, 5, 6, 19), "kernel": (3, 3, 19)},
 }
 
 
@@ -111,6 +112,13 @@ def test_more_tokens_than_are_unrolled_are_refused():
     with pytest.raises(NotImplementedError, match="16 tokens"):
         m3sr_kernels.mamba_token_mix(**arrays, implementation="native")
     assert m3sr_kernels.mamba_token_mix(**arrays).shape == (3, 18, 5)
+
+
+def test_fewer_channels_than_a_vector_are_refused():
+    arrays = draw({"x": (1, 4, 5, 8), "kernel": (3, 3, 8)}, np.float32)
+    with pytest.raises(NotImplementedError, match="16 channels"):
+        native("depthwise_conv_silu")(**arrays)
+    assert m3sr_kernels.depthwise_conv_silu(**arrays).shape == (1, 4, 5, 8)
 
 
 def test_without_llvmlite_xla_runs_and_the_log_says_how_to_get_it(monkeypatch, caplog):

@@ -23,7 +23,7 @@ def call(name, states, arguments, letters, threads, rng):
     return results
 
 
-@pytest.mark.parametrize("op", ["ss2d", "ssd", "mix"])
+@pytest.mark.parametrize("op", ["ss2d", "ssd", "mix", "conv"])
 def test_values_and_gradients_at_random_shapes(op):
     """60 shapes an op; `make fuzz-native` takes 2,000."""
     definition = getattr(definitions, op)
