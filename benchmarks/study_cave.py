@@ -13,8 +13,8 @@ to test. --tuning trains on 16 of the 20 and scores the other four: choose optio
   long      M3SR and MST++ with "full" for 5,000 steps.
 
 Runs are trained one after the other in folders of runs/study. Stop the script whenever you like: the same command
-continues the unfinished run and skips what is done. Scores are those of the last step, not of the best evaluation, which
-would be chosen on the test scenes. A row in benchmarks/results/study_cave.jsonl has all metrics, their intervals, the
+continues the unfinished run and skips what is done. Scores are those of the last step; the best evaluation would be
+chosen on the test scenes. A row in benchmarks/results/study_cave.jsonl has all metrics, their intervals, the
 scores at half and twice the exposure, those of the fits, and the CPU seconds of every process that trained the run.
 """
 
@@ -83,14 +83,14 @@ class Job:
 
     def key(self, options: argparse.Namespace) -> dict[str, Any]:
         """What tells this run from all others in the results."""
-        key = {name: getattr(self, name) for name in ("part", "network", "recipe", "steps", "seed")}
-        split = "tuning" if options.tuning else "test"
+        names = ("part", "network", "recipe", "steps", "seed")
+        split = {"split": "tuning" if options.tuning else "test"}
         given = {"features": options.features, "learning_rate": options.learning_rate}
-        return key | {"split": split} | {name: value for name, value in given.items() if value is not None}
+        return {name: getattr(self, name) for name in names} | split | given
 
     def folder(self, options: argparse.Namespace) -> Path:
-        words = "-".join(str(value) for value in self.key(options).values())
-        return options.runs / words.replace(" ", "_")
+        key = self.key(options)
+        return options.runs / "-".join(f"{key[name]}".replace(" ", "_") for name in key if key[name] is not None)
 
     def config(self, options: argparse.Namespace) -> Config:
         """Returns the run's configuration, which begins as configs/cave_fast.py."""
@@ -194,7 +194,7 @@ def score(config: Config, folder: Path, rows: Any) -> None:
             "scenes": ours.scenes,
             "exposures": {name: methods["network"] for name, methods in means.items()},
             "fits": {name: scores for name, scores in means["1"].items() if name != "network"},
-            "learning_rate": config.optim.learning_rate,
+            "rate": config.optim.learning_rate,
             "cpu_s": sum(map(float, (folder / "cpu_seconds.txt").read_text().split())),
         }
     )
@@ -209,7 +209,10 @@ def run(job: Job, options: argparse.Namespace) -> dict[str, Any]:
     config, folder, spawn = job.config(options), job.folder(options), multiprocessing.get_context("spawn")
     child = spawn.Process(target=train, args=(config, folder))
     child.start()
-    child.join()
+    try:
+        child.join()
+    except KeyboardInterrupt:  # a terminal's Ctrl-C also reaches the child, which saves its state
+        child.join()
     if child.exitcode:
         raise SystemExit(child.exitcode)
     rows = spawn.Queue()
@@ -240,7 +243,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         for metric, digits in (("psnr", 2), ("rmse", 4), ("sam", 2), ("sam_bright", 2), ("mssim", 4), ("mrae", 4)):
             cells.append(spread([row["mean"][metric] for row in same], digits))
         cells += [spread([row["exposures"][exposure]["psnr"] for row in same], 2) for exposure in ("0.5", "2")]
-        lines.append(f"| {' | '.join([*cells, f'{np.mean([row["cpu_s"] for row in same]) / 60:.0f}'])} |")
+        cells.append(f"{np.mean([row['cpu_s'] for row in same]) / 60:.0f}")
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -276,7 +280,7 @@ def main() -> None:
             key = job.key(options)
             if any(key == {name: row.get(name) for name in key} for row in known(options.output)):
                 continue
-            print(f"\n{' '.join(map(str, key.values()))}", flush=True)
+            print(f"\n{job.folder(options).name}", flush=True)
             save([run(job, options)], "study_cave", options.output)
     print(table(known(options.output)))
 
