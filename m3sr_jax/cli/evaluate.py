@@ -61,7 +61,6 @@ class Evaluate(DataOptions, Processes):
         """
         from m3sr_jax.data.open import open_dataset
         from m3sr_jax.evaluation.compatibility import check_compatible
-        from m3sr_jax.evaluation.evaluate import fit_baselines
         from m3sr_jax.evaluation.exposures import check_exposures, evaluate_exposures
         from m3sr_jax.evaluation.protocols import get_protocol
         from m3sr_jax.inference.predictor import load, run_network
@@ -87,7 +86,7 @@ class Evaluate(DataOptions, Processes):
         def predict(rgb: np.ndarray) -> np.ndarray:
             return run_network(predictor.model, predictor.params, normalise_rgb(rgb, card.rgb_normalization))
 
-        methods = {card.model.name: predict} | fit_baselines(dataset)
+        methods = {card.model.name: predict} | _fits(dataset)
         reports = _score(methods, dataset, protocol, self._observer(card, pixels))
         exposed = evaluate_exposures(methods, dataset, protocol, self.exposures)
         on_writer(lambda: self._print_and_write(reports, exposed, dataset, card))
@@ -181,6 +180,17 @@ def create_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{path}: cannot be created ({error.strerror}); choose another folder") from error
+
+
+def _fits(dataset: Dataset) -> dict[str, Predict]:
+    from rich.progress import Progress
+
+    from m3sr_jax.evaluation.evaluate import fit_baselines
+    from m3sr_jax.processes import is_writer
+
+    with Progress(transient=True, disable=not is_writer()) as progress:
+        progress.add_task("fitting least squares", total=None)
+        return fit_baselines(dataset)
 
 
 def _score(methods: Mapping[str, Predict], dataset: Dataset, protocol: Protocol, observe: Observe) -> list[Report]:

@@ -64,7 +64,7 @@ def build_model(config: ModelConfig) -> nn.Module:
         network = create(config.name, **fields)
         if config.base == "none" and not config.pixel_head:
             return network
-        types = {name: jnp.dtype(getattr(config, name)) for name in ("dtype", "param_dtype")}
+        types: Any = {name: jnp.dtype(getattr(config, name)) for name in ("dtype", "param_dtype")}
         return WithBase(network, config.base, config.pixel_head, config.num_bands, **types)
     except (TypeError, ValueError, KeyError) as error:
         raise InputError(f"config group model: {error}") from error

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import jax
 
+from m3sr_jax.config import ModelConfig
 from m3sr_jax.data.open import located
 from m3sr_jax.data.store import is_store
 from m3sr_jax.io.wavelengths import span
@@ -19,7 +20,7 @@ def greeting(run: Run) -> list[str]:
     scenes = f"{len(dataset.train)} training and {len(dataset.valid)} held-out scenes"
     nm = dataset.train.wavelengths
     lines = [
-        f"model    {model.name}, {count:,} parameters, {model.dtype}, scans: {run.scans}",
+        f"model    {model.name}{_base(model)}, {count:,} parameters, {model.dtype}, scans: {run.scans}",
         f"device   {run.devices.describe()}, jax {jax.__version__}",
         f"data     {dataset.name}: {scenes}, {len(nm)} bands of {span(nm)}, camera {dataset.train.camera_name}",
     ]
@@ -37,6 +38,11 @@ def greeting(run: Run) -> list[str]:
     if run.step == run.num_steps:
         return [*lines, f"finished: all {run.num_steps} steps are done"]
     return [*lines, f"steps    {run.num_steps}, {f'resuming from step {run.step}' if run.step else 'a new run'}"]
+
+
+def _base(model: ModelConfig) -> str:
+    bases = [model.base] * (model.base != "none") + ["a pixel head"] * model.pixel_head
+    return f" on {' and '.join(bases)}" if bases else ""
 
 
 def evaluated(step: int, scores: Mapping[str, float]) -> str:
