@@ -9,7 +9,7 @@ OLDEST_TESTS ?= tests/m3sr_jax/io tests/m3sr_jax/models/test_m3sr.py tests/m3sr_
 	tests/m3sr_kernels/s6_scan tests/m3sr_kernels/test_release_numbers.py tests/m3sr_jax/test_checkpoint.py tests/m3sr_jax/data tests/m3sr_jax/cli/test_main.py \
 	tests/m3sr_jax/training/test_step.py tests/m3sr_jax/training/test_checkpoint.py
 
-.PHONY: demo test parity matrix lint bench fuzz wheel oldest audit gpu-compile gpu-memory
+.PHONY: demo test parity matrix lint bench fuzz fuzz-native wheel oldest audit gpu-compile gpu-memory
 .DELETE_ON_ERROR:
 
 demo: .venv/.run
@@ -37,6 +37,10 @@ bench: .venv/.dev
 # Ten thousand damaged files for every reader. A file that is neither refused nor read correctly is kept in build/fuzz.
 fuzz: .venv/.dev
 	$(BIN)/python tools/fuzz_readers.py --keep build/fuzz --output build/fuzz.jsonl
+
+# Two thousand random shapes for every native kernel, values and gradients against float64.
+fuzz-native: .venv/.dev
+	M3SR_NATIVE_FUZZ=2000 $(BIN)/python -m pytest -q tests/m3sr_kernels/native/test_shapes.py
 
 # The package as users install it: a wheel in its own environment, next to Hugging Face's `kernels`.
 wheel: | $(BIN)/python

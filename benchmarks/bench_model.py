@@ -7,13 +7,17 @@ in the same run. `over_forward` is the training step's time over that of the for
 --implementations compares implementations of the scans; "default" is the one that implementation=None chooses. On a GPU
 the training step takes the whole batch of 32 crops. --remat measures only the training step of one crop, without and
 with model.remat. `cpu_s` is CPU time over all cores.
+
+--peer runs M3SR and MST++ in PyTorch (torch_peer.py; it needs the extra torch) in one process, one call each in turn;
+`over_peer` is M3SR's time over that of MST++, `cpu_over_peer` the same of CPU time, which a busy machine changes less.
 """
 
 from __future__ import annotations
 
+import functools
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -33,6 +37,7 @@ from m3sr_jax.training.step import jit_train_step
 
 FORWARD = {"gpu": [(1, 482, 512)], "cpu": [(1, 128, 128), (4, 128, 128), (1, 256, 256), (1, 482, 512)]}
 TRAINING = {"gpu": [(32, 128, 128)], "cpu": [(1, 128, 128), (4, 128, 128)]}
+PEER = {"forward": [(1, 256, 256), (1, 482, 512)], "training step": TRAINING["cpu"]}
 BANDS = 31  # every network's default
 
 
@@ -41,24 +46,82 @@ def time_training_step(model: nn.Module, shape: tuple[int, int, int]) -> dict[st
 
     The step donates its state, so each call takes the state that the last one returned.
     """
+    step, result = compile_training_step(model, shape)
+    return result | time_in_turn({"": step}, repeats=3)[""]
+
+
+def compile_training_step(model: nn.Module, shape: tuple[int, int, int]) -> tuple[Callable[[], Any], dict[str, float]]:
+    """A call of the training step that goes on from the last one, and compile_s and temp_mib."""
     optimizer = make_optimizer(OptimConfig(), num_steps=1000)
     state = create_train_state(optimizer, init_params(model, jax.random.key(0)))
     batch = {
         "rgb": jax.random.uniform(jax.random.key(1), (*shape, 3)),
         "cube": jax.random.uniform(jax.random.key(2), (*shape, BANDS)),
     }
-    start = time.perf_counter()
-    step = jit_train_step(model, optimizer).lower(state, batch).compile()
-    result = {"compile_s": time.perf_counter() - start, "temp_mib": step.memory_analysis().temp_size_in_bytes / 2**20}
-    seconds, cpu_seconds = [], []
-    for _ in range(4):
-        start, cpu_start = time.perf_counter(), time.process_time()
+    step, result = compile_program(jit_train_step(model, optimizer), state, batch)
+
+    def call() -> Any:
+        nonlocal state
         state, metrics = step(state, batch)
-        jax.block_until_ready(metrics)
-        seconds.append(time.perf_counter() - start)
-        cpu_seconds.append(time.process_time() - cpu_start)
-    times = {"median_s": statistics.median(seconds[1:]), "min_s": min(seconds[1:]), "cpu_s": min(cpu_seconds[1:])}
-    return result | times
+        return metrics
+
+    return call, result
+
+
+def compile_program(program: Any, *arguments: Any) -> tuple[Callable, dict[str, float]]:
+    """Compiles a jitted function for these arguments; also returns compile_s and temp_mib."""
+    start = time.perf_counter()
+    compiled = program.lower(*arguments).compile()
+    seconds = time.perf_counter() - start
+    return compiled, {"compile_s": seconds, "temp_mib": compiled.memory_analysis().temp_size_in_bytes / 2**20}
+
+
+def time_in_turn(calls: dict[str, Callable[[], Any]], repeats: int) -> dict[str, dict[str, float]]:
+    """Times calls one after the other, `repeats` rounds after a warm-up: median_s, min_s and cpu_s of each."""
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
+    for _ in range(1 + repeats):
+        for name, call in calls.items():
+            start, cpu_start = time.perf_counter(), time.process_time()
+            jax.block_until_ready(call())
+            seconds[name].append((time.perf_counter() - start, time.process_time() - cpu_start))
+    result = {}
+    for name, pairs in seconds.items():
+        wall, cpu = zip(*pairs[1:], strict=True)
+        result[name] = {"median_s": statistics.median(wall), "min_s": min(wall), "cpu_s": min(cpu)}
+    return result
+
+
+def measure_peer(repeats: int) -> Iterator[dict[str, Any]]:
+    """Yields a row for each mode and size: M3SR, and under peer_… MST++ in PyTorch, timed in turn."""
+    import torch_peer
+
+    model = M3SR()
+    for mode, shape in [(mode, shape) for mode, shapes in PEER.items() for shape in shapes]:
+        if mode == "forward":
+            rgb = jax.random.uniform(jax.random.key(1), (*shape, 3))
+            params = init_params(model, jax.random.key(0))
+            forward = jax.jit(lambda params, rgb: model.apply({"params": params}, rgb))
+            compiled, result = compile_program(forward, params, rgb)
+            call, peer = functools.partial(compiled, params, rgb), torch_peer.forward_call(shape)
+        else:
+            call, result = compile_training_step(model, shape)
+            peer = torch_peer.training_call(shape)
+        times = time_in_turn({"m3sr": call, "peer": peer}, repeats)
+        result |= times["m3sr"] | {f"peer_{name}": value for name, value in times["peer"].items()}
+        result |= {"over_peer": result["min_s"] / result["peer_min_s"]}
+        result |= {"cpu_over_peer": result["cpu_s"] / result["peer_cpu_s"]}
+        if mode == "forward":
+            gflop, rate = shape[0] * _gflop(model, shape), matmul_gflops()
+            result |= {"gflop": gflop, "matmul_gflops": rate, "share": gflop / result["min_s"] / rate}
+        scans = resolve(None, jax.default_backend())
+        yield {"mode": mode, "shape": "x".join(map(str, shape)), "scans": scans} | result
+
+
+def _gflop(model: nn.Module, shape: tuple[int, int, int]) -> float:
+    """Of one image."""
+    total = cost_report(model, *shape[1:]).total
+    assert total is not None
+    return total.flops / 1e9
 
 
 def measure_remat() -> list[dict[str, Any]]:
@@ -83,9 +146,7 @@ def measure_model(implementation: Implementation | None, *, training: bool) -> I
         rgb = jax.random.uniform(jax.random.key(1), (*shape, 3))
         times = compile_and_time(lambda params, rgb: model.apply({"params": params}, rgb), params, rgb, repeats=3)
         rates.append(matmul_gflops())
-        total = cost_report(model, *shape[1:]).total
-        assert total is not None
-        gflop = shape[0] * total.flops / 1e9
+        gflop = shape[0] * _gflop(model, shape)
         row = {"mode": "forward", "shape": "x".join(map(str, shape)), "scans": scans, "gflop": gflop}
         row |= {"matmul_gflops": rates[-1]}
         forward[row["shape"]] = times["min_s"]
@@ -102,10 +163,17 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("--skip-training", action="store_true")
     options.add_argument("--remat", action="store_true")
+    options.add_argument("--peer", action="store_true")
+    options.add_argument("--repeats", type=int, default=5, help="rounds of --peer (default 5)")
     options.add_argument("--implementations", nargs="+", default=["default"], choices=["default", *NAMES])
     args = options.parse_args()
     if args.remat:
         save(measure_remat(), "model", args.output)
+        return
+    if args.peer:
+        for row in measure_peer(args.repeats):
+            show(row)
+            save([row], "peer", args.output)
         return
     for name in args.implementations:
         for row in measure_model(None if name == "default" else name, training=not args.skip_training):

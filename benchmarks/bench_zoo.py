@@ -25,14 +25,12 @@ from bench_model import TRAINING, time_training_step
 from measure import compile_and_time, matmul_gflops, parser, save, show
 
 from m3sr_jax.cli.xla_flags import plan_for_memory
-from m3sr_jax.cost.count import cost_report
+from m3sr_jax.cost.count import PUBLISHED_SIZE, cost_report
 from m3sr_jax.environment import peak_memory
 from m3sr_jax.models import create, init_params
+from m3sr_jax.networks import NETWORKS
 
 Shape = tuple[int, ...]
-# GFLOP at 482×512 as the M3SR paper prints them, counted by thop.
-PUBLISHED = {"hscnn_plus": 808.0, "hrnet": 1249.0, "mst_plus_plus": 177.7, "gmsr": 8.0, "m3sr": 100.9}
-PUBLISHED_SIZE = (482, 512)
 FORWARD = [(1, 256, 256), (1, *PUBLISHED_SIZE)]
 
 
@@ -41,8 +39,12 @@ def cost(name: str) -> dict[str, Any]:
     total = cost_report(create(name), *PUBLISHED_SIZE).total
     assert total is not None
     counts = {"parameters": total.parameters, "parameters_in_release": total.parameters + total.unused}
-    counts |= {"gflop": total.flops / 1e9, "thop_gflop": total.thop_flops / 1e9, "published_gflop": PUBLISHED[name]}
-    return counts | {"as_published": round(total.thop_flops / 1e9, 1) == PUBLISHED[name]}
+    counts |= {"gflop": total.flops / 1e9, "thop_gflop": total.thop_flops / 1e9}
+    network = NETWORKS[name]
+    if network.published_gflop:
+        as_published = round(total.thop_flops / 1e9, 1) == network.published_gflop
+        counts |= {"published_gflop": network.published_gflop, "as_published": as_published}
+    return counts | ({"note": network.note} if network.note else {})
 
 
 def forward(name: str, shape: Shape) -> dict[str, Any]:
@@ -93,13 +95,19 @@ def markdown(costs: dict[str, dict[str, Any]], rows: list[dict[str, Any]]) -> st
     lines.append("|---|" + "---:|" * 5)
     for name, c in costs.items():
         counts = f"{c['parameters']:,} | {c['parameters_in_release']:,} | {c['gflop']:.1f} | {c['thop_gflop']:.1f}"
-        lines.append(f"| {name} | {counts} | {c['published_gflop']:.1f} |")
+        lines.append(f"| {_label(name)} | {counts} | {c.get('published_gflop', '–')} |")
     lines += ["", "| | | time | share | working memory | peak, host | peak, device | compiling |"]
     lines.append("|---|---|" + "---:|" * 6)
     for row in rows:
-        what = f"| {row['model']} | {row['mode']}, {row.get('shape', '').replace('x', '×')} |"
+        what = f"| {_label(row['model'])} | {row['mode']}, {row.get('shape', '').replace('x', '×')} |"
         lines.append(f"{what} {row['failed']} | | | | | |" if "failed" in row else f"{what} {_cells(row)} |")
-    return "\n".join(lines)
+    notes = [rf"\* {NETWORKS[name].title} {NETWORKS[name].note}." for name in costs if NETWORKS[name].note]
+    return "\n".join([*lines, *([""] if notes else []), *notes])
+
+
+def _label(name: str) -> str:
+    """The network's name, marked if its note follows the tables."""
+    return NETWORKS[name].title + (r" \*" if NETWORKS[name].note else "")
 
 
 def _cells(row: dict[str, Any]) -> str:
@@ -123,7 +131,7 @@ def main() -> None:
     plan_for_memory()  # as every command does; child processes inherit it
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # leaves the GPU's memory to the child processes
     options = parser(__doc__)
-    options.add_argument("--models", nargs="+", default=list(PUBLISHED), choices=list(PUBLISHED), metavar="NAME")
+    options.add_argument("--models", nargs="+", default=list(NETWORKS), choices=list(NETWORKS), metavar="NAME")
     options.add_argument(
         "--sizes", nargs="*", type=shape_of, default=FORWARD, metavar="HxW", help="of the forward passes"
     )

@@ -1,7 +1,8 @@
-"""The scans in plain PyTorch, as one would write them without building an extension, for comparison.
+"""In plain PyTorch, for comparison: the scans as one would write them without building an extension, and MST++.
 
-Both follow the equations of `m3sr_kernels`: S6 as a loop over the tokens, fused by torch.compile; SSD in chunks of
-matrix products (Dao and Gu, "Transformers are SSMs", 2024, section 6), each direction on its own copy.
+The scans follow the equations of `m3sr_kernels`: S6 as a loop over the tokens, fused by torch.compile; SSD in chunks of
+matrix products (Dao and Gu, "Transformers are SSMs", 2024, section 6), each direction on its own copy. MST++ follows
+`m3sr_jax.models.baselines.mst_plus_plus`; its tensors have the names of the release.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
+from torch import nn
 
 Tensor = torch.Tensor
 
@@ -111,3 +113,120 @@ def _device_seconds(call: Callable[[], Any], repeats: int) -> float:
         torch.cuda.synchronize()
         seconds.append(begin.elapsed_time(end) / 1000 / calls)
     return statistics.median(seconds)
+
+
+class MSTPlusPlus(nn.Module):
+    """MST++ with 31 bands and three U-Nets: images (B, 3, H, W) to (B, 31, H, W), H and W at least 5."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv_in, self.conv_out = _conv(3, 31, 3), _conv(31, 31, 3)
+        self.body = nn.Sequential(*(_UNet() for _ in range(3)))
+
+    def forward(self, rgb: Tensor) -> Tensor:
+        """Pads by reflection to multiples of 8, and crops again."""
+        height, width = rgb.shape[2:]
+        start = self.conv_in(F.pad(rgb, (0, -width % 8, 0, -height % 8), mode="reflect"))
+        return (self.conv_out(self.body(start)) + start)[:, :, :height, :width]
+
+
+class _UNet(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.mapping = _conv(31, 31, 3), _conv(31, 31, 3)
+        self.encoder_layers = nn.ModuleList(
+            nn.ModuleList([_Block(width), nn.Conv2d(width, 2 * width, 4, 2, 1, bias=False)]) for width in (31, 62)
+        )
+        self.bottleneck = _Block(124)
+        self.decoder_layers = nn.ModuleList(
+            nn.ModuleList([nn.ConvTranspose2d(2 * width, width, 2, 2), _conv(2 * width, width, 1), _Block(width)])
+            for width in (62, 31)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, skips = self.embedding(x), []
+        for block, down in self.encoder_layers:  # pyright: ignore[reportGeneralTypeIssues]
+            skips.append(block(y))
+            y = down(skips[-1])
+        y = self.bottleneck(y)
+        for up, merge, block in self.decoder_layers:  # pyright: ignore[reportGeneralTypeIssues]
+            y = block(merge(torch.cat([up(y), skips.pop()], 1)))
+        return self.mapping(y) + x
+
+
+class _Block(nn.Module):
+    """x + attention(x), then x + feed-forward(x)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList([nn.ModuleList([_Attention(width), _FeedForward(width)])])
+
+    def forward(self, x: Tensor) -> Tensor:
+        attention, feed_forward = self.blocks[0]  # pyright: ignore[reportGeneralTypeIssues]
+        x = x + attention(x)
+        return x + feed_forward(x)
+
+
+class _Attention(nn.Module):
+    """Attention between the channels of each head of 31, plus a positional embedding of the values."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.heads = width // 31
+        self.to_q, self.to_k, self.to_v = (nn.Linear(width, width, bias=False) for _ in range(3))
+        self.rescale = nn.Parameter(torch.ones(self.heads, 1, 1))
+        self.proj = nn.Linear(width, width)
+        self.pos_emb = nn.Sequential(_depthwise(width), nn.GELU(), _depthwise(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, width, height, columns = x.shape
+        pixels = x.flatten(2).transpose(1, 2)
+        by_head = (batch, self.heads, 31, height * columns)
+        values = self.to_v(pixels).transpose(1, 2).contiguous()
+        query, key = (linear(pixels).transpose(1, 2).reshape(by_head) for linear in (self.to_q, self.to_k))
+        similarity = F.normalize(key, dim=-1) @ F.normalize(query, dim=-1).transpose(2, 3)
+        mixed = (self.rescale * similarity).softmax(-1) @ values.reshape(by_head)
+        projected = self.proj(mixed.reshape(batch, width, -1).transpose(1, 2))
+        return projected.transpose(1, 2).reshape(x.shape) + self.pos_emb(values.reshape(x.shape))
+
+
+class _FeedForward(nn.Module):
+    """Layer norm, 1×1 to four times the width, depthwise 3×3 and 1×1 back, with GELUs between."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        inner = 4 * width
+        self.norm, self.fn = nn.LayerNorm(width), nn.Module()
+        self.fn.net = nn.Sequential(
+            _conv(width, inner, 1), nn.GELU(), _depthwise(inner), nn.GELU(), _conv(inner, width, 1)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fn.net(self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
+
+
+def _conv(channels: int, features: int, size: int) -> nn.Conv2d:
+    return nn.Conv2d(channels, features, size, padding=size // 2, bias=False)
+
+
+def _depthwise(width: int) -> nn.Conv2d:
+    return nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False)
+
+
+def forward_call(shape: tuple[int, int, int]) -> Callable[[], Tensor]:
+    """A forward pass of MST++ over B random images of H×W pixels, without a graph."""
+    model, rgb = MSTPlusPlus(), torch.rand(shape[0], 3, *shape[1:])
+    return torch.inference_mode()(lambda: model(rgb))
+
+
+def training_call(shape: tuple[int, int, int]) -> Callable[[], None]:
+    """A training step of MST++: mean absolute error, its gradient and Adam."""
+    model, rgb, cube = MSTPlusPlus(), torch.rand(shape[0], 3, *shape[1:]), torch.rand(shape[0], 31, *shape[1:])
+    optimizer = torch.optim.Adam(model.parameters(), 4e-4)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        F.l1_loss(model(rgb), cube).backward()
+        optimizer.step()
+
+    return step

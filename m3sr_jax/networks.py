@@ -23,7 +23,11 @@ class Network:
         costs: (model, height, width) → part name → `m3sr_jax.cost.terms.Cost`; None if nothing counts them.
         signature: key of a tensor that only this network's release has.
         bands: key of the tensor in the release whose first axis is the bands.
-        release_fields: state dict → further fields, where releases differ in more than their bands.
+        release_fields: state dict → further fields, where releases differ in more than their bands; it may refuse one.
+        grid: pixels; the network itself pads H and W to multiples of it, and tiles start on multiples of it.
+        whole_image: whether it needs the whole image: tiles change a prediction by several percent.
+        published_gflop: its cost at 482×512 in GFLOP as the M3SR paper prints it, counted by thop; None if unknown.
+        note: what a reader must know wherever its size, cost or score is printed.
     """
 
     title: str
@@ -33,6 +37,10 @@ class Network:
     signature: str = ""
     bands: str = ""
     release_fields: str | None = None
+    grid: int = 1
+    whole_image: bool = False
+    published_gflop: float | None = None
+    note: str = ""
 
     @property
     def fields(self) -> set[str]:
@@ -49,6 +57,8 @@ NETWORKS: dict[str, Network] = {
         signature="body.0.encoder_layers.0.0.blocks.0.weights",
         bands="conv_in.weight",
         release_fields="m3sr_jax.convert.infer:m3sr_fields",
+        grid=8,
+        published_gflop=100.9,
     ),
     "mst_plus_plus": Network(
         title="MST++",
@@ -57,6 +67,8 @@ NETWORKS: dict[str, Network] = {
         costs="m3sr_jax.cost.baselines:mst_plus_plus_costs",
         signature="body.0.encoder_layers.0.0.blocks.0.0.to_q.weight",
         bands="conv_in.weight",
+        grid=8,
+        published_gflop=177.7,
     ),
     "hscnn_plus": Network(
         title="HSCNN+",
@@ -65,6 +77,7 @@ NETWORKS: dict[str, Network] = {
         costs="m3sr_jax.cost.baselines:hscnn_plus_costs",
         signature="conv.Ex0.conv1.1.weight",
         bands="conv1_final.1.weight",
+        published_gflop=808.0,
     ),
     "hrnet": Network(
         title="HRNet",
@@ -73,6 +86,8 @@ NETWORKS: dict[str, Network] = {
         costs="m3sr_jax.cost.baselines:hrnet_costs",
         signature="top1.conv2d.weight",
         bands="main4.conv2d.weight",
+        grid=8,
+        published_gflop=1249.0,
     ),
     "gmsr": Network(
         title="GMSR",
@@ -81,6 +96,36 @@ NETWORKS: dict[str, Network] = {
         costs="m3sr_jax.cost.baselines:gmsr_costs",
         signature="VSS1.self_attention.x_proj_weight",
         bands="conv3.0.weight",
+        published_gflop=8.0,
+    ),
+    "hsrnet": Network(
+        title="HSRNet",
+        model="m3sr_jax.models.baselines.hsrnet:HSRNet",
+        layout="m3sr_jax.convert.baselines:hsrnet_layout",
+        costs="m3sr_jax.cost.baselines:hsrnet_costs",
+        signature="HSI1.conv1.1.weight",
+        bands="HSI1.conv3.1.weight",
+        whole_image=True,
+    ),
+    "fmnet": Network(
+        title="FMNet",
+        model="m3sr_jax.models.baselines.fmnet:FMNet",
+        layout="m3sr_jax.convert.baselines:fmnet_layout",
+        costs="m3sr_jax.cost.baselines:fmnet_costs",
+        signature="cdic.base.0.input.weight",
+        bands="odic.base.0.output.weight",
+        published_gflop=5819.5,
+    ),
+    "essaformer": Network(
+        title="ESSAformer",
+        model="m3sr_jax.models.baselines.essaformer:ESSAformer",
+        layout="m3sr_jax.convert.baselines:essaformer_layout",
+        costs="m3sr_jax.cost.baselines:essaformer_costs",
+        signature="blockup.convup.attn.lnqkv.weight",
+        bands="conv_last.weight",
+        release_fields="m3sr_jax.convert.infer:essaformer_fields",
+        whole_image=True,
+        note="in a setting of this project: its release enlarges cubes, here it takes RGB at factor 1",
     ),
     "pixel": Network(
         title="Pixel",

@@ -130,8 +130,8 @@ def _modern(suffix: str) -> Callable[[Path], None]:
         codes = np.random.default_rng(0).integers(0, 256, (19, 21, 3)).astype(np.uint8)
         exif = Image.Exif()
         exif[0x0112] = 6
-        for name, options in (("lossy", {"quality": 80}), ("fine", {"quality": 100, "lossless": suffix == ".webp"})):
-            Image.fromarray(codes).save(folder / f"{name}{suffix}", exif=exif, **options)
+        Image.fromarray(codes).save(folder / f"lossy{suffix}", exif=exif, quality=80)
+        Image.fromarray(codes).save(folder / f"fine{suffix}", exif=exif, quality=100, lossless=suffix == ".webp")
         Image.fromarray(codes).convert("RGBA").save(folder / f"alpha{suffix}")
 
     return make
@@ -172,8 +172,11 @@ def _dng(folder: Path) -> None:
 
 
 def _read_cube(path: Path) -> None:
-    from m3sr_jax.io.cubes import read_cube, read_cube_header
+    from m3sr_jax.io.cubes import read_cube, read_cube_file, read_cube_header
 
+    shown = read_cube_file(path, allow_missing=True)  # as the viewer reads it
+    assert shown.wavelengths is None or shown.wavelengths.shape == shown.values.shape[2:]
+    assert all(isinstance(note, str) for note in shown.notes)
     try:
         header = read_cube_header(path)
     except InputError:
@@ -199,6 +202,69 @@ def _cubes(*suffixes: str) -> Callable[[Path], None]:
             write_cube(folder / f"codes{suffix}", CUBE, WAVELENGTHS, np.uint16)
 
     return make
+
+
+def _envi_headers(folder: Path) -> None:
+    """Headers of other software: gzip, declared scales, units in micrometres, unsorted and bad bands."""
+    import gzip
+
+    _cubes(".hdr")(folder)
+    common = "samples = 4\nlines = 3\nbands = 5\nbyte order = 0\ninterleave = bip\n"
+    wavelengths = "wavelength = {0.65, 0.45, 0.55, 0.7, 0.5}\n"
+    declared = "data gain values = {1, 2, 3, 4, 5}\ndata offset values = {0 0 0 0 1}\nbbl = {1, 1, 0, 1, 1}\n"
+    (folder / "gzip.hdr").write_text(f"ENVI\n{common}data type = 4\nfile compression = 1\n{wavelengths}")
+    (folder / "gzip.img").write_bytes(gzip.compress(CUBE.tobytes()))
+    (folder / "scaled.hdr").write_text(f"ENVI\n{common}data type = 2\ndata ignore value = -9\n{wavelengths}{declared}")
+    (folder / "scaled.hyspex").write_bytes((CUBE * 100).astype("<i2").tobytes())
+
+
+def _numpy(folder: Path) -> None:
+    np.save(folder / "cube.npy", np.random.default_rng(0).random((3, 4, 31), np.float32))
+    np.save(folder / "wide.npy", np.asfortranarray(np.arange(3 * 4 * 31).reshape(3, 4, 31).astype(">u2")))
+
+
+def _hdf5_groups(folder: Path) -> None:
+    """Groups, attributes and dimensions, as NetCDF-4 and NEON have them."""
+    import h5py
+
+    with h5py.File(folder / "packed.nc", "w") as file:
+        group = file.create_group("site/reflectance")
+        data = group.create_dataset("data", data=(CUBE * 1000).astype("i2"))
+        data.attrs.update({"scale_factor": 1e-3, "add_offset": 0.5, "valid_range": np.array([0, 5000], "i2")})
+        wavelengths = group.create_dataset("wavelength", data=WAVELENGTHS / 1000)
+        wavelengths.attrs["units"] = "micrometers"
+        wavelengths.make_scale("wavelength")
+        data.dims[2].attach_scale(wavelengths)
+    with h5py.File(folder / "neon.h5", "w") as file:
+        file["Reflectance/Reflectance_Data"] = (CUBE * 10000).astype("i2")
+        file["Reflectance/Reflectance_Data"].attrs.update({"Scale_Factor": 10000.0, "Data_Ignore_Value": -9999.0})
+        file["Reflectance/Wavelength"], file["Reflectance/bbl"] = WAVELENGTHS, np.array([1, 1, 0, 1, 1])
+
+
+def _structs(folder: Path) -> None:
+    import scipy.io
+
+    content = {"hsi": {"Data": CUBE.astype(np.float64), "info": {"wavelength": WAVELENGTHS, "note": "x"}}}
+    for compressed in (False, True):
+        scipy.io.savemat(folder / f"struct{compressed}.mat", content, do_compression=compressed)
+
+
+def _geotiffs(folder: Path) -> None:
+    import tifffile
+
+    scaled = "".join(
+        f'<Item name="SCALE" sample="{band}" role="scale">0.{band + 1}</Item>'
+        f'<Item name="wavelength" sample="{band}">{nm}</Item>'
+        for band, nm in enumerate(WAVELENGTHS)
+    )
+    tags = [(42112, "s", 0, f"<GDALMetadata>{scaled}</GDALMetadata>", True), (42113, "s", 0, "-9999", True)]
+    options = {"photometric": "minisblack", "planarconfig": "contig", "metadata": None, "extratags": tags}
+    for name, kind in (("float", np.float32), ("integer", np.int16)):
+        tifffile.imwrite(folder / f"{name}.tif", (CUBE * 100).astype(kind), **options)
+    tifffile.imwrite(folder / "header.tif", CUBE, photometric="minisblack", planarconfig="contig", metadata=None)
+    (folder / "header.hdr").write_text(
+        "ENVI\nsamples = 4\nlines = 3\nbands = 5\nfile type = TIFF\nwavelength = {450, 500, 550, 600, 650}\n"
+    )
 
 
 def _matlab5(folder: Path) -> None:
@@ -353,8 +419,32 @@ def _cameras(folder: Path) -> None:
     bands = np.linspace(400, 700, 6)
     rows = "\n".join(",".join(f"{value:.4g}" for value in row) for row in np.column_stack([bands, response]))
     (folder / "camera.csv").write_text(f"# measured\nnm,R,G,B\n{rows}\n")
+    (folder / "camera.txt").write_text("um\tB\tG1\tG2\tR\n" + _more_rows(response, bands))
+    (folder / "rows.csv").write_text(
+        "\n".join(
+            ";".join([name, *(f"{value:.4g}".replace(".", ",") for value in column)])
+            for name, column in zip(("nm", *"RGB"), (bands, *response.T), strict=True)
+        )
+    )
     np.savez(folder / "camera.npz", filters=response, bands=bands)
     scipy.io.savemat(folder / "camera.mat", {"filters": response, "bands": bands})
+
+
+def _more_rows(response: np.ndarray, bands: np.ndarray) -> str:
+    table = np.column_stack([bands / 1000, response, response[:, :1]])[::-1]
+    return "\n".join("\t".join(f"{value:.4g}" for value in row) for row in table) + "\n0.8\t\t\t\t\n"
+
+
+def _wavelengths(folder: Path) -> None:
+    (folder / "nm.txt").write_text("# mine\nnm\n" + "\n".join(f"{nm:g}" for nm in WAVELENGTHS))
+    (folder / "nm.csv").write_text("wavelength,fwhm\n" + "\n".join(f"{nm / 1000:g},5" for nm in WAVELENGTHS))
+
+
+def _read_wavelengths(path: Path) -> None:
+    from m3sr_jax.io.wavelengths import check_wavelengths, parse_wavelengths
+
+    centres, _ = parse_wavelengths(str(path))
+    check_wavelengths(np.sort(centres), path)
 
 
 def _read_camera(path: Path) -> None:
@@ -453,7 +543,12 @@ SUBJECTS: Mapping[str, Subject] = {
     "raw": Subject(_dng, _read_photo),
     "mat5": Subject(_matlab5, _read_cube),
     "mat73": Subject(_hdf5, _read_cube),
-    "envi": Subject(_cubes(".hdr"), _read_cube),
+    "mat_struct": Subject(_structs, _read_cube),
+    "hdf5_group": Subject(_hdf5_groups, _read_cube),
+    "envi": Subject(_envi_headers, _read_cube),
+    "npy": Subject(_numpy, _read_cube),
+    "geotiff": Subject(_geotiffs, _read_cube),
+    "wavelengths": Subject(_wavelengths, _read_wavelengths),
     "npz": Subject(_cubes(".npz"), _read_cube, damage_zip),
     "tif_cube": Subject(_tiff_cubes, _read_cube),
     "safetensors": Subject(_safetensors, _read_weights),

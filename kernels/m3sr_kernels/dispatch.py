@@ -10,15 +10,18 @@ from typing import Literal, get_args
 import jax
 
 from m3sr_kernels.gpu_call import MIN_CAPABILITY, GpuCall, local_gpus_run
+from m3sr_kernels.native.call import best_on_cpu, only_native, unavailable
 
 # pallas_triton  GPU kernels for CUDA, sm_80 and newer
 # pallas_mosaic  GPU kernels for CUDA, sm_90 and newer; forward only, the gradient is that of xla
+# native         kernels compiled for this CPU by llvmlite when they are first used
 # xla            array operations that XLA compiles well, on any platform
 # associative    `lax.associative_scan`; holds every state in memory
 # reference      the definition, a plain loop over time
-Implementation = Literal["pallas_triton", "pallas_mosaic", "xla", "associative", "reference"]
+Implementation = Literal["pallas_triton", "pallas_mosaic", "native", "xla", "associative", "reference"]
 NAMES: tuple[Implementation, ...] = get_args(Implementation)
 BEST_ON_CUDA: Implementation = "pallas_triton"
+BEST_ON_CPU: Implementation = "native"
 
 
 def choose(
@@ -29,7 +32,7 @@ def choose(
     Args:
       op: name of the op, for messages.
       implementations: the op's functions by name, "xla" among them. All take the same positional arguments; those of
-        Pallas also take `call`, a `GpuCall`.
+        Pallas also take `call`, a `GpuCall`, the native one `strict`.
       implementation: one of `NAMES`, or None for the best. None is settled when the program is compiled, for each of
         its platforms separately if it has several (`jax.export`); see `resolve`.
       interpret: runs a Pallas implementation on any platform, slowly; ignored by the others.
@@ -40,15 +43,20 @@ def choose(
         that cannot run it; see `GpuCall`. A named implementation is never replaced by another.
     """
     if implementation is None:
+        elsewhere = implementations["xla"]
+        if BEST_ON_CPU in implementations:
+            elsewhere = functools.partial(best_on_cpu, op, implementations[BEST_ON_CPU], elsewhere)
         if BEST_ON_CUDA not in implementations or not local_gpus_run(BEST_ON_CUDA):
-            return implementations["xla"]
+            return elsewhere
         kernels = functools.partial(implementations[BEST_ON_CUDA], call=GpuCall(op, BEST_ON_CUDA, automatic=True))
-        return functools.partial(_by_platform, kernels, implementations["xla"])
+        return functools.partial(_by_platform, kernels, elsewhere)
     if implementation not in NAMES:
         raise ValueError(f"{op}: unknown implementation {implementation!r}; expected None or one of {', '.join(NAMES)}")
     if implementation not in implementations:
         raise NotImplementedError(f"{op} has no {implementation!r} implementation; it has {', '.join(implementations)}")
     function = implementations[implementation]
+    if implementation == BEST_ON_CPU:
+        return functools.partial(only_native, op, function)
     if implementation in MIN_CAPABILITY:
         function = functools.partial(function, call=GpuCall(op, implementation, interpret=interpret))
     return function
@@ -76,11 +84,17 @@ def resolve(implementation: Implementation | None, platform: str) -> Implementat
     An op without the best one uses "xla".
 
     Raises:
-      NotImplementedError: the platform or its GPUs cannot run the Pallas implementation asked for.
+      NotImplementedError: the platform or its GPUs cannot run the implementation asked for.
     """
     on_cuda = platform in ("gpu", "cuda")
     if implementation is None:
+        if platform == "cpu":
+            return "xla" if unavailable() else BEST_ON_CPU
         return BEST_ON_CUDA if on_cuda and local_gpus_run(BEST_ON_CUDA) else "xla"
+    if implementation == BEST_ON_CPU and platform != "cpu":
+        raise NotImplementedError(f"'native' is code for a CPU, and the computation runs on {platform}; leave it unset")
+    if implementation == BEST_ON_CPU and unavailable():
+        raise NotImplementedError(f"'native' cannot run: {unavailable()}")
     capability = MIN_CAPABILITY.get(implementation)
     if capability is not None and not (on_cuda and local_gpus_run(implementation)):
         needs = f"{implementation!r} needs CUDA GPUs of compute capability {capability} or newer"

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from m3sr_jax.config.names import BRANCHES, DATASETS
 from m3sr_jax.errors import InputError
+from m3sr_jax.io.normalization import RGB_NORMALIZATIONS
 from m3sr_jax.networks import NETWORKS
 from m3sr_jax.regression import REGRESSIONS
 
@@ -94,7 +95,7 @@ class ModelConfig(_Section):
     num_blocks: tuple[int, ...] = (1, 1, 1)
     branches: tuple[str, ...] = BRANCHES
     wavelet: str = "haar"
-    num_bands: int = _option(31, low=1, high=MAX_CHANNELS)
+    num_bands: int | None = _option(31, low=1, high=MAX_CHANNELS)  # unset: as many as the training data have
     features: int = _option(31, low=1, high=MAX_CHANNELS)
     # What the network builds on: a regression fitted on the training scenes, a pixel network (models/base.py).
     base: str = _option("none", choices=("none", *REGRESSIONS))
@@ -134,6 +135,15 @@ class DataConfig(_Section):
     num_train_scenes: int = _option(24, low=1, high=10**6)
     num_valid_scenes: int = _option(6, low=1, high=10**6)
     scene_size: int = _option(256, low=8, high=MAX_PIXELS)
+    # Of name = "folder" alone, see `m3sr_jax.data.folder`.
+    photos: str = _option("", free=True, folder=True)  # folder or pattern under root; "": photos/, or anywhere
+    cubes: str = _option("", free=True, folder=True)  # the same for the cubes
+    key: str = _option("", folder=True)  # the array that holds the cube
+    wavelengths: str = _option("", folder=True)  # 400:700:10, a list or a file, in place of the files' own
+    white: float | None = _option(None, folder=True, above=0)  # the stored number that becomes 1
+    rgb_normalization: str = _option("unit", folder=True, choices=RGB_NORMALIZATIONS)
+    valid_fraction: float = _option(0.2, folder=True, above=0, high=1)  # held out, without a split file
+    split_seed: int = _option(0, folder=True, low=0)
     # Augmentation of photos (data/augmentation.py); each is off by default and applied to a crop with this probability.
     augment_probability: float = _option(0.5, above=0, high=1)
     exposure: tuple[float, ...] = ()  # range of the exponent of 2, such as (-2.0, 1.0)
@@ -142,6 +152,10 @@ class DataConfig(_Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.metadata.get("folder") and self.name != "folder" and value != field.default:
+                raise bad_value(f"data.{field.name}", value, f'{spelled(field.default)} unless data.name is "folder"')
         if self.name in ("synthetic", "photo") and self.crop_size > self.scene_size:
             raise bad_value("data.crop_size", self.crop_size, f"at most data.scene_size = {self.scene_size}")
         for name, low, high in (("exposure", -MAX_STOPS, MAX_STOPS), ("jpeg_quality", 1, 95)):

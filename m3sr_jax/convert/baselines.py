@@ -23,9 +23,12 @@ from m3sr_jax.convert.layout import (
     unet_modules,
     weight,
 )
+from m3sr_jax.models.baselines.essaformer import ESSAformer
+from m3sr_jax.models.baselines.fmnet import SIZES, WEIGHT_LAYERS, FMNet
 from m3sr_jax.models.baselines.gmsr import GMSR, WIDTHS
 from m3sr_jax.models.baselines.hrnet import HRNet
 from m3sr_jax.models.baselines.hscnn_plus import GROWTH, HSCNNPlus
+from m3sr_jax.models.baselines.hsrnet import GROUPS, HSRNet
 from m3sr_jax.models.baselines.mst_plus_plus import MSTPlusPlus
 
 PER_HEAD = Axes((0,), (1, 2))  # (heads, 1, 1) → (heads,)
@@ -131,3 +134,76 @@ def _mamba_ss2d(key: str, path: Path) -> Iterator[Tensor]:
     yield Tensor(f"{key}.conv2d.bias", (*path, "conv_bias"))
     yield from norm(f"{key}.out_norm", (*path, "out_norm"))
     yield from weight(f"{key}.out_proj", (*path, "out_proj"), LINEAR)
+
+
+def hsrnet_layout(model: HSRNet) -> Iterator[Tensor]:
+    """Lists HSRNet's tensors in the order of the toolbox (`HSRnet`)."""
+
+    def unit(key: str, path: Path, axes: Axes = CONV) -> Iterator[Tensor]:
+        return weight(f"{key}.1", (*path, "conv"), axes, bias=True)
+
+    def gate(key: str, path: Path) -> Iterator[Tensor]:
+        for theirs, ours in (("fc1", "hidden"), ("fc2", "out")):
+            yield from weight(f"{key}.{theirs}", (*path, ours), POINTWISE)
+
+    for name in GROUPS:
+        yield from unit(f"conv_{name[0].upper()}", (f"{name}_in",))
+    for name in GROUPS:
+        yield from unit(f"convinput{name[0]}", (name,), POINTWISE)
+    for i in range(model.stages):
+        key, stage = i + 1, (f"stage_{i}",)
+        refinement = (*stage, "refinement")
+        yield from unit(f"conv{key}", (*stage, "conv"))
+        yield from gate(f"e{key}", (*stage, "first_gate"))
+        yield from unit(f"HSI{key}.conv1", (*refinement, "expand"))
+        yield from weight(f"HSI{key}.conv2", (*refinement, "reduce"), CONV, bias=True)
+        yield from unit(f"HSI{key}.conv3", (*refinement, "fuse"), POINTWISE)
+        yield from gate(f"en{key}", (*stage, "gate"))
+
+
+def fmnet_layout(model: FMNet) -> Iterator[Tensor]:
+    """Lists FMNet's tensors in the order of the toolbox."""
+
+    def functions(key: str, path: Path) -> Iterator[Tensor]:
+        for m, size in enumerate(SIZES):
+            for name in ("input", "output"):
+                yield from weight(f"{key}.base.{m}.{name}", (*path, f"{name}_{size}"), CONV, bias=True)
+
+    def weights(key: str, path: Path) -> Iterator[Tensor]:
+        yield from weight(f"{key}.input", (*path, "weights", "input"), CONV)
+        for i in range(WEIGHT_LAYERS):
+            yield from weight(f"{key}.conv2.{i}.conv", (*path, "weights", f"hidden_{i}"), CONV)
+        yield from weight(f"{key}.output", (*path, "weights", "output"), CONV)
+
+    yield from weight("input", ("input",), CONV)
+    for i in range(model.blocks):
+        yield from weight(f"convs.{i}.0.conv", (f"conv_{i}",), CONV)
+    for i in range(model.blocks):
+        yield from functions(f"dics.{i}", (f"mixture_{i}",))
+    for i in range(model.blocks):
+        yield from weights(f"reps.{i}", (f"mixture_{i}",))
+    for key, name in (("c", "combine"), ("o", "output")):
+        yield from functions(f"{key}dic", (name,))
+        yield from weights(f"{key}rep", (name,))
+
+
+def essaformer_layout(model: ESSAformer) -> Iterator[Tensor]:
+    """Lists ESSAformer's tensors in the order of its release (`ESSA`) at factor 1."""
+    yield from weight("conv_first", ("conv_in",), CONV, bias=True)
+    yield from _essaformer_convs("blockup.convup.convu", ("up",))
+    yield from norm("blockup.convup.norm", ("up", "norm"))
+    yield from _essaformer_attention("blockup.convup.attn", ("up", "attention"))
+    yield from _essaformer_convs("blockup.convdown.convd", ("down",))
+    yield from _essaformer_attention("blockup.convdown.attn", ("down", "attention"))
+    yield from norm("blockup.convdown.norm", ("down", "norm"))
+    yield from weight("conv_last", ("conv_out",), CONV, bias=True)
+
+
+def _essaformer_convs(key: str, path: Path) -> Iterator[Tensor]:
+    for i, (part, axes) in enumerate(((0, POINTWISE), (3, CONV), (6, POINTWISE))):
+        yield from weight(f"{key}.{part}", (*path, f"conv_{i}"), axes, bias=True)
+
+
+def _essaformer_attention(key: str, path: Path) -> Iterator[Tensor]:
+    yield from weight(f"{key}.lnqkv", (*path, "query_key_value"), LINEAR, bias=True)
+    yield from weight(f"{key}.ln", (*path, "project"), LINEAR, bias=True)

@@ -54,6 +54,14 @@ def m3sr_fields(state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]:
     }
 
 
+def essaformer_fields(state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Refuses ESSAformers that enlarge cubes, as those of its release do; returns no fields."""
+    inputs = _shape(state_dict, "conv_first.weight")[1]
+    if inputs != 3:
+        raise InputError(f"ESSAformer that enlarges cubes of {inputs} bands: expected one for RGB, with 3 inputs")
+    return {}
+
+
 def _shape(state_dict: Mapping[str, np.ndarray], key: str) -> tuple[int, ...]:
     if key not in state_dict or state_dict[key].ndim != 4:
         found = "no such tensor" if key not in state_dict else f"shape {state_dict[key].shape}"

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import itertools
 
-from m3sr_jax.cost.terms import RGB, Cost, conv, layer_norm, pooling, times, total, unet
+from m3sr_jax.cost.terms import RGB, Cost, conv, layer_norm, pooling, shared, times, total, unet
 from m3sr_jax.models.base import PlainRegression, WithBase
+from m3sr_jax.models.baselines.essaformer import ESSAformer
+from m3sr_jax.models.baselines.fmnet import SIZES, WEIGHT_LAYERS, FMNet
 from m3sr_jax.models.baselines.gmsr import GMSR, STATE_SIZE, WIDTHS
 from m3sr_jax.models.baselines.hrnet import MULTIPLE, HRNet
 from m3sr_jax.models.baselines.hscnn_plus import GROWTH, WIDTH, HSCNNPlus
+from m3sr_jax.models.baselines.hsrnet import GROUPS, HSRNet
+from m3sr_jax.models.baselines.hsrnet import WIDTH as REFINEMENT_WIDTH
 from m3sr_jax.models.baselines.mst_plus_plus import MSTPlusPlus
 from m3sr_jax.models.pixel import Pixel
 from m3sr_jax.models.ss2d import DIRECTIONS
@@ -113,9 +117,7 @@ def gmsr_costs(model: GMSR, height: int, width: int) -> dict[str, Cost]:
         parts["1×1 convs"] += conv(1, before, channels, pixels) + conv(1, 3 * channels, channels, pixels, bias=True)
         parts["SS2D"] += _mamba_ss2d(channels, pixels) + Cost(unused=2 * channels)
         parts["spatial attention"] += Cost(flops=2 * kernel * pixels, thop_flops=2 * kernel * pixels)
-        pooled = times(conv(1, channels, channels, 1), 2)
-        twice = Cost(flops=pooled.flops, thop_flops=pooled.thop_flops)  # on the mean and on the maximum
-        parts["spectral attention"] += pooled + twice + pooling(channels, pixels)
+        parts["spectral attention"] += _channel_gate(channels) + pooling(channels, pixels)
         before = channels
     parts["spatial attention"] += Cost(parameters=kernel, thop_parameters=kernel)
     return parts
@@ -131,6 +133,71 @@ def _mamba_ss2d(channels: int, pixels: int) -> Cost:
     parameters = projections + DIRECTIONS * inner * (STATE_SIZE + 2)
     own = Cost(parameters, flops=(2 * projections + scan) * pixels, scan_flops=scan * pixels)
     return layer_norm(channels, pixels) + matrices + own + layer_norm(inner, pixels)
+
+
+def hsrnet_costs(model: HSRNet, height: int, width: int) -> dict[str, Cost]:
+    """HSRNet: a gate runs on the means and on the maxima; thop counts the means as a multiply-add a value."""
+    pixels, bands = height * width, model.num_bands
+    first = total(
+        conv(9, 2 * RGB - 1, group, pixels, bias=True) + conv(1, group, group, pixels, bias=True)
+        for group in GROUPS.values()
+    )
+    refinement = conv(9, bands, REFINEMENT_WIDTH, pixels, bias=True) + conv(
+        9, REFINEMENT_WIDTH, bands, pixels, bias=True
+    )
+    refinement += conv(1, bands, bands, pixels, bias=True)
+    return {
+        "first cube": first,
+        "convs": times(conv(9, bands, bands, pixels, bias=True), model.stages),
+        "refinements": times(refinement, model.stages),
+        "gates": times(_channel_gate(bands) + pooling(bands, pixels), 2 * model.stages),
+    }
+
+
+def _channel_gate(channels: int) -> Cost:
+    """Two linear layers that run on the mean and on the largest value of each channel."""
+    once = times(conv(1, channels, channels, 1), 2)
+    return once + Cost(flops=once.flops, thop_flops=once.thop_flops)
+
+
+def fmnet_costs(model: FMNet, height: int, width: int) -> dict[str, Cost]:
+    """FMNet: all of it is convolutions."""
+    pixels, channels = height * width, model.width
+    mixtures = [(channels, channels)] * model.blocks + [
+        (model.blocks * channels, channels),
+        (channels, model.num_bands),
+    ]
+    functions = total(
+        conv(size**2, inputs, channels, pixels, bias=True) + conv(size**2, channels, outputs, pixels, bias=True)
+        for inputs, outputs in mixtures
+        for size in SIZES
+    )
+    weights = total(
+        conv(9, inputs, channels, pixels)
+        + times(conv(9, channels, channels, pixels), WEIGHT_LAYERS)
+        + conv(9, channels, len(SIZES), pixels)
+        for inputs, _ in mixtures
+    )
+    convs = conv(9, model.num_bands, channels, pixels) + times(conv(9, channels, channels, pixels), model.blocks)
+    return {"convs": convs, "functions": functions, "weights": weights}
+
+
+def essaformer_costs(model: ESSAformer, height: int, width: int) -> dict[str, Cost]:
+    """ESSAformer: two blocks' parameters are used five times; thop does not see attention's two products."""
+    pixels, channels, calls = height * width, model.width, 5
+    products = Cost(flops=4 * channels**2 * pixels)
+    attention = layer_norm(channels, pixels) + conv(1, channels, 3 * channels, pixels, bias=True)
+    attention += conv(1, channels, channels, pixels, bias=True) + products
+    convs = conv(1, 2 * channels, 2 * channels, pixels, bias=True) + conv(
+        9, 2 * channels, 2 * channels, pixels, bias=True
+    )
+    convs += conv(1, 2 * channels, channels, pixels, bias=True)
+    return {
+        "first, last conv": conv(9, RGB, channels, pixels, bias=True)
+        + conv(9, channels, model.num_bands, pixels, bias=True),
+        "attention": shared(attention, 2, calls),
+        "convs": shared(convs, 2, calls),
+    }
 
 
 def _padded(height: int, width: int) -> int:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import jax
@@ -22,10 +23,13 @@ from m3sr_jax.cost.baselines import base_costs
 from m3sr_jax.cost.terms import RGB, Cost, total
 from m3sr_jax.models import parameter_shapes
 from m3sr_jax.models.base import WithBase
-from m3sr_jax.networks import load, network_of
+from m3sr_jax.networks import Network, load, network_of
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+
+PUBLISHED_SIZE = 482, 512  # of the image for which papers print costs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +42,7 @@ class CostReport:
         parameters: number of parameters in the model's tree.
         xla_flops: XLA's count; None if the backend has none.
         parts: counts by part; empty if the network has no cost function.
+        remarks: sentences that belong beside the counts.
     """
 
     height: int
@@ -45,6 +50,7 @@ class CostReport:
     parameters: int
     xla_flops: float | None
     parts: dict[str, Cost]
+    remarks: tuple[str, ...] = ()
 
     @property
     def total(self) -> Cost | None:
@@ -52,7 +58,7 @@ class CostReport:
         return total(self.parts.values()) if self.parts else None
 
 
-def cost_report(model: nn.Module, height: int = 482, width: int = 512) -> CostReport:
+def cost_report(model: nn.Module, height: int = PUBLISHED_SIZE[0], width: int = PUBLISHED_SIZE[1]) -> CostReport:
     """Counts parameters and operations of a forward pass on one RGB image.
 
     Args:
@@ -69,8 +75,17 @@ def cost_report(model: nn.Module, height: int = 482, width: int = 512) -> CostRe
     params = parameter_shapes(model)
     count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
     analysis = jax.jit(lambda params, rgb: model.apply({"params": params}, rgb)).lower(params, image).cost_analysis()
+    network = network_of(model)
     parts = _parts(model, height, width)
-    return CostReport(height, width, count, (analysis or {}).get("flops"), parts)
+    remarks = tuple(_remarks(network, model, height, width)) if network else ()
+    return CostReport(height, width, count, (analysis or {}).get("flops"), parts, remarks)
+
+
+def _remarks(network: Network, model: nn.Module, height: int, width: int) -> Iterator[str]:
+    if network.note:
+        yield f"{network.title} {network.note}."
+    if network.published_gflop and (height, width) == PUBLISHED_SIZE and model == type(model)():
+        yield f"The M3SR paper prints {network.published_gflop} GFLOP for {network.title}."
 
 
 def _parts(model: nn.Module, height: int, width: int) -> dict[str, Cost]:
@@ -90,18 +105,21 @@ def cost_table(report: CostReport) -> Table:
     table.add_column("part", no_wrap=True)
     for heading in ("parameters", "GFLOP\nexact", "of which\nscans", "parameters\nthop", "GFLOP\nthop"):
         table.add_column(heading, justify="right")
-    whole = report.total
+    whole, captions = report.total, list(report.remarks)
     for name, cost in report.parts.items():
         table.add_row(name, *_cells(cost), end_section=name == list(report.parts)[-1])
     if whole is not None:
         table.add_row("all", *_cells(whole), style="bold")
-        release = f"{whole.parameters + whole.unused:,} parameters, {whole.unused:,} of them unused"
-        table.caption = f"The authors' release has {release}. Published costs come from thop, which misses some parts."
+        if whole.unused:
+            release = f"{whole.parameters + whole.unused:,} parameters, {whole.unused:,} of them unused"
+            captions.append(f"The authors' release has {release}.")
+        captions.append("Published costs come from thop, which misses some parts.")
     else:
         table.add_row("all", f"{report.parameters:,}")
     if report.xla_flops is not None:
-        xla = f"XLA counts {report.xla_flops / 1e9:.1f} GFLOP, including elementwise work, each loop body once."
-        table.caption = f"{table.caption or ''}\n{xla}".strip()
+        giga = report.xla_flops / 1e9
+        captions.append(f"XLA counts {giga:.1f} GFLOP, including elementwise work, each loop body once.")
+    table.caption = "\n".join(captions)
     return table
 
 

@@ -66,6 +66,13 @@ def times(cost: Cost, count: int) -> Cost:
     return Cost(*(count * value for value in dataclasses.astuple(cost)))
 
 
+def shared(cost: Cost, modules: int, calls: int) -> Cost:
+    """Modules of that cost a call, which are called more often than there are modules."""
+    used = times(cost, calls)
+    parameters, seen, unused = (modules * count for count in (cost.parameters, cost.thop_parameters, cost.unused))
+    return dataclasses.replace(used, parameters=parameters, thop_parameters=seen, unused=unused)
+
+
 def pooling(channels: int, pixels: int) -> Cost:
     """Counts the mean of each channel over the image; for thop, a multiply-add per value."""
     return Cost(thop_flops=2 * channels * (pixels + 1))

@@ -45,9 +45,13 @@ class Augmentation:
             rng: source of all draws.
         """
         happens = rng.random(3) < self.probability
-        exposure = 2.0 ** rng.uniform(*self.exposure) if self.exposure and happens[0] else 1.0
+        exposure = (
+            float(2.0 ** rng.uniform(self.exposure[0], self.exposure[1])) if self.exposure and happens[0] else 1.0
+        )
         noise = rng.uniform(0, self.noise) if happens[1] else 0.0
-        quality = int(rng.integers(*self.jpeg_quality, endpoint=True)) if self.jpeg_quality and happens[2] else 0
+        quality = 0
+        if self.jpeg_quality and happens[2]:
+            quality = int(rng.integers(self.jpeg_quality[0], self.jpeg_quality[1], endpoint=True))
         clipped = np.zeros(scene.rgb.shape[:2], bool)
         if exposure != 1 or noise:
             scene, clipped = exposed(scene, exposure, self.take, rng, noise)

@@ -54,6 +54,7 @@ class Dataset:
         train: scenes to train on.
         valid: scenes held out.
         missing: files or whole scenes of the official split that are not on disk.
+        notes: what the user should know about the choice of scenes, such as the seed of a random split.
         skip_bad_scenes: replace crops of unreadable training scenes; held-out scenes are always required.
     """
 
@@ -61,6 +62,7 @@ class Dataset:
     train: SceneSource
     valid: SceneSource
     missing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     skip_bad_scenes: bool = False
 
 

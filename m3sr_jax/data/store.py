@@ -17,7 +17,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -200,7 +200,12 @@ def _read_manifest(folder: Path) -> Manifest:
 
 
 def open_store(
-    root: str | os.PathLike[str], name: str, *, split_file: str | os.PathLike[str] = "", camera: str = ""
+    root: str | os.PathLike[str],
+    name: str,
+    *,
+    split_file: str | os.PathLike[str] = "",
+    camera: str = "",
+    required: Sequence[str] = PARTS,
 ) -> Dataset:
     """Opens what `prepare` wrote.
 
@@ -209,6 +214,7 @@ def open_store(
         name: the data set that the store must hold.
         split_file: see `m3sr_jax.data.splits.read_split`; "": the parts as prepared.
         camera: the store's own camera, or "".
+        required: the parts that must not be empty.
 
     Raises:
         InputError: the store is unfinished, damaged, or of another data set or camera.
@@ -221,11 +227,12 @@ def open_store(
         raise InputError(f"{folder}: found photos of {store.camera}; expected those of {camera}: prepare another store")
     split = {"train": [record.name for record in store.train], "valid": [record.name for record in store.valid]}
     if split_file:
-        split = read_split(split_file, split)
+        split = read_split(split_file, split, required=required)
     records = {record.name: record for record in (*store.train, *store.valid)}
-    present, _ = present_scenes(folder, split, dict.fromkeys(records, ()), strict=True)
+    present, _ = present_scenes(folder, split, dict.fromkeys(records, ()), strict=True, required=required)
     train, valid = (_open_part(folder, store, [records[name] for name in present[part]]) for part in PARTS)
-    return Dataset(name, train, valid, missing=tuple(store.missing))
+    notes = ("scenes and split as prepared",) if name == "folder" and not split_file else ()
+    return Dataset(name, train, valid, missing=tuple(store.missing), notes=notes)
 
 
 def _open_part(folder: Path, store: Manifest, scenes: list[SceneRecord]) -> SceneSource:

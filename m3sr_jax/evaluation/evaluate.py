@@ -35,14 +35,14 @@ class Report:
         name: the method, such as a network's name or "least_squares_linear".
         protocol: the terms of the scores.
         scenes: scene name → metric name → score.
-        seconds_per_image: median time of a prediction, compilation excluded.
+        seconds_per_image: median time of a prediction, compilation excluded; None if nothing was predicted.
         band_rmse: RMSE of each band over the protocol's region, averaged over the scenes.
     """
 
     name: str
     protocol: Protocol
     scenes: dict[str, dict[str, float]]
-    seconds_per_image: float
+    seconds_per_image: float | None
     band_rmse: tuple[float, ...] = field(default=())
 
     @property
@@ -150,12 +150,15 @@ def fit_baselines(dataset: Dataset) -> dict[str, Predict]:
     used; beyond that, every k-th pixel of every k-th row.
 
     Returns:
-        "least_squares_" and the regression's name → its predictions; two or three of them.
+        "least_squares_" and the regression's name → its predictions; two or three of them, none without training
+        scenes.
 
     Raises:
-        InputError: there are no training scenes, or a value in them is not finite.
+        InputError: no training scene is readable, or a value in them is not finite.
     """
     train = dataset.train
+    if not len(train):
+        return {}
     pixels = sum(math.prod(train.size(i)) for i in range(len(train)))
     step = max(1, math.ceil(math.sqrt(pixels / MAX_FITTED_PIXELS)))
     parts = [sums(scene.rgb, scene.cube) for scene in _thinned(train, step, dataset.skip_bad_scenes)]

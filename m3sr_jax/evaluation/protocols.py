@@ -65,12 +65,13 @@ PROTOCOLS: Mapping[str, Protocol] = {
         Protocol("cave", mrae_floor=1e-3),
         Protocol("synthetic", mrae_floor=1e-3),
         Protocol("photo", mrae_floor=1e-3),
+        Protocol("full_frame", mrae_floor=1e-3),
     )
 }
 
 
 # Data sets whose protocol has another name.
-_PROTOCOL_NAMES = {"ntire2020_clean": "ntire2020", "ntire2020_real": "ntire2020"}
+_PROTOCOL_NAMES = {"ntire2020_clean": "ntire2020", "ntire2020_real": "ntire2020", "folder": "full_frame"}
 
 
 def get_protocol(name: str) -> Protocol:

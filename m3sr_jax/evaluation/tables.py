@@ -46,6 +46,7 @@ def report_json(
     model: Mapping[str, Any],
     dataset: Mapping[str, Any],
     published: Sequence[Published] = (),
+    extra: Mapping[str, Any] | None = None,
 ) -> str:
     """Formats an evaluation as JSON.
 
@@ -54,6 +55,7 @@ def report_json(
         model: description of the model in JSON types.
         dataset: description of the scenes in JSON types.
         published: published rows to store as well.
+        extra: further keys, such as "exposures".
 
     Returns:
         An object with "protocol" (its terms), "mean", "interval_95" (lower and upper end for each mean, or null) and
@@ -71,6 +73,7 @@ def report_json(
         "model": {"name": ours.name, **model},
         "dataset": dict(dataset),
         **environment(),
+        **(extra or {}),
     }
     return json.dumps(values, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
@@ -127,7 +130,9 @@ def report_markdown(
     """
     ours = reports[0]
     heading = f"# {display_name(ours.name)} on {dataset['name']}"
-    lines = [heading, "", f"Mean over {len(ours.scenes)} held-out scenes.", ""]
+    scenes = "held-out scenes" if "valid_scenes" in dataset else "scenes"
+    lines = [heading, "", f"Mean over {len(ours.scenes)} {scenes}.", ""]
+    lines += [line for note in dataset.get("notes", ()) for line in (f"Note: {note}.", "")]
     if dataset.get("missing"):
         lines += [f"**{dataset['missing']} files or scenes of the official split are missing.**", ""]
     measured = _mean_rows(reports, "**{}**")
@@ -168,7 +173,8 @@ def _computed_with(ours: Report) -> str:
     device = f"{facts['device']['platform']} ({facts['device']['kind']})"
     peak = ", ".join(f"{size / MIB:,.0f} MiB on the {where}" for where, size in memory.items())
     revision = f", revision {facts['git_revision']}" if facts["git_revision"] else ""
-    return f"{ours.seconds_per_image:.3g} s per image on {device}, peak memory {peak}; {versions}{revision}."
+    speed = "Scored" if ours.seconds_per_image is None else f"{ours.seconds_per_image:.3g} s per image"
+    return f"{speed} on {device}, peak memory {peak}; {versions}{revision}."
 
 
 def report_latex(reports: Sequence[Report], published: Sequence[Published] = ()) -> str:

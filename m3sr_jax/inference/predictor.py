@@ -22,7 +22,9 @@ from m3sr_jax.inference.tiling import tiled_rows
 from m3sr_jax.io.encoding import Encoding, converted
 from m3sr_jax.io.normalization import normalise_rgb
 from m3sr_jax.model_card import ModelCard
+from m3sr_jax.models.base import bare_network
 from m3sr_jax.models.m3sr import MULTIPLE
+from m3sr_jax.networks import network_of
 
 # Images of up to this many pixels are predicted whole, the benchmarks' 482×512 among them.
 WHOLE_PIXELS = 512 * 512
@@ -80,7 +82,8 @@ class Predictor:
             tile: None predicts images of up to 512×512 pixels whole and larger ones in tiles of 448×448; 0 predicts
                 any image whole; any other value is the tile size, a multiple of 8 of at least 64. Tiling is an
                 approximation: see docs/tiling.md.
-            overlap: minimum overlap of neighbouring tiles in pixels, a multiple of 8.
+            overlap: minimum overlap of neighbouring tiles in pixels, a multiple of 8. A network with a `margin` takes
+                at least twice that, if half a tile is as much, and then tiling is exact.
             ensemble: average over the eight flips and rotations, which takes eight times as long.
             tick: called with (tiles done, tiles in total) after each tile.
 
@@ -120,8 +123,17 @@ class Predictor:
         if tile is None and rgb.shape[0] * rgb.shape[1] > WHOLE_PIXELS:
             tile = TILE
         side = tile or max(rgb.shape) + MULTIPLE  # a whole photo is one tile, at least as long as the photo is padded
+        overlap, margin = self._exact(side, overlap)
+        network = network_of(bare_network(self.model))
+        grid = MULTIPLE if network is None else network.grid
         run = (lambda image: self_ensemble(self._run, image)) if ensemble else self._run
-        return tiled_rows(lambda part: run(normalise(part)), rgb, side, overlap, tick)
+        return tiled_rows(lambda part: run(normalise(part)), rgb, side, overlap, tick, grid=grid, margin=margin)
+
+    def _exact(self, tile: int, overlap: int) -> tuple[int, int]:
+        """Returns overlap and margin at which tiles are exact, if the network and the size of the tiles allow it."""
+        margin = getattr(bare_network(self.model), "margin", 0)
+        needed = 2 * margin + -2 * margin % MULTIPLE
+        return (max(overlap, needed), margin) if needed <= tile // 2 else (overlap, 0)
 
     def _run(self, rgb: Float32[np.ndarray, "H W 3"]) -> Float32[np.ndarray, "H W S"]:
         try:

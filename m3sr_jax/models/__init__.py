@@ -48,8 +48,13 @@ def build_model(config: ModelConfig) -> nn.Module:
       config: the network's name and fields; a field that the network does not take must keep its default.
 
     Raises:
-      InputError: the network is unknown, or it does not take a field or its value (an unknown wavelet, say).
+      InputError: the network is unknown, or it does not take a field or its value (an unknown wavelet, say); or the
+        number of bands is unset, which only training data can tell.
     """
+    if config.num_bands is None:
+        raise InputError(
+            "config field model.num_bands: unset, and there are no data to take it from; set it, to 31, say"
+        )
     try:
         changed = {f.name for f in dataclasses.fields(config) if getattr(config, f.name) != f.default}
         own = _entry(config.name).fields
@@ -60,7 +65,7 @@ def build_model(config: ModelConfig) -> nn.Module:
         network = create(config.name, **fields)
         if own & _BASE_FIELDS or (config.base == "none" and not config.pixel_head):
             return network
-        types = {name: jnp.dtype(getattr(config, name)) for name in ("dtype", "param_dtype")}
+        types: Any = {name: jnp.dtype(getattr(config, name)) for name in ("dtype", "param_dtype")}
         return WithBase(network, config.base, config.pixel_head, config.num_bands, **types)
     except (TypeError, ValueError, KeyError) as error:
         raise InputError(f"config group model: {error}") from error

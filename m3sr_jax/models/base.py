@@ -91,6 +91,11 @@ def _regression(
     return jnp.matmul(features(rgb, terms), weights.astype(rgb.dtype), precision=jax.lax.Precision.HIGHEST)
 
 
+def bare_network(model: nn.Module) -> nn.Module:
+    """Returns the network of a `WithBase`, any other model as it is."""
+    return model.network if isinstance(model, WithBase) else model
+
+
 def with_regression(params: dict[str, Any], fitted: Regression) -> dict[str, Any]:
     """Returns the parameters of a `WithBase` or `PlainRegression` with the coefficients of a fit."""
     return params | {COEFFICIENTS: jnp.asarray(fitted.coefficients, jnp.float32)}

@@ -36,3 +36,12 @@ def reflect_to_multiple(image: Float[Array, "B H W C"], multiple: int) -> Float[
     """Pads bottom and right by reflection, edge pixels not repeated, until `multiple` divides H and W."""
     _, height, width, _ = image.shape
     return jnp.pad(image, ((0, 0), (0, -height % multiple), (0, -width % multiple), (0, 0)), mode="reflect")
+
+
+def pad_edges(x: Float[Array, "B H W C"], margin: int) -> Float[Array, "B h w C"]:
+    """Repeats the edge pixels `margin` times on every side.
+
+    Without a margin it does not call `jnp.pad`, whose gradient would copy the image four times.
+    """
+    widths = ((0, 0), (margin, margin), (margin, margin), (0, 0))
+    return jnp.pad(x, widths, mode="edge") if margin else x

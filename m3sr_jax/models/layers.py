@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +17,12 @@ def uniform_fan_in(fan_in: int) -> Initializer:
     """Builds an initialiser that draws from U(−1/√fan_in, 1/√fan_in), as convolutions do in PyTorch by default."""
     bound = 1 / math.sqrt(fan_in)
     return lambda key, shape, dtype=jnp.float32: 2 * bound * (_draw(jax.random.uniform, key, shape, dtype) - 0.5)
+
+
+def normal_fan(fan: int) -> Initializer:
+    """Builds an initialiser that draws from a normal distribution of std √(2/fan), as He et al. do before ReLUs."""
+    std = math.sqrt(2 / fan)
+    return lambda key, shape, dtype=jnp.float32: std * _draw(jax.random.normal, key, shape, dtype)
 
 
 def linear_init(key: Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> Array:
@@ -105,7 +110,19 @@ def conv(
     fields = {"use_bias": False, "kernel_init": init, "bias_init": init, **fields}
     if size == 1:
         return nn.Dense(features, **fields)
+    if features % 8:
+        fields["conv_general_dilated"] = conv_whole_vectors
     return nn.Conv(features, (size, size), stride, padding=size // 2 if padding is None else padding, **fields)
+
+
+def conv_whole_vectors(x: Float[Array, "B H W C"], kernel: Float[Array, "K L C O"], *args: Any, **kwargs: Any) -> Array:
+    """Convolves with zeros appended to the kernel, up to a multiple of 8 outputs, and cuts those outputs off.
+
+    On a CPU, XLA takes 1.5 times as long for 31 outputs as for 32, and likewise for the gradient.
+    """
+    outputs = kernel.shape[-1]
+    wide = jnp.pad(kernel, ((0, 0), (0, 0), (0, 0), (0, -outputs % 8)))
+    return jax.lax.conv_general_dilated(x, wide, *args, **kwargs)[..., :outputs]
 
 
 class UpConv(nn.Module):
@@ -129,24 +146,3 @@ class UpConv(nn.Module):
         patches = jnp.einsum("bhwc,cklo->bhkwlo", x, kernel.astype(self.dtype))
         image = patches.reshape(batch, 2 * height, 2 * width, self.features)
         return image + bias.astype(self.dtype)[None, None, None]
-
-
-def depthwise_conv3x3(x: Float[Array, "B H W C"], kernel: Float[Array, "3 3 C"]) -> Float[Array, "B H W C"]:
-    """Convolves each channel with its own 3×3 kernel, padding with zeros by 1.
-
-    XLA fuses nine shifted multiply-adds into one pass; its grouped convolution is fifty times slower on a CPU.
-
-    Args:
-      x: image (B, H, W, C), any unit.
-      kernel: (3, 3, C); the first two axes are the row and column offsets −1, 0, 1.
-
-    Returns:
-      (B, H, W, C): out[i, j] = Σ_{k,l} x[i+k−1, j+l−1]·kernel[k, l].
-
-    Source: depthwise convolution of SS2D, paper section on the spatial branch.
-    """
-    _, height, width, _ = x.shape
-    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    taps = kernel[:, :, None, None, None]
-    shifted = (padded[:, k : k + height, l : l + width] * taps[k, l] for k in range(3) for l in range(3))
-    return functools.reduce(jnp.add, shifted)

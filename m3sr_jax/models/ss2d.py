@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array, Float
-from m3sr_kernels import Implementation, ss2d_scan
+from m3sr_kernels import Implementation, depthwise_conv_silu, ss2d_scan
 
-from m3sr_jax.models.layers import LayerNorm, depthwise_conv3x3, linear_init, statistics_dtype, uniform_fan_in
+from m3sr_jax.models.layers import LayerNorm, linear_init, statistics_dtype, uniform_fan_in
 
 DIRECTIONS = 4
 STATE_SIZE = 8
@@ -63,7 +63,9 @@ class SS2D(nn.Module):
         )
         x = dense(2 * width, name="in_proj")(x)
         kernel = self.param("conv_kernel", uniform_fan_in(9), (3, 3, 2 * width), self.param_dtype)
-        x = nn.silu(depthwise_conv3x3(x, kernel.astype(self.dtype)))
+        # The other names are of scans.
+        implementation = self.implementation if self.implementation in (None, "native") else "xla"
+        x = depthwise_conv_silu(x, kernel.astype(self.dtype), implementation=implementation)
         y = LayerNorm(1e-5, self.dtype, self.param_dtype, name="out_norm")(self._scan(x))
         return dense(width, name="out_proj")(y)
 

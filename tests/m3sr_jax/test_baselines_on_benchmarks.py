@@ -16,7 +16,15 @@ from m3sr_jax.training.metric_writer import read_metrics
 from tests.m3sr_jax.data import arad_folder as arad
 
 # Defaults that compile in seconds; a checkpoint's model.json does not name them, so a name means them everywhere here.
-SMALL = {"mst_plus_plus": {"transformers": 1}, "hscnn_plus": {"dense_blocks": 2}, "hrnet": {"width": 8}, "gmsr": {}}
+SMALL = {
+    "mst_plus_plus": {"transformers": 1},
+    "hscnn_plus": {"dense_blocks": 2},
+    "hrnet": {"width": 8},
+    "gmsr": {},
+    "hsrnet": {"stages": 1},
+    "fmnet": {"blocks": 1, "width": 4},
+    "essaformer": {"width": 16},
+}
 LAYOUTS = ("ntire2022", "ntire2020_clean", "ntire2020_real", "cave", "synthetic")
 # Every layout once, and the networks that compile soon; M3SR_FULL_MATRIX=1 has all pairs.
 COVERING = {
@@ -25,6 +33,9 @@ COVERING = {
     ("hrnet", "ntire2020_real"),
     ("hscnn_plus", "cave"),
     ("hscnn_plus", "synthetic"),
+    ("hsrnet", "cave"),
+    ("fmnet", "synthetic"),
+    ("essaformer", "ntire2020_clean"),
 }
 
 

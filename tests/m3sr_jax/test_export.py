@@ -102,6 +102,9 @@ def test_nothing_is_overwritten_and_nothing_half_written(folders, tmp_path, monk
         ("hscnn_plus", {"dense_blocks": 2}),
         ("hrnet", {"width": 8}),
         ("gmsr", {}),
+        ("hsrnet", {"stages": 2}),
+        ("fmnet", {"blocks": 1, "width": 8}),
+        ("essaformer", {"width": 16}),
     ],
 )
 def test_a_baseline_is_exported_for_every_size(name, fields):

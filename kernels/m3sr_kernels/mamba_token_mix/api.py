@@ -23,6 +23,7 @@ def mosaic_mamba_token_mix(tokens: Array, params: Mapping[str, Array], *, call: 
 IMPLEMENTATIONS = {
     "pallas_triton": imported_on_call("m3sr_kernels.mamba_token_mix.triton", "triton_mamba_token_mix"),
     "pallas_mosaic": mosaic_mamba_token_mix,
+    "native": imported_on_call("m3sr_kernels.mamba_token_mix.native", "native_mamba_token_mix"),
     "xla": xla_mamba_token_mix,
     "associative": functools.partial(reference_mamba_token_mix, scan=S6["associative"]),
     "reference": reference_mamba_token_mix,
@@ -45,8 +46,8 @@ def mamba_token_mix(
       tokens: (M, L, C); in M3SR every pixel is a sequence and L counts the spectral groups.
       params: in_proj (C, 2D), conv_kernel (J, D), conv_bias (D,), x_proj (D, rank+2N), dt_proj (rank, D), dt_bias (D,),
         a_log (D, N), d (D,), out_proj (D, C).
-      implementation: see `m3sr_kernels.Implementation`; None takes "pallas_triton" on CUDA GPUs from sm_80 on and "xla"
-        elsewhere, decided when the program is compiled.
+      implementation: see `m3sr_kernels.Implementation`; None takes "pallas_triton" on CUDA GPUs from sm_80 on, "native"
+        on a CPU where its kernels take the arguments and "xla" elsewhere, decided when the program is compiled.
       interpret: runs a Pallas implementation on any platform, slowly; ignored by the others.
 
     Returns:

@@ -33,6 +33,7 @@ def _around(scan: Callable) -> Callable:
 IMPLEMENTATIONS = {
     "pallas_triton": imported_on_call("m3sr_kernels.ss2d_scan.triton", "triton_ss2d_scan"),
     "pallas_mosaic": imported_on_call("m3sr_kernels.ss2d_scan.mosaic", "mosaic_ss2d_scan"),
+    "native": imported_on_call("m3sr_kernels.ss2d_scan.native", "native_ss2d_scan"),
     "xla": _around(xla_ss2d_scan),
     "associative": _around(functools.partial(reference_ss2d_scan, ssd=associative_ssd_scan)),
     "reference": _around(reference_ss2d_scan),
@@ -70,8 +71,8 @@ def ss2d_scan(
       c: (B, H, W, 4, N) output maps.
       d: (4, R, P) skips.
       dt_bias: (4, R) added to dt.
-      implementation: see `m3sr_kernels.Implementation`; None takes "pallas_triton" on CUDA GPUs from sm_80 on and "xla"
-        elsewhere, decided when the program is compiled.
+      implementation: see `m3sr_kernels.Implementation`; None takes "pallas_triton" on CUDA GPUs from sm_80 on, "native"
+        on a CPU where its kernels take the arguments and "xla" elsewhere, decided when the program is compiled.
       interpret: runs a Pallas implementation on any platform, slowly; ignored by the others.
 
     Returns:

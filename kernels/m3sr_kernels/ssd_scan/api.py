@@ -33,6 +33,7 @@ def _around(scan: Callable) -> Callable:
 IMPLEMENTATIONS = {
     "pallas_triton": imported_on_call("m3sr_kernels.ssd_scan.triton", "triton_ssd_scan"),
     "pallas_mosaic": imported_on_call("m3sr_kernels.ssd_scan.mosaic", "mosaic_ssd_scan"),
+    "native": imported_on_call("m3sr_kernels.ssd_scan.native", "native_ssd_scan"),
     "xla": _around(xla_ssd_scan),
     "associative": _around(associative_ssd_scan),
     "reference": _around(reference_ssd_scan),
@@ -67,8 +68,8 @@ def ssd_scan(
       c: (B, L, G, N) output maps.
       d: (R, P) skip; None for none.
       dt_bias: (R,) added to dt; None for zero.
-      implementation: see `m3sr_kernels.Implementation`; None takes "pallas_triton" on CUDA GPUs from sm_80 on and "xla"
-        elsewhere, decided when the program is compiled.
+      implementation: see `m3sr_kernels.Implementation`; None takes "pallas_triton" on CUDA GPUs from sm_80 on, "native"
+        on a CPU where its kernels take the arguments and "xla" elsewhere, decided when the program is compiled.
       interpret: runs a Pallas implementation on any platform, slowly; ignored by the others.
       return_final_state: also returns the last state, (B, R, P, N), in the dtype of the sums.
 

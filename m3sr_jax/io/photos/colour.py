@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from m3sr_jax.io.photos.photo import Encoding, Photo, Stored, largest_code, unit
 from m3sr_jax.io.photos.profile import check_profile, profile_converter, profile_name
 from m3sr_jax.io.photos.spaces import ColourSpace, srgb_encode
 
+# Floating-point photos may overshoot [0, 1] by this much; the values are clipped.
+OVERSHOOT = 1e-3
 STRIP_VALUES = 2**22  # values converted at a time
 # Rounding of a converter: a colour this far outside [0, 1] is not reported as clipped.
 OUTSIDE = 2e-3
@@ -62,6 +65,28 @@ def divide_by_alpha(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
         quotient = np.minimum(np.where(alpha[rows] > 0, quotient, 0), white)
         divided[rows] = np.rint(quotient) if colours.dtype.kind == "u" else quotient
     return divided
+
+
+def as_codes(samples: np.ndarray, bits: int) -> np.ndarray:
+    """Returns samples of any number of bits as uint8, uint16, or float32 in [0, 1].
+
+    Raises:
+        InputError: floating-point samples lie outside [0, 1].
+    """
+    if samples.dtype.kind == "f":
+        low, high = float(samples.min()), float(samples.max())
+        if not -OVERSHOOT <= low <= high <= 1 + OVERSHOOT:
+            raise InputError(f"found {samples.dtype} values from {low:g} to {high:g}; expected [0, 1]")
+        return np.clip(samples.astype(np.float32), 0, 1)
+    largest = 2**bits - 1
+    if samples.dtype in (np.uint8, np.uint16) and largest == np.iinfo(samples.dtype).max:
+        return samples.astype(samples.dtype.newbyteorder("="), copy=False)
+    dtype: Any = np.uint8 if bits <= 8 else np.uint16 if bits <= 16 else np.float32
+    codes = np.empty(samples.shape, dtype)
+    for rows in strips(samples.shape):
+        values = samples[rows].astype(np.float64) * (largest_code(codes.dtype) / largest)
+        codes[rows] = np.rint(values) if codes.dtype.kind == "u" else values
+    return codes
 
 
 def strips(shape: tuple[int, ...]) -> list[slice]:

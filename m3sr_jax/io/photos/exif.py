@@ -1,4 +1,4 @@
-"""What EXIF says about orientation and colour.
+"""What EXIF, and the same tags of a TIFF, say about orientation and colour.
 
 Source: EXIF 2.32 (JEITA CP-3451), DCF 2.0 for Adobe RGB.
 """
@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from m3sr_jax.errors import InputError
-from m3sr_jax.io.photos.spaces import ADOBE_GAMMA, ADOBE_PRIMARIES, D65, SRGB_PRIMARIES, ColourSpace, declared_space
+from m3sr_jax.io.photos.spaces import (
+    ADOBE_GAMMA,
+    ADOBE_PRIMARIES,
+    D65,
+    SAME_XY,
+    SRGB_PRIMARIES,
+    ColourSpace,
+    declared_space,
+)
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -42,11 +50,9 @@ def exif_space(exif: Image.Exif, notes: list[str]) -> ColourSpace | None:
         return ColourSpace("Adobe RGB (1998)", ADOBE_PRIMARIES, ADOBE_GAMMA)
     if space == SRGB:
         return ColourSpace("sRGB")
-    gamma = _numbers(details.get(_GAMMA))
-    chromaticities = (*_numbers(exif.get(WHITE_POINT)), *_numbers(exif.get(PRIMARIES)))
-    if len(gamma) == 1 or len(chromaticities) == 8:
-        primaries = chromaticities if len(chromaticities) == 8 else SRGB_PRIMARIES
-        return declared_space("EXIF", primaries, gamma[0] if gamma else None)
+    gamma, primaries = _numbers(details.get(_GAMMA)), chromaticities(exif.get(WHITE_POINT), exif.get(PRIMARIES))
+    if len(gamma) == 1 or primaries is not None:
+        return declared_space("EXIF", primaries or SRGB_PRIMARIES, gamma[0] if gamma else None)
     if space == UNCALIBRATED:
         notes.append("EXIF says uncalibrated and there is no profile: taken as sRGB")
     elif space is not None:
@@ -55,11 +61,17 @@ def exif_space(exif: Image.Exif, notes: list[str]) -> ColourSpace | None:
 
 
 def chromaticities(white: Any, primaries: Any) -> tuple[float, ...] | None:
-    """Returns white and primaries from the tags WhitePoint and PrimaryChromaticities; None without primaries."""
+    """Returns white and primaries from the tags WhitePoint (D65 if missing) and PrimaryChromaticities; None if neither.
+
+    Raises:
+        InputError: another white than D65 is declared without primaries.
+    """
     colours, centre = _numbers(primaries), _numbers(white)
-    if len(colours) != 6:
-        return None
-    return (*(centre if len(centre) == 2 else D65), *colours)
+    if len(colours) == 6:
+        return (*(centre if len(centre) == 2 else D65), *colours)
+    if len(centre) == 2 and np.abs(np.subtract(centre, D65)).max() > SAME_XY:
+        raise InputError(f"it declares the WhitePoint {_listed(centre)} without primaries; convert the photo to sRGB")
+    return None
 
 
 def check_ycc_tags(coefficients: Any, black_white: Any, where: str) -> None:

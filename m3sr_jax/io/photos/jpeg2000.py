@@ -12,11 +12,10 @@ import numpy as np
 
 from m3sr_jax.errors import InputError
 from m3sr_jax.io.photos.boxes import boxes
-from m3sr_jax.io.photos.colour import divide_by_alpha
+from m3sr_jax.io.photos.colour import as_codes, divide_by_alpha
 from m3sr_jax.io.photos.photo import Stored
 from m3sr_jax.io.photos.pillow import check_pixels
 from m3sr_jax.io.photos.spaces import ColourSpace
-from m3sr_jax.io.photos.tiff import scaled
 
 _SRGB, _GREY = 16, 17
 _STREAM = b"\xff\x4f\xff\x51"
@@ -40,7 +39,7 @@ def read_jpeg2000(path: Path) -> Stored:
     samples = imagecodecs.jpeg2k_decode(content)
     if samples.shape[:2] != (height, width):
         raise InputError(f"found {samples.shape[:2]} samples; expected {height}×{width}, as its header says")
-    samples = scaled(samples[..., None] if samples.ndim == 2 else samples, bits)
+    samples = as_codes(samples[..., None] if samples.ndim == 2 else samples, bits)
     colours = "grey" if count < 3 else "rgb"
     coloured = samples[..., : 1 if count < 3 else 3]
     if alpha == _PREMULTIPLIED:

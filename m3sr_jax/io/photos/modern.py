@@ -62,7 +62,11 @@ def read_heic(path: Path) -> Stored:
     icc, space = info.get("icc_profile") or item.icc, _declared(item, notes)
     if item.gain_map or any("gainmap" in str(kind).lower() for kind in info.get("aux", ())):
         notes.append(GAIN_MAP_NOTE)
+    width, height = heif.size  # as the header says: decoding replaces it by the size of the pixels
     samples = np.array(heif)  # a copy: the pixels are freed with `heif`
+    if samples.shape[:2] != (height, width):
+        found = f"{samples.shape[0]}×{samples.shape[1]} pixels"
+        raise InputError(f"found {found}; its header says {height}×{width}; copy it again")
     if heif.premultiplied_alpha:
         samples = divide_by_alpha(samples[..., :3], samples[..., 3:])
         notes.append("premultiplied alpha divided out")
@@ -81,6 +85,8 @@ def heic_size(path: Path) -> tuple[int, int]:
 def _item(path: Path) -> Item:
     item = primary_item(path.read_bytes())
     for size in item.sizes:
+        if not all(size):
+            raise InputError(f"its header says {size[0]}×{size[1]} pixels; copy it again")
         check_pixels(path, size, 3)
     return item
 

@@ -15,10 +15,11 @@ from flax import linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array, Float, Num
 from m3sr_kernels import Implementation, s6_scan
+from m3sr_kernels.depthwise_conv_silu.xla import depthwise_conv3x3
 from m3sr_kernels.ss2d_scan.orders import to_image, to_sequence
 
 from m3sr_jax.models.image import check_image
-from m3sr_jax.models.layers import LayerNorm, conv, depthwise_conv3x3, statistics_dtype, uniform_fan_in
+from m3sr_jax.models.layers import LayerNorm, conv, statistics_dtype, uniform_fan_in
 from m3sr_jax.models.spectral import log_state_index
 from m3sr_jax.models.ss2d import DIRECTIONS
 

@@ -10,7 +10,7 @@ from flax import linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array, Float, Num
 
-from m3sr_jax.models.image import check_image
+from m3sr_jax.models.image import check_image, pad_edges
 from m3sr_jax.models.layers import conv, statistics_dtype
 
 WIDTH = 64
@@ -30,15 +30,6 @@ class Unit(nn.Module):
         convolve = partial(conv, use_bias=True, padding=0, dtype=self.dtype, param_dtype=self.param_dtype)
         padded = pad_edges(x, self.size // 2)
         return nn.relu(convolve(self.features, x.shape[-1], self.size, name="conv")(padded))
-
-
-def pad_edges(x: Float[Array, "B H W C"], margin: int) -> Float[Array, "B h w C"]:
-    """Repeats the edge pixels `margin` times on every side.
-
-    Without a margin it does not call `jnp.pad`, whose gradient would copy the image four times.
-    """
-    widths = ((0, 0), (margin, margin), (margin, margin), (0, 0))
-    return jnp.pad(x, widths, mode="edge") if margin else x
 
 
 class DenseBlock(nn.Module):

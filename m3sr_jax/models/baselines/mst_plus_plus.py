@@ -9,9 +9,10 @@ import numpy as np
 from flax import linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array, Float, Num
+from m3sr_kernels.depthwise_conv_silu.xla import depthwise_conv3x3
 
 from m3sr_jax.models.image import check_image, reflect_to_multiple
-from m3sr_jax.models.layers import LayerNorm, conv, depthwise_conv3x3, linear_init, statistics_dtype, uniform_fan_in
+from m3sr_jax.models.layers import LayerNorm, conv, linear_init, statistics_dtype, uniform_fan_in
 from m3sr_jax.models.unet import UNet
 
 MULTIPLE = 8

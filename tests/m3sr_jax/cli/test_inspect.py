@@ -36,6 +36,22 @@ def test_a_checkpoint_and_a_config_file(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("hsrnet", ("682,610", "321.08")),
+        ("fmnet", ("11,792,925", "5819.52", "The M3SR paper prints 5819.5 GFLOP for FMNet.")),
+        ("essaformer", ("6,113,567", "7480.88", "ESSAformer in a setting of this project")),
+    ],
+)
+def test_the_cost_of_a_baseline_with_what_belongs_beside_it(name, expected, tmp_path, capsys):
+    (tmp_path / MODEL_FILE).write_text(ModelCard(ModelConfig(name), tuple(map(float, range(400, 701, 10)))).to_json())
+    assert main(["inspect", "--checkpoint", str(tmp_path), "--summary"]) == 0
+    printed = capsys.readouterr().out
+    for text in expected:
+        assert text in printed
+
+
+@pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
         (["--height", "4"], "at least 8×8"),

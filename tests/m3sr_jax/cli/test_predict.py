@@ -19,7 +19,7 @@ from m3sr_jax.config import ModelConfig
 from m3sr_jax.inference.predictor import OVERLAP, Predictor
 from m3sr_jax.io import read_cube, read_rgb
 from m3sr_jax.model_card import ModelCard
-from m3sr_jax.models import build_model, parameter_shapes
+from m3sr_jax.models import build_model, init_params, parameter_shapes
 
 FIELDS = ModelConfig(num_groups=1, features=4, num_bands=31, branches=("spectral",))
 NM = tuple(float(nm) for nm in range(400, 701, 10))
@@ -75,6 +75,18 @@ def test_codes_of_16_bits_tell_what_they_clip(checkpoint, photos, tmp_path, caps
     assert "% of the values clipped" in capsys.readouterr().out
     expected = m3sr_jax.load(checkpoint).predict(read_rgb(photos / "a.png"))
     np.testing.assert_array_equal(np.load(output)["cube"], np.rint(np.clip(expected, 0, 1) * np.float32(65535)))
+
+
+@pytest.mark.parametrize(("name", "warned"), [("hsrnet", True), ("fmnet", False)])
+def test_tiles_of_a_network_that_needs_the_whole_photo_are_reported(name, warned, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("m3sr_jax.inference.predictor.run_network", lambda _, __, rgb: np.repeat(rgb[..., :1], 31, -1))
+    params = init_params(build_model(ModelConfig(name)), jax.random.key(0))
+    save_model(tmp_path / "model", ModelCard(ModelConfig(name), NM), params)
+    Image.fromarray(np.zeros((64, 80, 3), np.uint8)).save(tmp_path / "a.png")
+    for tile, tiled in ((64, True), (0, False)):
+        options = ["--output", tmp_path / "a.npz", "--tile", tile, "--overwrite"]
+        assert run(tmp_path / "model", tmp_path / "a.png", *options) == 0
+        assert ("needs the whole photo" in capsys.readouterr().out) == (warned and tiled)
 
 
 def test_what_a_photo_declared_is_printed_and_kept_with_the_cube(checkpoint, tmp_path, capsys):

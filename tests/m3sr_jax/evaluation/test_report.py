@@ -11,6 +11,7 @@ from m3sr_jax.evaluation.evaluate import evaluate
 from m3sr_jax.evaluation.protocols import PROTOCOLS
 from m3sr_jax.evaluation.report import model_facts, write_report
 from m3sr_jax.model_card import ModelCard
+from m3sr_jax.networks import NETWORKS
 
 PROTOCOL = PROTOCOLS["synthetic"]
 
@@ -32,6 +33,12 @@ def test_the_folder_holds_scores_page_and_picture(dataset, tmp_path):
     assert values["model"]["camera"] == "thirds"
     assert values["dataset"]["train_scenes"] == 5
     assert "reconstruction.png" in (folder / "report.md").read_text()
+
+
+def test_a_report_states_what_a_reader_must_know_of_its_network():
+    wavelengths = tuple(map(float, range(400, 701, 10)))
+    notes = [model_facts(ModelCard(ModelConfig(name), wavelengths)).get("note") for name in ("fmnet", "essaformer")]
+    assert notes == [None, NETWORKS["essaformer"].note]
 
 
 def test_a_folder_that_cannot_be_created_is_bad_input(dataset, tmp_path):

@@ -12,9 +12,9 @@ import m3sr_jax
 from m3sr_jax.checkpoint import save_model
 from m3sr_jax.config import ModelConfig
 from m3sr_jax.errors import InputError
-from m3sr_jax.inference.predictor import WHOLE_PIXELS, run_network
+from m3sr_jax.inference.predictor import WHOLE_PIXELS, Predictor, run_network
 from m3sr_jax.model_card import ModelCard
-from m3sr_jax.models import M3SR, build_model, parameter_shapes
+from m3sr_jax.models import M3SR, build_model, create, init_params, parameter_shapes
 
 FIELDS = ModelConfig(num_groups=1, features=4, num_bands=3, branches=("spatial",))
 CARD = ModelCard(FIELDS, (450.0, 550.0, 650.0), "minmax")
@@ -65,6 +65,34 @@ def test_tiles_come_close_to_the_whole(predictor):
     assert 0 < error < TILE_TOLERANCE * np.abs(whole).max()
     assert error < 0.1 * np.abs(predictor.predict(codes, tile=64, overlap=0) - whole).max()
     np.testing.assert_array_equal(predictor.predict(codes, tile=0), whole)
+
+
+def predictor_of(name, **fields):
+    model = create(name, **fields)
+    return Predictor(model, init_params(model, jax.random.key(0)), CARD)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"), [("fmnet", {"blocks": 1, "width": 2}), ("hscnn_plus", {"dense_blocks": 1})]
+)
+def test_a_network_without_a_grid_gets_the_photo_as_it_is(name, fields):
+    whole = predictor_of(name, num_bands=3, **fields)
+    rgb = photo(13, 21) / np.float32(255)
+    stretched = (rgb - rgb.min()) / (rgb.max() - rgb.min())
+    expected = whole.model.apply({"params": whole.params}, stretched[None])[0]
+    np.testing.assert_allclose(whole.predict(rgb), expected, atol=ROUNDING * np.abs(expected).max())
+
+
+def test_tiles_of_a_network_with_a_margin_are_exact():
+    local = predictor_of("fmnet", num_bands=3, blocks=1, width=2)
+    assert local.model.margin == 32
+    codes, ticks = photo(150, 131), []
+    whole = local.predict(codes)
+    tiled = local.predict(codes, tile=128, overlap=0, tick=lambda *count: ticks.append(count))
+    assert ticks[-1] == (4, 4)
+    np.testing.assert_allclose(tiled, whole, atol=ROUNDING * np.abs(whole).max())
+    approximate = local.predict(codes, tile=120, overlap=0)  # half a tile is less than two margins
+    assert np.abs(approximate - whole).max() > 100 * ROUNDING * np.abs(whole).max()
 
 
 def test_only_large_photos_are_tiled_by_default(predictor, monkeypatch):

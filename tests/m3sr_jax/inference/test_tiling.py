@@ -39,6 +39,30 @@ def test_windows_are_smooth():
     assert np.abs(np.diff(weights, axis=1)).max() < 1.01 * np.pi / 128
 
 
+@pytest.mark.parametrize(("length", "tile", "overlap", "margin"), [(201, 64, 24, 11), (72, 64, 32, 16), (65, 64, 8, 4)])
+def test_tiles_have_no_weight_within_a_margin_of_their_neighbours(length, tile, overlap, margin):
+    starts, weights = blend_weights(length, tile, overlap, 1, margin)
+    total = np.zeros(length)
+    for start, weight in zip(starts, weights, strict=True):
+        total[start : start + tile] += weight
+    np.testing.assert_allclose(total, 1, rtol=0, atol=SUM_TOLERANCE)
+    assert (weights[1:, :margin] == 0).all()
+    assert (weights[:-1, tile - margin :] == 0).all()
+
+
+def test_a_network_that_reaches_as_far_as_the_margin_is_exact_in_tiles():
+    """It averages over 11×11 pixels, zeros beyond its image: the same in tiles, at all sizes, without padding."""
+    rgb = np.random.default_rng(0).random((83, 131, 3), np.float32)
+
+    def run(image):
+        padded = np.pad(image[..., 0], 5)
+        height, width = image.shape[:2]
+        return np.mean([padded[i : i + height, j : j + width] for i in range(11) for j in range(11)], 0)[..., None]
+
+    rows = [part.copy() for part in tiled_rows(run, rgb, 40, 16, grid=1, margin=5)]
+    np.testing.assert_allclose(np.concatenate(rows), run(rgb), rtol=1e-5)
+
+
 @pytest.mark.parametrize(("height", "width", "tile"), [(83, 131, 64), (64, 200, 64), (40, 90, 64), (83, 131, 136)])
 def test_a_local_network_gives_the_same_in_tiles(height, width, tile):
     rgb = np.random.default_rng(0).random((height, width, 3), np.float32)

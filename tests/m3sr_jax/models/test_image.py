@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from m3sr_jax.models.image import check_image, reflect_to_multiple
+from m3sr_jax.models.image import check_image, pad_edges, reflect_to_multiple
 
 
 @pytest.mark.parametrize(("height", "width"), [(5, 8), (7, 9), (16, 24)])
@@ -16,6 +16,13 @@ def test_padding_reflects_below_and_to_the_right(height, width):
     np.testing.assert_array_equal(padded[:, :height, :width], image)
     np.testing.assert_array_equal(padded[:, height:, :width], image[:, ::-1][:, 1 : rows + 1])
     np.testing.assert_array_equal(padded[:, :height, width:], image[:, :, ::-1][:, :, 1 : columns + 1])
+
+
+@pytest.mark.parametrize("margin", [0, 1, 2])
+def test_padding_repeats_the_edges(margin):
+    image = np.arange(24.0).reshape(2, 3, 4, 1)
+    rows, columns = (np.clip(np.arange(-margin, size + margin), 0, size - 1) for size in (3, 4))
+    np.testing.assert_array_equal(pad_edges(jnp.asarray(image), margin), image[:, rows][:, :, columns])
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])

@@ -4,13 +4,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from m3sr_kernels.depthwise_conv_silu.xla import depthwise_conv3x3
 
 from m3sr_jax.models.layers import (
     UpConv,
-    depthwise_conv3x3,
+    conv_whole_vectors,
     group_norm,
     layer_norm,
     linear_init,
+    normal_fan,
     statistics_dtype,
     uniform_fan_in,
 )
@@ -47,6 +49,19 @@ def test_up_conv_does_not_flip_its_kernel():
             np.testing.assert_allclose(got[:, k::2, l::2], expected, atol=TOLERANCE)
 
 
+def test_a_convolution_to_whole_vectors_is_that_convolution(quick_jit):
+    image, kernel = (
+        jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate([(2, 6, 7, 3), (3, 3, 3, 5)])
+    )
+    options = {"window_strides": (1, 1), "padding": "SAME", "dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+    got, expected = (
+        quick_jit(jax.value_and_grad(lambda *a, f=f: jnp.square(f(*a, **options)).sum(), argnums=(0, 1)))(image, kernel)
+        for f in (conv_whole_vectors, jax.lax.conv_general_dilated)
+    )
+    for mine, theirs in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-4)
+
+
 def test_layer_norm_of_shifted_pixels(quick_jit):
     # A large mean would ruin a variance computed as E[x²] − E[x]².
     image = 100 + draw(0, (2, 3, 4, 31))
@@ -69,6 +84,7 @@ def test_initial_draws_have_the_stated_spread():
     assert uniform.shape == (3, 3, 3, 200)
     assert float(jnp.abs(uniform).max()) <= 27**-0.5
     assert float(uniform.std()) == pytest.approx((27 * 3) ** -0.5, rel=0.05)
+    assert float(normal_fan(8)(jax.random.key(0), (100, 100)).std()) == pytest.approx(0.5, rel=0.05)
     assert float(linear_init(jax.random.key(0), (100, 100)).std()) == pytest.approx(0.02, rel=0.05)
 
 

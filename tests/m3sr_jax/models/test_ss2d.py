@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from m3sr_kernels.depthwise_conv_silu.xla import depthwise_conv3x3
 
-from m3sr_jax.models.layers import depthwise_conv3x3, layer_norm
+from m3sr_jax.models.layers import layer_norm
 from m3sr_jax.models.ss2d import SS2D, ResidualSS2D, num_heads, project_directions
 
 TOLERANCE = 1e-5

@@ -1,5 +1,7 @@
 """TIFF photos: compressions, sample types, the page that is the photo, and every tag that says what numbers mean."""
 
+import struct
+
 import imagecodecs
 import numpy as np
 import pytest
@@ -267,7 +269,7 @@ def test_primaries_and_transfer_function_are_applied(write):
     expected = files.by_littlecms(files.as_image(codes), files.profiles()["adobe"])
     np.testing.assert_allclose(photo.rgb, expected / 255, atol=2.5 / 255)
     assert "TransferFunction converted to sRGB" in photo.notes
-    assert read_photo(write(codes, extratags=tags[:2])).profile == "PrimaryChromaticities"
+    assert read_photo(write(codes, extratags=tags[:2])).profile == "EXIF"
     srgb = (0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
     same = read_photo(write(codes, extratags=[rational(318, 0.3127, 0.329), rational(319, *srgb)]))
     np.testing.assert_array_equal(same.codes, codes)
@@ -296,6 +298,33 @@ def test_tags_that_are_not_applied_are_refused_by_name(write, options, told):
     with pytest.raises(InputError, match=told) as caught:
         read_rgb(write(samples[..., 0] if channels == 1 else samples, **options))
     assert "photo.tif" in str(caught.value)
+
+
+@pytest.mark.parametrize("bigtiff", [False, True])
+def test_exif_adobe_rgb_in_a_tiff(write, bigtiff):
+    codes, mark = files.chart(), 0x0BCDEF01
+    path = write(codes, byteorder="<", bigtiff=bigtiff, extratags=[(65000, 4, 1, mark, True)])
+    content = path.read_bytes().replace(struct.pack("<HH", 65000, 4), struct.pack("<HH", 34665, 4))
+    content += bytes(len(content) % 2)
+    count, number = ("<Q", "Q") if bigtiff else ("<H", "I")
+    entry, start = f"HH{number}", len(content)
+    inner = start + struct.calcsize(count) + 2 * struct.calcsize("<" + entry + number) + struct.calcsize("<" + number)
+    exif = struct.pack(count, 2) + struct.pack(f"<{entry}H", 0xA001, 3, 1, 0xFFFF).ljust(20 if bigtiff else 12, b"\0")
+    exif += struct.pack(f"<{entry}{number}{number}", 0xA005, 4 if not bigtiff else 16, 1, inner, 0)
+    index = struct.pack(count, 1) + struct.pack(f"<{entry}", 1, 2, 4) + b"R03\0".ljust(8 if bigtiff else 4, b"\0")
+    content += exif + index + bytes(8)
+    path.write_bytes(content.replace(struct.pack("<I", mark), struct.pack("<I", start)))
+    photo = read_photo(path)
+    expected = files.by_littlecms(files.as_image(codes), files.profiles()["adobe"])
+    np.testing.assert_allclose(photo.rgb, expected / 255, atol=2 / 255)
+    assert photo.profile == "Adobe RGB (1998)"
+
+
+def test_a_white_point_alone(write):
+    codes = files.chart()
+    np.testing.assert_array_equal(read_photo(write(codes, extratags=[rational(318, 0.3127, 0.329)])).codes, codes)
+    with pytest.raises(InputError, match=r"declares the WhitePoint 0.3457, 0.3585 without primaries"):
+        read_rgb(write(codes, extratags=[rational(318, 0.3457, 0.3585)]))
 
 
 def test_a_missing_photometric_is_refused(write):
