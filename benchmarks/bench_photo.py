@@ -97,7 +97,8 @@ def main() -> None:
     options.add_argument("--data", type=Path, required=True)
     options.add_argument("--checkpoint", type=Path, default=PRETRAINED)
     arguments = options.parse_args()
-    with h5py.File(arguments.data) as file:
+    with h5py.File(arguments.data) as opened:
+        file: Any = opened
         names = sorted(file["cube"])
         cubes = {name: np.moveaxis(file["cube"][name][:], 0, -1) / 65535 for name in names}
         bitmaps = {name: file["rgb_d65"][name][:] for name in names}

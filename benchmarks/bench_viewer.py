@@ -16,6 +16,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from measure import parser, save, show
@@ -81,7 +82,7 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder, "page.html")
-        alone = {"photo": photo}
+        alone: dict[str, Any] = {"photo": photo}
         for name, extras in [("alone", alone), ("with truth", alone | {"truth": truth})]:
             start = time.perf_counter()
             write_page(page, truth if name == "alone" else cube, wavelengths, title="synthetic scene", **extras)

@@ -24,6 +24,7 @@ from m3sr_jax.io.photos.spaces import srgb_decode
 
 CACHE_BYTES = 2**30
 Precision = Literal["uint16", "float16"]
+Quantity = Literal["", "reflectance", "radiance"]
 # Takes a photo of a cube in [0, 1], or of any other exposure: linear RGB, not yet clipped or rounded.
 TakePhoto = Callable[[Float32[np.ndarray, "H W S"], np.random.Generator], Float[np.ndarray, "H W 3"]]
 
@@ -190,7 +191,7 @@ class SceneSource:
         rgb_normalization: str = "unit",
         take: TakePhoto | None = None,
         encoding: Encoding = "codes",
-        quantity: str = "",
+        quantity: Quantity = "",
         scale: str = "",
         scene_keys: Sequence[str] = (),
         cache_bytes: int = CACHE_BYTES,
@@ -200,7 +201,9 @@ class SceneSource:
         self.camera_name = camera_name
         self.rgb_normalization = rgb_normalization
         self.take = take
-        self.encoding, self.quantity, self.scale = encoding, quantity, scale
+        self.encoding: Encoding = encoding
+        self.quantity: Quantity = quantity
+        self.scale = scale
         self._sizes = tuple(sizes)
         self.read = read
         self._fingerprint = fingerprint

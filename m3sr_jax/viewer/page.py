@@ -74,7 +74,7 @@ def write_page(
     pictures = {"rendered": _png(rendering.rgba)}
     if photo is not None:
         pictures["photo"] = _png(np.rint(np.clip(photo, 0, 1) * 255).astype(np.uint8))
-    if check and photo is not None:
+    if check and photo is not None and wavelengths is not None:
         pictures["difference"] = _png(difference_picture(cube, wavelengths, photo))
     facts = _facts(cube, wavelengths, packed, comparison) | {"title": title, "rendering": rendering.description}
     facts["difference"] = f"cube against photo, 0 to {DIFFERENCE_CODES}/255"
