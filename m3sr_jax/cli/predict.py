@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from m3sr_jax.inference.predictor import Predictor
+    from m3sr_jax.io.photos.photo import Photo
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,14 +182,7 @@ class _Batch:
 
         with _naming(job.image):
             photo = read_photo(job.image)
-            rows = self.predictor.predict_rows(
-                photo.codes,
-                encoding=photo.encoding,
-                tile=options.tile,
-                overlap=options.overlap,
-                ensemble=options.ensemble,
-                tick=count,
-            )
+            rows = self._rows(photo, count)
         wavelengths, clipped, trust, finish = self.predictor.wavelengths, 0, None, None
         if describes_photos(card):
             trust = assess(photo, job.image)
@@ -207,14 +201,29 @@ class _Batch:
                 append(part)
                 clipped += int(((part < 0) | (part > 1)).sum()) if options.dtype == "uint16" else 0
         note = f", {clipped / math.prod(shape):.2%} of the values clipped" if clipped else ""
-        network = network_of(self.predictor.model)
-        if tiles > 1 and network and network.whole_image:
-            note += f"; {network.title} needs the whole photo: tiles change its cube by several percent, see --tile 0"
+        note += self._tiling_note() if tiles > 1 else ""
         seconds = time.perf_counter() - start
         lines = [f"{job.image} → {job.cube}: {shape[0]}×{shape[1]} pixels in {seconds:.1f} s{note}{notes}"]
         if trust is not None and finish is not None:
             lines += [f"  {trust.line()}", f"  {finish.line()}"]
         return "\n".join(lines)
+
+    def _rows(self, photo: Photo, tick: Callable[[int, int], None]) -> Iterator[np.ndarray]:
+        options = self.options
+        return self.predictor.predict_rows(
+            photo.codes,
+            encoding=photo.encoding,
+            tile=options.tile,
+            overlap=options.overlap,
+            ensemble=options.ensemble,
+            tick=tick,
+        )
+
+    def _tiling_note(self) -> str:
+        network = network_of(self.predictor.model)
+        if not (network and network.whole_image):
+            return ""
+        return f"; {network.title} needs the whole photo: tiles change its cube by several percent, see --tile 0"
 
     def _write_page(self, job: Job) -> Path:
         """Makes the page of a cube, with its photo and, for reflectance, the difference of their colours."""

@@ -32,7 +32,8 @@ class Finish:
             the photo, at the price of values that may leave [0, 1].
         light: power at the bands to multiply by, or None for reflectance.
 
-    Source: G. Finlayson and P. Morovic, "Metamer sets", 2005: r + A (AᵀA)⁻¹ (rgb − Aᵀr).
+    Source: J. Cohen and W. Kappauf, "Metameric color stimuli, fundamental metamers, and Wyszecki's metameric blacks",
+    1982: r + A (AᵀA)⁻¹ (rgb − Aᵀr) has the colour rgb and the metameric black of r.
     """
 
     def __init__(
