@@ -31,7 +31,8 @@ from m3sr_jax.cli.xla_flags import plan_for_memory
 from m3sr_jax.config import OptimConfig
 from m3sr_jax.cost.count import cost_report
 from m3sr_jax.models import init_params
-from m3sr_jax.training.state import create_train_state, make_optimizer
+from m3sr_jax.training.optimizer import make_optimizer
+from m3sr_jax.training.state import create_train_state
 from m3sr_jax.training.step import jit_train_step
 
 FORWARD = {"gpu": [(1, 482, 512)], "cpu": [(1, 128, 128), (4, 128, 128), (1, 256, 256), (1, 482, 512)]}

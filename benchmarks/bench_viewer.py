@@ -21,8 +21,8 @@ import numpy as np
 from measure import parser, save, show
 
 from m3sr_jax.data.synthetic import SyntheticSpec, open_synthetic
-from m3sr_jax.evaluation.least_squares import LeastSquares
 from m3sr_jax.io import read_cube
+from m3sr_jax.regression import fit
 from m3sr_jax.viewer.page import write_page
 
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
@@ -36,7 +36,8 @@ def synthetic_scene() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     with tempfile.TemporaryDirectory() as folder:
         dataset = open_synthetic(SyntheticSpec(num_train=6, num_valid=SCENE + 1, height=512, width=512), folder)
         scene = dataset.valid[SCENE]
-        estimate = LeastSquares.fit((dataset.train[i] for i in range(len(dataset.train))), 2).predict(scene.rgb)
+        scenes = (dataset.train[i] for i in range(len(dataset.train)))
+        estimate = fit(((each.rgb, each.cube) for each in scenes), "quadratic").predict(scene.rgb)
         return np.asarray(estimate, np.float32), scene.cube, scene.rgb, scene.wavelengths
 
 

@@ -4,7 +4,7 @@
 The camera here is CIE 1964; --config.data.camera=FILE reads another from CSV, MAT or NPZ. An epoch is 160 crops, as
 many as tile the training scenes once, and takes 10 steps.
 
-Command:   python train.py --config configs/cave.py --workdir runs/cave --config.data.root=DIR
+Command:   python train.py --config configs/cave.py --config.data.root=DIR
 Variants:  --config configs/cave.py:NAME, see m3sr_jax/config/recipes.py.
 Duration:  estimated, not measured: 1,000 steps of 1.9 TFLOP, 16 minutes on one RTX 4090 that sustains 2 TFLOP/s;
            on two CPU cores a step takes minutes.

@@ -6,7 +6,6 @@ parameters, with model.json in the metadata) and DIR/run.py (ten lines that run 
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from m3sr_jax.errors import InputError, one_line
 from m3sr_jax.io.files import written_folder
 from m3sr_jax.io.normalization import normalise_rgb
 from m3sr_jax.model_card import MODEL_FILE, ModelCard
+from m3sr_jax.models import with_scans
 
 PROGRAM, PARAMS, SCRIPT = "model.jaxexport", "params.safetensors", "run.py"
 PLATFORMS = ("cpu", "cuda")
@@ -82,8 +82,7 @@ def export_program(model: nn.Module, params: dict[str, np.ndarray], rgb_normaliz
     Raises:
         InputError: the network does not support symbolic sizes.
     """
-    if hasattr(model, "implementation"):
-        model = dataclasses.replace(model, implementation="xla")  # type: ignore[call-arg]
+    model = with_scans(model, "xla")
 
     def run(params: dict[str, Array], rgb: Float[Array, "B H W 3"]) -> Array:
         normalised = normalise_rgb(rgb, rgb_normalization)

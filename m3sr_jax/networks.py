@@ -25,6 +25,7 @@ class Network:
         bands: key of the tensor in the release whose first axis is the bands.
         release_fields: state dict → further fields, where releases differ in more than their bands; it may refuse one.
         grid: pixels; the network itself pads H and W to multiples of it, and tiles start on multiples of it.
+        whole_image: whether it needs the whole image: tiles change a prediction by several percent.
         published_gflop: its cost at 482×512 in GFLOP as the M3SR paper prints it, counted by thop; None if unknown.
         note: what a reader must know wherever its size, cost or score is printed.
     """
@@ -37,6 +38,7 @@ class Network:
     bands: str = ""
     release_fields: str | None = None
     grid: int = 1
+    whole_image: bool = False
     published_gflop: float | None = None
     note: str = ""
 
@@ -103,6 +105,7 @@ NETWORKS: dict[str, Network] = {
         costs="m3sr_jax.cost.baselines:hsrnet_costs",
         signature="HSI1.conv1.1.weight",
         bands="HSI1.conv3.1.weight",
+        whole_image=True,
     ),
     "fmnet": Network(
         title="FMNet",
@@ -121,10 +124,17 @@ NETWORKS: dict[str, Network] = {
         signature="blockup.convup.attn.lnqkv.weight",
         bands="conv_last.weight",
         release_fields="m3sr_jax.convert.infer:essaformer_fields",
+        whole_image=True,
         note="in a setting of this project: its release enlarges cubes, here it takes RGB at factor 1",
     ),
+    "pixel": Network(
+        title="Pixel",
+        model="m3sr_jax.models.pixel:Pixel",
+        costs="m3sr_jax.cost.baselines:pixel_costs",
+    ),
 }
-BASELINES = tuple(name for name in NETWORKS if name != "m3sr")
+# The other networks of papers, each with a release.
+BASELINES = tuple(name for name, network in NETWORKS.items() if name != "m3sr" and network.layout)
 
 
 def load(reference: str | type) -> Any:

@@ -6,11 +6,14 @@ function here just calls what it is given.
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -47,6 +50,7 @@ def join(
     if any(value is not None for value in given):
         _check_given(*given)
     elif not (distributed or int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1):
+        start_jax()
         return
     import jax
 
@@ -59,6 +63,65 @@ def join(
             f"the processes could not connect ({one_line(error, 200)}); give each one "
             "--coordinator_address=HOST:PORT, --num_processes and --process_id"
         ) from error
+    start_jax()
+
+
+def start_jax() -> None:
+    """Starts JAX's devices; every command that computes calls this, or `join`, before it reads files.
+
+    Raises:
+        InputError: the platform of JAX_PLATFORMS is not there, or an installed accelerator plugin does not start, after
+            which JAX would run on the CPU; not if JAX_PLATFORMS asks for the CPU.
+    """
+    import jax
+
+    platforms = os.environ.get("JAX_PLATFORMS", "")
+    faults = _PluginFaults()
+    logger = logging.getLogger("jax._src.xla_bridge")
+    logger.addFilter(faults)
+    try:
+        jax.devices()
+    except Exception as error:  # jax asserts that there is a device; a plugin may raise anything
+        reason = f" ({one_line(error)})" if str(error) else ""
+        raise InputError(
+            f"JAX_PLATFORMS={platforms}: JAX finds no such device{reason}; install its plugin, such as pip install "
+            "'m3sr-jax[cuda12]', or run on the CPU with JAX_PLATFORMS=cpu"
+        ) from error
+    finally:
+        logger.removeFilter(faults)
+    faults.found += _mismatched_plugins()
+    if faults.found and platforms != "cpu":
+        raise InputError(
+            f"an accelerator plugin of JAX does not start ({faults.found[0]}); install versions that fit each other, "
+            "such as pip install --upgrade 'm3sr-jax[cuda12]', or run on the CPU with JAX_PLATFORMS=cpu"
+        )
+
+
+def _mismatched_plugins() -> list[str]:
+    """Describes CUDA plugins that jaxlib ignores, with a mere warning, because their version is not its own."""
+    expected = version("jaxlib")
+    faults = []
+    for plugin in ("jax-cuda12-plugin", "jax-cuda13-plugin"):
+        with suppress(PackageNotFoundError):
+            found = version(plugin)
+            if found.partition("+")[0] != expected.partition("+")[0]:
+                faults.append(f"{plugin} {found} is installed beside jaxlib {expected}")
+    return faults
+
+
+class _PluginFaults(logging.Filter):
+    """Takes what JAX logs about plugins that do not start, with their errors in `found`, instead of tracebacks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
+        if error is None:
+            return True
+        self.found.append(one_line(error))
+        return False
 
 
 def _check_given(coordinator_address: str | None, num_processes: int | None, process_id: int | None) -> None:

@@ -9,7 +9,8 @@ from m3sr_jax import M3SR, processes
 from m3sr_jax.config import OptimConfig
 from m3sr_jax.models import parameter_shapes
 from m3sr_jax.training.devices import Devices
-from m3sr_jax.training.state import create_train_state, make_optimizer
+from m3sr_jax.training.optimizer import make_optimizer
+from m3sr_jax.training.state import create_train_state
 from m3sr_jax.training.step import jit_train_step
 
 STEPS, BATCH, SIZE = 20, 4, 16

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from m3sr_jax.checkpoint import load_params
+from m3sr_jax.cli.flags import default_workdir
 from m3sr_jax.config import load_config
 from m3sr_jax.models import build_model
 
@@ -164,6 +165,22 @@ def test_an_unwritable_workdir_costs_one_line(tmp_path):
     assert "not usable (Not a directory)" in refused("--config", TOY, "--workdir", tmp_path / "file" / "run")
 
 
+def test_a_config_alone_names_the_run_and_says_what_belongs_where(tmp_path):
+    command = [sys.executable, str(ROOT / "train.py"), "--config", str(ROOT / "configs" / "ntire2022.py")]
+    environment = {name: value for name, value in os.environ.items() if name != "M3SR_DATA"}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        'error: data.root "data/ntire2022": no such folder; expected NTIRE 2022 (ARAD_1K) there:'
+    )
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+    assert default_workdir("configs/ntire2022.py") == "runs/ntire2022"
+    assert default_workdir("/elsewhere/configs/ntire2022.py:no_spatial,groups8") == "runs/ntire2022-no_spatial-groups8"
+
+
 def test_without_flags_it_tells_its_usage():
     assert "usage: python train.py --config" in refused()
 
@@ -171,5 +188,5 @@ def test_without_flags_it_tells_its_usage():
 def test_the_shipped_configs_are_valid():
     for path in sorted((ROOT / "configs").glob("*.py")):
         config = load_config(path)
-        assert config.model.num_bands == 31, path
+        assert config.model.num_bands == (None if path.name == "folder.py" else 31), path
         assert os.path.basename(path) in path.read_text(), f"{path}: its docstring gives no command"

@@ -31,6 +31,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # a script has only its own 
 from m3sr_jax.errors import InputError
 from tools.fuzz_subjects import SUBJECTS, Subject
 
+# Modules, and their packages, that readers need beyond the package's own dependencies.
+NEEDED = {"pth": ("torch", "torch"), "heic": ("pillow_heif", "pillow-heif"), "raw": ("rawpy", "rawpy")}
 CASE_SECONDS = 5  # CPU time of a case, after which the worker is stopped
 MEMORY_LIMIT = 512 * 2**20  # bytes a worker may allocate beyond what reading the valid files took
 CHECKPOINT_MEMORY_LIMIT = 2**31  # TensorStore's threads reserve address space
@@ -155,8 +157,9 @@ def main() -> int:
         options.output.parent.mkdir(parents=True, exist_ok=True)
     failed = 0
     for name in options.readers:
-        if name == "pth" and find_spec("torch") is None:
-            print("skipped pth: it needs PyTorch; run pip install torch", file=sys.stderr)
+        if name in NEEDED and find_spec(NEEDED[name][0]) is None:
+            module, package = NEEDED[name]
+            print(f"skipped {name}: it needs {module}; run pip install {package}", file=sys.stderr)
             continue
         row = fuzz(name, options.cases, options.keep)
         print(json.dumps(row | {"failures": len(row["failures"])}), flush=True)

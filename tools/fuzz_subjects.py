@@ -40,7 +40,7 @@ class Subject:
 
 
 def _read_photo(path: Path) -> None:
-    from m3sr_jax.io.images import image_size, read_rgb
+    from m3sr_jax.io.photos import image_size, read_rgb
 
     rgb = read_rgb(path)
     assert rgb.dtype == np.float32
@@ -90,12 +90,93 @@ def _tiff_photos(folder: Path) -> None:
     wide = np.random.default_rng(0).integers(0, 65536, (7, 5, 3)).astype(np.uint16)
     tifffile.imwrite(folder / "wide.tif", wide, photometric="rgb")
     tifffile.imwrite(folder / "planes.tif", np.moveaxis(wide, -1, 0), photometric="rgb", planarconfig="separate")
-    tifffile.imwrite(folder / "deflated.tif", wide, photometric="rgb", compression="zlib", predictor=True)
+    deflate = {"compression": "zlib", "metadata": None}
+    tifffile.imwrite(folder / "deflated.tif", wide, photometric="rgb", predictor=True, **deflate)
+
+    tifffile.imwrite(
+        folder / "float.tif", wide.astype(np.float32) / 65535, photometric="rgb", predictor=True, **deflate
+    )
+    tifffile.imwrite(folder / "packed.tif", wide[..., 0], photometric="minisblack", compression="zstd")
+    tifffile.imwrite(folder / "inks.tif", np.dstack([wide, wide[..., 0]]), photometric="separated")
+    tifffile.imwrite(folder / "jpeg.tif", (wide >> 8).astype(np.uint8), photometric="rgb", compression="jpeg")
+    tifffile.imwrite(
+        folder / "tiles.tif", np.tile(wide, (4, 5, 1)), photometric="rgb", tile=(16, 16), compression="lzw"
+    )
+    with tifffile.TiffWriter(folder / "pages.tif") as file:
+        alpha = {"photometric": "rgb", "extrasamples": ["assocalpha"], "metadata": None}
+        file.write(np.dstack([wide, wide[..., 0]]), subfiletype=0, **alpha)
+        file.write(wide[::2, ::2], subfiletype=1, photometric="rgb", metadata=None)
+
+
+def _profiled(folder: Path) -> None:
+    """Photos with an ICC profile, of which one has a table."""
+    import imagecodecs
+    from PIL import Image, ImageCms
+
+    codes = np.random.default_rng(0).integers(0, 256, (9, 11, 3)).astype(np.uint8)
+    adobe = imagecodecs.cms_profile("adobergb")
+    for suffix in (".png", ".jpg", ".webp"):
+        Image.fromarray(codes).save(folder / f"adobe{suffix}", icc_profile=adobe)
+    grey = imagecodecs.cms_profile("gray", gamma=1.8)
+    Image.fromarray(codes[..., 0]).save(folder / "grey.tif", icc_profile=grey)
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    Image.fromarray(codes).save(folder / "lab.jpg", icc_profile=lab.replace(b"abstLab ", b"spacRGB "))
+
+
+def _modern(suffix: str) -> Callable[[Path], None]:
+    def make(folder: Path) -> None:
+        from PIL import Image
+
+        codes = np.random.default_rng(0).integers(0, 256, (19, 21, 3)).astype(np.uint8)
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        Image.fromarray(codes).save(folder / f"lossy{suffix}", exif=exif, quality=80)
+        Image.fromarray(codes).save(folder / f"fine{suffix}", exif=exif, quality=100, lossless=suffix == ".webp")
+        Image.fromarray(codes).convert("RGBA").save(folder / f"alpha{suffix}")
+
+    return make
+
+
+def _heic(folder: Path) -> None:
+    import pillow_heif
+    from PIL import Image
+
+    codes = np.random.default_rng(0).integers(0, 256, (64, 72, 3)).astype(np.uint8)
+    pillow_heif.from_pillow(Image.fromarray(codes)).save(folder / "photo.heic", quality=80)
+    pillow_heif.from_pillow(Image.fromarray(codes).convert("RGBA")).save(folder / "alpha.heic", quality=80)
+
+
+def _jpeg2000(folder: Path) -> None:
+    import imagecodecs
+
+    codes = np.random.default_rng(0).integers(0, 65536, (33, 40, 3)).astype(np.uint16)
+    for name, samples in (("rgb16", codes), ("rgb8", (codes >> 8).astype(np.uint8)), ("grey", codes[..., 0])):
+        (folder / f"{name}.jp2").write_bytes(imagecodecs.jpeg2k_encode(samples, level=0, codecformat="jp2"))
+        (folder / f"{name}.j2k").write_bytes(imagecodecs.jpeg2k_encode(samples, level=20, codecformat="j2k"))
+
+
+def _dng(folder: Path) -> None:
+    import tifffile
+
+    mosaic = np.random.default_rng(0).integers(0, 65536, (48, 64)).astype(np.uint16)
+    unit = tuple(int(value) for number in np.eye(3).ravel() for value in (number * 1000, 1000))
+    camera = [
+        *((50706, 1, 4, b"\1\4\0\0", True), (50708, 2, 0, "Some Camera", True), (271, 2, 0, "Maker", True)),
+        *((50721, 10, 9, unit, True), (50728, 5, 3, (1, 2, 1, 1, 4, 5), True)),
+    ]
+    pattern = [(33421, 3, 2, (2, 2), True), (33422, 1, 4, b"\0\1\1\2", True)]
+    with tifffile.TiffWriter(folder / "photo.dng") as file:
+        small = {"photometric": "rgb", "subfiletype": 1, "subifds": 1, "metadata": None}
+        file.write(np.zeros((8, 12, 3), np.uint8), extratags=camera, **small)
+        file.write(mosaic, photometric=32803, subfiletype=0, metadata=None, extratags=pattern)
 
 
 def _read_cube(path: Path) -> None:
-    from m3sr_jax.io.cubes import read_cube, read_cube_header
+    from m3sr_jax.io.cubes import read_cube, read_cube_file, read_cube_header
 
+    shown = read_cube_file(path, allow_missing=True)  # as the viewer reads it
+    assert shown.wavelengths is None or shown.wavelengths.shape == shown.values.shape[2:]
+    assert all(isinstance(note, str) for note in shown.notes)
     try:
         header = read_cube_header(path)
     except InputError:
@@ -121,6 +202,69 @@ def _cubes(*suffixes: str) -> Callable[[Path], None]:
             write_cube(folder / f"codes{suffix}", CUBE, WAVELENGTHS, np.uint16)
 
     return make
+
+
+def _envi_headers(folder: Path) -> None:
+    """Headers of other software: gzip, declared scales, units in micrometres, unsorted and bad bands."""
+    import gzip
+
+    _cubes(".hdr")(folder)
+    common = "samples = 4\nlines = 3\nbands = 5\nbyte order = 0\ninterleave = bip\n"
+    wavelengths = "wavelength = {0.65, 0.45, 0.55, 0.7, 0.5}\n"
+    declared = "data gain values = {1, 2, 3, 4, 5}\ndata offset values = {0 0 0 0 1}\nbbl = {1, 1, 0, 1, 1}\n"
+    (folder / "gzip.hdr").write_text(f"ENVI\n{common}data type = 4\nfile compression = 1\n{wavelengths}")
+    (folder / "gzip.img").write_bytes(gzip.compress(CUBE.tobytes()))
+    (folder / "scaled.hdr").write_text(f"ENVI\n{common}data type = 2\ndata ignore value = -9\n{wavelengths}{declared}")
+    (folder / "scaled.hyspex").write_bytes((CUBE * 100).astype("<i2").tobytes())
+
+
+def _numpy(folder: Path) -> None:
+    np.save(folder / "cube.npy", np.random.default_rng(0).random((3, 4, 31), np.float32))
+    np.save(folder / "wide.npy", np.asfortranarray(np.arange(3 * 4 * 31).reshape(3, 4, 31).astype(">u2")))
+
+
+def _hdf5_groups(folder: Path) -> None:
+    """Groups, attributes and dimensions, as NetCDF-4 and NEON have them."""
+    import h5py
+
+    with h5py.File(folder / "packed.nc", "w") as file:
+        group = file.create_group("site/reflectance")
+        data = group.create_dataset("data", data=(CUBE * 1000).astype("i2"))
+        data.attrs.update({"scale_factor": 1e-3, "add_offset": 0.5, "valid_range": np.array([0, 5000], "i2")})
+        wavelengths = group.create_dataset("wavelength", data=WAVELENGTHS / 1000)
+        wavelengths.attrs["units"] = "micrometers"
+        wavelengths.make_scale("wavelength")
+        data.dims[2].attach_scale(wavelengths)
+    with h5py.File(folder / "neon.h5", "w") as file:
+        file["Reflectance/Reflectance_Data"] = (CUBE * 10000).astype("i2")
+        file["Reflectance/Reflectance_Data"].attrs.update({"Scale_Factor": 10000.0, "Data_Ignore_Value": -9999.0})
+        file["Reflectance/Wavelength"], file["Reflectance/bbl"] = WAVELENGTHS, np.array([1, 1, 0, 1, 1])
+
+
+def _structs(folder: Path) -> None:
+    import scipy.io
+
+    content = {"hsi": {"Data": CUBE.astype(np.float64), "info": {"wavelength": WAVELENGTHS, "note": "x"}}}
+    for compressed in (False, True):
+        scipy.io.savemat(folder / f"struct{compressed}.mat", content, do_compression=compressed)
+
+
+def _geotiffs(folder: Path) -> None:
+    import tifffile
+
+    scaled = "".join(
+        f'<Item name="SCALE" sample="{band}" role="scale">0.{band + 1}</Item>'
+        f'<Item name="wavelength" sample="{band}">{nm}</Item>'
+        for band, nm in enumerate(WAVELENGTHS)
+    )
+    tags = [(42112, "s", 0, f"<GDALMetadata>{scaled}</GDALMetadata>", True), (42113, "s", 0, "-9999", True)]
+    options = {"photometric": "minisblack", "planarconfig": "contig", "metadata": None, "extratags": tags}
+    for name, kind in (("float", np.float32), ("integer", np.int16)):
+        tifffile.imwrite(folder / f"{name}.tif", (CUBE * 100).astype(kind), **options)
+    tifffile.imwrite(folder / "header.tif", CUBE, photometric="minisblack", planarconfig="contig", metadata=None)
+    (folder / "header.hdr").write_text(
+        "ENVI\nsamples = 4\nlines = 3\nbands = 5\nfile type = TIFF\nwavelength = {450, 500, 550, 600, 650}\n"
+    )
 
 
 def _matlab5(folder: Path) -> None:
@@ -275,8 +419,32 @@ def _cameras(folder: Path) -> None:
     bands = np.linspace(400, 700, 6)
     rows = "\n".join(",".join(f"{value:.4g}" for value in row) for row in np.column_stack([bands, response]))
     (folder / "camera.csv").write_text(f"# measured\nnm,R,G,B\n{rows}\n")
+    (folder / "camera.txt").write_text("um\tB\tG1\tG2\tR\n" + _more_rows(response, bands))
+    (folder / "rows.csv").write_text(
+        "\n".join(
+            ";".join([name, *(f"{value:.4g}".replace(".", ",") for value in column)])
+            for name, column in zip(("nm", *"RGB"), (bands, *response.T), strict=True)
+        )
+    )
     np.savez(folder / "camera.npz", filters=response, bands=bands)
     scipy.io.savemat(folder / "camera.mat", {"filters": response, "bands": bands})
+
+
+def _more_rows(response: np.ndarray, bands: np.ndarray) -> str:
+    table = np.column_stack([bands / 1000, response, response[:, :1]])[::-1]
+    return "\n".join("\t".join(f"{value:.4g}" for value in row) for row in table) + "\n0.8\t\t\t\t\n"
+
+
+def _wavelengths(folder: Path) -> None:
+    (folder / "nm.txt").write_text("# mine\nnm\n" + "\n".join(f"{nm:g}" for nm in WAVELENGTHS))
+    (folder / "nm.csv").write_text("wavelength,fwhm\n" + "\n".join(f"{nm / 1000:g},5" for nm in WAVELENGTHS))
+
+
+def _read_wavelengths(path: Path) -> None:
+    from m3sr_jax.io.wavelengths import check_wavelengths, parse_wavelengths
+
+    centres, _ = parse_wavelengths(str(path))
+    check_wavelengths(np.sort(centres), path)
 
 
 def _read_camera(path: Path) -> None:
@@ -356,6 +524,8 @@ def _read_bands(path: Path) -> None:
 def _damage_by_kind(random: Random, content: bytes) -> bytes:
     if content[:2] == b"PK":
         return damage_zip(random, content)
+    if content[:4] == b"\x89PNG":
+        return damage_png(random, content)
     return (damage_json if content[:1] == b"{" else damage_bytes)(random, content)
 
 
@@ -365,9 +535,20 @@ SUBJECTS: Mapping[str, Subject] = {
     "png16": Subject(_wide_pngs, _read_photo, damage_png),
     "tiff": Subject(_tiff_photos, _read_photo),
     "bmp": Subject(_photos(".bmp", ("RGB", "L", "P", "1")), _read_photo),
+    "profile": Subject(_profiled, _read_photo, _damage_by_kind),
+    "webp": Subject(_modern(".webp"), _read_photo),
+    "avif": Subject(_modern(".avif"), _read_photo),
+    "heic": Subject(_heic, _read_photo),
+    "jpeg2000": Subject(_jpeg2000, _read_photo),
+    "raw": Subject(_dng, _read_photo),
     "mat5": Subject(_matlab5, _read_cube),
     "mat73": Subject(_hdf5, _read_cube),
-    "envi": Subject(_cubes(".hdr"), _read_cube),
+    "mat_struct": Subject(_structs, _read_cube),
+    "hdf5_group": Subject(_hdf5_groups, _read_cube),
+    "envi": Subject(_envi_headers, _read_cube),
+    "npy": Subject(_numpy, _read_cube),
+    "geotiff": Subject(_geotiffs, _read_cube),
+    "wavelengths": Subject(_wavelengths, _read_wavelengths),
     "npz": Subject(_cubes(".npz"), _read_cube, damage_zip),
     "tif_cube": Subject(_tiff_cubes, _read_cube),
     "safetensors": Subject(_safetensors, _read_weights),

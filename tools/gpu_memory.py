@@ -24,7 +24,8 @@ from gpu_target import mesh_of
 from m3sr_jax import M3SR
 from m3sr_jax.config import OptimConfig
 from m3sr_jax.models import init_params
-from m3sr_jax.training.state import create_train_state, make_optimizer
+from m3sr_jax.training.optimizer import make_optimizer
+from m3sr_jax.training.state import create_train_state
 from m3sr_jax.training.step import jit_train_step
 
 DEVICE = "NVIDIA H200"

@@ -6,6 +6,13 @@ from pathlib import Path
 
 project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
 extras = project["optional-dependencies"]
-for requirement in [*project["dependencies"], *extras["torch"], *extras["tensorboard"], *extras["viewer"]]:
+for requirement in [
+    *project["dependencies"],
+    *extras["torch"],
+    *extras["tensorboard"],
+    *extras["viewer"],
+    *extras["heif"],
+    *extras["raw"],
+]:
     print(re.sub(r">=", "==", requirement))
 print(*(f"jaxlib=={version}" for version in re.findall(r"^jax>=(.+)$", "\n".join(project["dependencies"]), re.M)))

@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 
+from m3sr_jax.cli.data_options import DataOptions
 from m3sr_jax.cli.progress import advance
-from m3sr_jax.config.names import Benchmark
+from m3sr_jax.config.names import OnDisk
 from m3sr_jax.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
-class Check:
+class Check(DataOptions):
     """Check a data set as downloaded, or a prepared store, for missing, unreadable and misshapen files.
 
     Attributes:
-        dataset: which benchmark.
-        data_root: its folder.
-        split_file: lists the training and the test scenes, in place of the built-in split.
-        camera: camera response that photos are rendered with, so that the data set needs none of its own.
+        dataset: which benchmark; or folder, for your own scenes.
         quick: read headers only, which takes seconds; otherwise every pixel is read and a store's checksums compared.
     """
 
-    dataset: Benchmark
-    data_root: str
-    split_file: str = ""
-    camera: str = ""
+    dataset: OnDisk
     quick: bool = False
 
     def run(self) -> int:
@@ -38,26 +33,34 @@ class Check:
         from rich.progress import Progress
 
         from m3sr_jax.config import DataConfig
+        from m3sr_jax.data.camera import print_notes
         from m3sr_jax.data.check import check_scenes
         from m3sr_jax.data.open import open_dataset
+        from m3sr_jax.io.wavelengths import span
 
-        config = DataConfig(name=self.dataset, root=self.data_root, split_file=self.split_file, camera=self.camera)
+        config = self.data_config(DataConfig(name=self.dataset))
         faults: list[str] = []
         dataset = open_dataset(config, faults)
         with Progress(transient=True) as bar:
             task = bar.add_task("reading", total=None)
             findings = check_scenes(dataset, faults, partial(advance, bar, task), headers_only=self.quick)
+        if self.camera:
+            print_notes(self.camera)
         for file in findings.missing:
             print(f"missing: {file}")
+        for note in dataset.notes:
+            print(f"note: {note}")
         for oddity, scenes in findings.oddities.items():
             print(f"note: {oddity}: {len(scenes)} scenes, {', '.join(scenes[:5])}{' …' if len(scenes) > 5 else ''}")
         for fault in findings.faults:
             print(f"fault: {fault}")
-        bands, (height, width) = len(dataset.train.wavelengths), dataset.train.size(0) if len(dataset.train) else (0, 0)
+        nm, (height, width) = dataset.train.wavelengths, dataset.train.size(0) if len(dataset.train) else (0, 0)
+        if len(nm):
+            print(f"bands: {span(nm)}")
         print(
             f"{self.dataset}: {len(dataset.train)} training and {len(dataset.valid)} validation scenes, "
-            f"{height}×{width}, {bands} bands; {len(findings.missing)} missing, {len(findings.faults)} faulty"
+            f"{height}×{width}, {len(nm)} bands; {len(findings.missing)} missing, {len(findings.faults)} faulty"
         )
         if findings.complete:
             return 0
-        raise InputError(f"{self.data_root}: incomplete or damaged; the lines above name every file")
+        raise InputError(f"{self.dataset}: incomplete or damaged; the lines above name every file")

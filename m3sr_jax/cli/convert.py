@@ -11,6 +11,7 @@ from tyro.conf import Positional, arg
 from m3sr_jax.checkpoint import Which
 from m3sr_jax.errors import InputError
 from m3sr_jax.io.normalization import RgbNormalization
+from m3sr_jax.processes import start_jax
 
 if TYPE_CHECKING:
     from m3sr_jax.config import ModelConfig
@@ -24,7 +25,8 @@ class Convert:
         source: a release checkpoint; or, for the way back, a folder with model.json, such as a training workdir.
         output: the folder to create; or, for the way back, a .pth or .safetensors file.
         rgb_normalization: how the RGB was scaled that the weights were trained on: unit (divided by 255), or minmax
-            over each image, as for NTIRE 2022. The checkpoint does not say.
+            over each image, as for NTIRE 2022. The checkpoint does not say; converting again with --overwrite corrects
+            a wrong choice.
         wavelengths: centres of the first and the last band in nm; those between are evenly spaced.
         camera: the camera response behind that RGB, for the record.
         which: of a training workdir, the checkpoint with the best PSNR or the latest.
@@ -45,6 +47,7 @@ class Convert:
         Raises:
             InputError: the source cannot be read, its parameters do not fit, or the output cannot be written.
         """
+        start_jax()
         if self.source.is_dir():
             self._to_release()
         else:
@@ -69,8 +72,9 @@ class Convert:
         first, last = self.wavelengths
         if not 0 < first < last:
             raise InputError(f"--wavelengths {first:g} {last:g}: expected the centres of the first and last band in nm")
+        assert fields.num_bands is not None  # the release's tensors tell it
         wavelengths = tuple(np.linspace(first, last, fields.num_bands).tolist())
-        provenance = {"converted_from": self.source.name}
+        provenance = {"converted_from": self.source.name, "source": str(self.source)}
         card = ModelCard(fields, wavelengths, self.rgb_normalization, self.camera, provenance)
         save_model(self.output, card, params, overwrite=self.overwrite)
         _print_summary(self.output, fields, params)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from m3sr_jax.checkpoint import Which
+from m3sr_jax.cli.data_options import DataOptions
 from m3sr_jax.cli.processes import Processes
 from m3sr_jax.cli.progress import advance
 from m3sr_jax.config import names
@@ -26,35 +27,31 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class Evaluate(Processes):
+class Evaluate(DataOptions, Processes):
     """Score a checkpoint on held-out scenes, beside least-squares fits on the training scenes of the same data set.
 
     Attributes:
         checkpoint: a training workdir, or a folder that m3sr convert wrote.
         dataset: which data set; by default the one that the run was trained on.
-        data_root: folder of the data set as downloaded, or a prepared store; for synthetic scenes their cache.
-        split_file: lists the training and the test scenes, in place of the built-in split.
-        camera: camera response that photos are rendered with: cie1964, or a CSV, MAT or NPZ file; by default the data
-            set's own photos are used, or cie1964 if it has none.
-        protocol: terms of the scores: cave, synthetic, ntire2020 or ntire2022; by default the data set's own.
+        protocol: terms of the scores: ntire2022, ntire2020, cave, synthetic or full_frame; by default those of the data
+            set.
         which: of a training workdir, the checkpoint with the best PSNR or the latest.
         output: JSON file for the scores; tables are written beside it as .md, .csv and .tex.
         figures: folder for a picture of each scene.
         pixels: pixels whose spectra the pictures show, up to four as ROW,COLUMN; by default four of different colours.
         save_cubes: folder for the predicted cubes, as .mat.
+        exposures: also score photos of these exposures, such as 0.5 1 2; predictions are divided by them.
     """
 
     checkpoint: Path
     dataset: names.Dataset | None = None
-    data_root: str | None = None
-    split_file: str | None = None
-    camera: str | None = None
     protocol: str | None = None
     which: Which = "best"
     output: Path | None = None
     figures: Path | None = None
     pixels: tuple[str, ...] = ()
     save_cubes: Path | None = None
+    exposures: tuple[float, ...] = ()
 
     def run(self) -> None:
         """Prints the scores, and writes the files that were asked for.
@@ -64,6 +61,7 @@ class Evaluate(Processes):
         """
         from m3sr_jax.data.open import open_dataset
         from m3sr_jax.evaluation.compatibility import check_compatible
+        from m3sr_jax.evaluation.exposures import check_exposures, evaluate_exposures
         from m3sr_jax.evaluation.protocols import get_protocol
         from m3sr_jax.inference.predictor import load, run_network
         from m3sr_jax.io.normalization import normalise_rgb
@@ -72,40 +70,51 @@ class Evaluate(Processes):
         pixels, output = parse_pixels(self.pixels), self.output
         self.join()
         if output is not None:
-            on_writer(lambda: _check_output(output))
+            on_writer(lambda: check_output(output))
         predictor = load(self.checkpoint, self.which)
         card = predictor.card
-        config = self._data_config()
+        config = self._scored_config()
         protocol = get_protocol(self.protocol or config.name)
-        dataset = writer_first(lambda: open_dataset(config, cache_bytes=0))  # each scene is read once
-        check_compatible(card, dataset)
-        if dataset.missing and is_writer():
-            print(f"WARNING: {len(dataset.missing)} files or scenes of the official split are missing")
+        # Each scene is read once.
+        dataset = writer_first(lambda: open_dataset(config, cache_bytes=0, required=["valid"]))
+        check_compatible(card, dataset, self.checkpoint)
+        check_exposures(self.exposures, dataset)
+        if is_writer():
+            for note in _notes(dataset):
+                print(note)
 
         def predict(rgb: np.ndarray) -> np.ndarray:
             return run_network(predictor.model, predictor.params, normalise_rgb(rgb, card.rgb_normalization))
 
-        reports = _score(predict, dataset, protocol, card.model.name, self._observer(card, pixels))
-        on_writer(lambda: self._print_and_write(reports, dataset, card))
+        methods = {card.model.name: predict} | _fits(dataset)
+        reports = _score(methods, dataset, protocol, self._observer(card, pixels))
+        exposed = evaluate_exposures(methods, dataset, protocol, self.exposures)
+        on_writer(lambda: self._print_and_write(reports, exposed, dataset, card))
 
-    def _print_and_write(self, reports: list[Report], dataset: Dataset, card: ModelCard) -> None:
+    def _print_and_write(
+        self, reports: list[Report], exposed: dict[float, list[Report]], dataset: Dataset, card: ModelCard
+    ) -> None:
         from rich.console import Console
 
+        from m3sr_jax.evaluation.exposures import exposure_means, exposure_table
         from m3sr_jax.evaluation.published import published_rows
-        from m3sr_jax.evaluation.report import model_facts, write_tables
+        from m3sr_jax.evaluation.report import dataset_facts, model_facts, write_tables
         from m3sr_jax.evaluation.tables import score_table
 
         facts = model_facts(card)
         Console().print(score_table(reports, published_rows(dataset.name, facts)))
+        if exposed:
+            Console().print(exposure_table(exposed))
         if self.output is not None:
-            write_tables(self.output, reports, dataset=dataset, model=facts)
+            extra = {"exposures": exposure_means(exposed)} if exposed else {}
+            write_tables(self.output, reports, dataset=dataset_facts(dataset), model=facts, extra=extra)
             print(f"wrote {self.output}, and .md, .csv and .tex beside it")
 
     def _observer(self, card: ModelCard, pixels: Sequence[tuple[int, int]]) -> Observe:
         """Returns what saves and draws each scene, if that was asked for."""
         for folder in (self.figures, self.save_cubes):
             if folder is not None:
-                _create_folder(folder)
+                create_folder(folder)
 
         def observe(scene: Scene, cubes: Mapping[str, np.ndarray]) -> None:
             if self.save_cubes is not None:
@@ -119,7 +128,7 @@ class Evaluate(Processes):
 
         return observe
 
-    def _data_config(self) -> DataConfig:
+    def _scored_config(self) -> DataConfig:
         """Returns the data set of the options, or the one that the run was trained on."""
         from m3sr_jax.config import DataConfig, load_config
 
@@ -129,8 +138,7 @@ class Evaluate(Processes):
             base = DataConfig(name=self.dataset)
         if base is None:
             raise InputError(f"{self.checkpoint}: does not say what it was trained on; pass --dataset")
-        given = {"root": self.data_root, "split_file": self.split_file, "camera": self.camera}
-        return dataclasses.replace(base, **{field: value for field, value in given.items() if value is not None})
+        return self.data_config(base)
 
 
 def parse_pixels(texts: Sequence[str]) -> list[tuple[int, int]]:
@@ -148,7 +156,17 @@ def parse_pixels(texts: Sequence[str]) -> list[tuple[int, int]]:
     return pixels
 
 
-def _check_output(path: Path) -> None:
+def _notes(dataset: Dataset) -> list[str]:
+    """Returns the lines that a user should read before the scores."""
+    lines = [f"note: {note}" for note in dataset.notes]
+    if not len(dataset.train):
+        lines.append("note: no training scenes are present, so the table has no least-squares rows")
+    if dataset.missing:
+        lines.append(f"WARNING: {len(dataset.missing)} files or scenes of the official split are missing")
+    return lines
+
+
+def check_output(path: Path) -> None:
     """Refuses an output that cannot be written before the evaluation takes its minutes."""
     if path.suffix != ".json":
         raise InputError(f"{path}: expected a name that ends in .json")
@@ -156,21 +174,31 @@ def _check_output(path: Path) -> None:
         raise InputError(f"{path}: cannot be written; expected a file in an existing, writable folder")
 
 
-def _create_folder(path: Path) -> None:
+def create_folder(path: Path) -> None:
+    """Creates a folder, unless it exists."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{path}: cannot be created ({error.strerror}); choose another folder") from error
 
 
-def _score(predict_fn: Predict, dataset: Dataset, protocol: Protocol, name: str, observe: Observe) -> list[Report]:
+def _fits(dataset: Dataset) -> dict[str, Predict]:
     from rich.progress import Progress
 
-    from m3sr_jax.evaluation.evaluate import evaluate_all, fit_baselines
+    from m3sr_jax.evaluation.evaluate import fit_baselines
     from m3sr_jax.processes import is_writer
 
     with Progress(transient=True, disable=not is_writer()) as progress:
-        task = progress.add_task("fitting least squares", total=None)
-        methods = {name: predict_fn} | fit_baselines(dataset)
-        progress.update(task, description="scoring", total=len(dataset.valid))
+        progress.add_task("fitting least squares", total=None)
+        return fit_baselines(dataset)
+
+
+def _score(methods: Mapping[str, Predict], dataset: Dataset, protocol: Protocol, observe: Observe) -> list[Report]:
+    from rich.progress import Progress
+
+    from m3sr_jax.evaluation.evaluate import evaluate_all
+    from m3sr_jax.processes import is_writer
+
+    with Progress(transient=True, disable=not is_writer()) as progress:
+        task = progress.add_task("scoring", total=len(dataset.valid))
         return evaluate_all(methods, dataset.valid, protocol, partial(advance, progress, task), observe=observe)

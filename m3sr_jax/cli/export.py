@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from m3sr_jax.checkpoint import Which
+from m3sr_jax.processes import start_jax
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Export:
         from m3sr_jax.checkpoint import load_model
         from m3sr_jax.export import export_model
 
+        start_jax()
         model, params, card = load_model(self.checkpoint, self.which)
         export_model(self.output, model, params, card)
         print(f"wrote {self.output}; to use it, python {self.output / 'run.py'} RGB.npy CUBE.npy")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from absl import flags
 
@@ -22,6 +23,13 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from error
+
+
+def default_workdir(config_file: str) -> str:
+    """Returns the folder of a run without --workdir: runs/cave for cave.py, runs/cave-no_spatial for its variant."""
+    path, _, variant = config_file.partition(".py")
+    variants = filter(None, variant.lstrip(":").split(","))
+    return str(Path("runs", "-".join([Path(path).name, *variants])))
 
 
 def _parse(argv: list[str]) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from m3sr_jax.errors import InputError
+from m3sr_jax.processes import start_jax
 
 if TYPE_CHECKING:
     from m3sr_jax.config import ModelConfig
@@ -44,6 +45,7 @@ class Inspect:
         from m3sr_jax.cost.count import cost_report, cost_table
         from m3sr_jax.models import build_model, parameter_shapes
 
+        start_jax()
         model = build_model(self._model_config())
         try:
             report = cost_report(model, self.height, self.width)

@@ -18,7 +18,8 @@ from m3sr_jax.checkpoint import Which
 from m3sr_jax.cli.processes import Processes
 from m3sr_jax.cli.progress import advance
 from m3sr_jax.errors import InputError
-from m3sr_jax.inference.jobs import Job, is_cube_file, plan_jobs, record_settings
+from m3sr_jax.inference.jobs import Job, is_cube_file, passed_over, plan_jobs, record_settings
+from m3sr_jax.networks import network_of
 
 if TYPE_CHECKING:
     from m3sr_jax.inference.predictor import Predictor
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 class Predict(Processes):
     """Reconstruct cubes from photos.
 
-    Photos are JPEG, PNG, TIFF or BMP files of 8 or 16 bits. EXIF orientation is applied, greyscale becomes three equal
-    channels, palettes are expanded, and alpha is dropped. RGB is normalised as model.json says.
+    Photos are JPEG, PNG, TIFF, BMP, WebP, AVIF, HEIC, JPEG 2000 or raw files. Orientation and colour profiles are
+    applied; docs/data.md lists what else. RGB is normalised as model.json says.
 
     Attributes:
         images: photos, or folders of photos.
@@ -40,8 +41,8 @@ class Predict(Processes):
         dtype: float32; or uint16, clipped to [0, 1], value = code / 65535, half the size.
         tile: tile size in pixels, a multiple of 8; 0 predicts every photo whole, which takes about 12 KB of memory per
             pixel. By default photos of up to 512x512 pixels are predicted whole and larger ones in tiles of 448. Tiling
-            is an approximation, because norms and scans see only a tile: in measurements, the cubes differed by 0.05 %
-            (root mean square, relative to that of the cube).
+            is an approximation, because norms and scans see only a tile: measured with M3SR,
+            cubes differed by 0.05 % (root mean square, relative to that of the cube).
         overlap: minimum overlap of tiles in pixels, a multiple of 8; doubling it changes the difference little.
         ensemble: average over the 8 flips and rotations, which takes 8 times as long.
         which: of a training workdir, the checkpoint with the best PSNR or the latest.
@@ -85,6 +86,8 @@ class Predict(Processes):
         elif jobs[0].cube.exists() and not self.overwrite:
             raise InputError(f"{self.output}: already exists; choose another name or pass --overwrite")
         todo = [job for job in jobs if self.overwrite or not job.done]
+        if ignored := passed_over(self.images):
+            print(ignored)
         if len(todo) < len(jobs):
             print(f"{len(jobs) - len(todo)} of {len(jobs)} cubes already exist")
         return todo
@@ -126,19 +129,27 @@ class _Batch:
 
     def _predict(self, job: Job, tick: Callable[[int, int], None]) -> str:
         """Predicts one photo straight into its file; returns a line of summary."""
-        from m3sr_jax.io import read_rgb
+        from m3sr_jax.io import read_photo
         from m3sr_jax.io.cubes import cube_writer
 
         start, options = time.perf_counter(), self.options
+        tiles = 1
+
+        def count(done: int, total: int) -> None:
+            nonlocal tiles
+            tiles = total
+            tick(done, total)
+
         with _naming(job.image):
-            rgb = read_rgb(job.image)
+            photo = read_photo(job.image)
             rows = self.predictor.predict_rows(
-                rgb, tile=options.tile, overlap=options.overlap, ensemble=options.ensemble, tick=tick
+                photo.codes, tile=options.tile, overlap=options.overlap, ensemble=options.ensemble, tick=count
             )
         wavelengths, clipped = self.predictor.wavelengths, 0
-        shape = (*rgb.shape[:2], len(wavelengths))
-        del rgb  # frees a large photo, which `rows` no longer needs
-        with cube_writer(job.cube, shape, wavelengths, options.dtype) as append:
+        shape, notes = (*photo.codes.shape[:2], len(wavelengths)), "".join(f"; {note}" for note in photo.notes)
+        source = f"{job.image.name}: {photo.format} photo, {photo.encoding} values{notes}"
+        del photo  # frees a large photo if `rows` has a padded copy
+        with cube_writer(job.cube, shape, wavelengths, options.dtype, source) as append:
             while True:
                 with _naming(job.image):
                     part = next(rows, None)
@@ -147,8 +158,11 @@ class _Batch:
                 append(part)
                 clipped += int(((part < 0) | (part > 1)).sum()) if options.dtype == "uint16" else 0
         note = f", {clipped / math.prod(shape):.2%} of the values clipped" if clipped else ""
+        network = network_of(self.predictor.model)
+        if tiles > 1 and network and network.whole_image:
+            note += f"; {network.title} needs the whole photo: tiles change its cube by several percent, see --tile 0"
         seconds = time.perf_counter() - start
-        return f"{job.image} → {job.cube}: {shape[0]}×{shape[1]} pixels in {seconds:.1f} s{note}"
+        return f"{job.image} → {job.cube}: {shape[0]}×{shape[1]} pixels in {seconds:.1f} s{note}{notes}"
 
 
 class UnusablePhotoError(InputError):

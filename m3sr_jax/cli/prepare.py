@@ -6,31 +6,25 @@ import dataclasses
 from pathlib import Path
 from typing import Literal
 
-from m3sr_jax.config.names import Benchmark
+from m3sr_jax.cli.data_options import DataOptions
+from m3sr_jax.config.names import OnDisk
 from m3sr_jax.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
-class Prepare:
+class Prepare(DataOptions):
     """Convert a data set once to memory-mapped arrays, from which training reads crops fast; pass it as data.root.
 
     After an interruption, run the same command to resume with the next scene.
 
     Attributes:
-        dataset: which benchmark.
-        data_root: its folder as downloaded.
+        dataset: which benchmark; or folder, for your own scenes.
         output: the store's folder.
-        split_file: lists the training and the test scenes, in place of the built-in split.
-        camera: camera response that photos are rendered with: cie1964, or a CSV, MAT or NPZ file; by default the data
-            set's own photos are used, or cie1964 if it has none.
         dtype: type of training cubes whose files hold floats. Held-out cubes keep their files' precision.
     """
 
-    dataset: Benchmark
-    data_root: str
+    dataset: OnDisk
     output: Path
-    split_file: str = ""
-    camera: str = ""
     dtype: Literal["uint16", "float16"] = "uint16"
 
     def run(self) -> None:
@@ -42,13 +36,16 @@ class Prepare:
         from rich.progress import Progress
 
         from m3sr_jax.config import DataConfig
-        from m3sr_jax.data.open import open_dataset
+        from m3sr_jax.data.camera import print_notes
+        from m3sr_jax.data.open import located, open_dataset
         from m3sr_jax.data.store import is_store, prepare
 
-        if is_store(self.data_root):
-            raise InputError(f"{self.data_root}: is already a store; give the downloaded folder")
-        config = DataConfig(name=self.dataset, root=self.data_root, split_file=self.split_file, camera=self.camera)
+        config = located(self.data_config(DataConfig(name=self.dataset)))
+        if is_store(config.root):
+            raise InputError(f"{config.root}: is already a store; give the downloaded folder")
         dataset = open_dataset(config)
+        if self.camera:
+            print_notes(self.camera)
         with Progress(transient=True) as bar:
             task = bar.add_task(f"preparing {self.dataset}", total=len(dataset.train) + len(dataset.valid))
 
@@ -58,6 +55,8 @@ class Prepare:
             written = prepare(dataset, self.output, precision=self.dtype, progress=advance)
         counts = f"{len(dataset.train)} training and {len(dataset.valid)} validation scenes"
         print(f"wrote {self.output}: {counts}, {written} of them new; train with --config.data.root={self.output}")
+        for note in dataset.notes:
+            print(f"note: {note}")
         if dataset.missing:
             missing = len(dataset.missing)
             print(f"note: {missing} files or scenes of the official split are missing; `m3sr check` lists them")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
+from m3sr_jax.cli.cube_flags import CubeFlags
 from m3sr_jax.errors import InputError
 from m3sr_jax.io.wavelengths import same_bands, span
 
@@ -22,11 +23,13 @@ class View:
     The page is one file that works offline in any browser of 2023 or later.
 
     Attributes:
-        cube: the cube: .mat, .hdr, .npz, .tif or .h5.
+        cube: the cube: ENVI (.hdr or its data file), .mat, .npz, .npy, .tif, HDF5 or NetCDF-4.
         rgb: the photo it was reconstructed from, to switch to.
         truth: the true cube; adds its spectra, an error map and the error of each band.
         output: the page; by default the cube's name with .html. An existing page is replaced.
         title: heading of the page; by default the cube's name.
+        reading: how the cube, and the truth, are read.
+        truth_key: the array of the truth, where it differs from --key.
     """
 
     cube: Annotated[Positional[Path], arg(metavar="CUBE")]
@@ -34,6 +37,8 @@ class View:
     truth: Path | None = None
     output: Path | None = None
     title: str | None = None
+    reading: Annotated[CubeFlags, arg(name="")] = dataclasses.field(default_factory=CubeFlags)
+    truth_key: str | None = None
 
     def run(self) -> None:
         """Writes the page and prints its size.
@@ -50,28 +55,38 @@ class View:
         if page.suffix.lower() not in (".html", ".htm"):
             raise InputError(f"{page}: expected a name that ends in .html")
         with Console(stderr=True).status("reading") as status:
-            cube, wavelengths = self._read(self.cube)
-            truth = None if self.truth is None else self._read_truth(cube.shape, wavelengths)
+            cube, wavelengths = self._read(self.cube, self.reading.key)
+            truth = None
+            if self.truth is not None:
+                truth, wavelengths = self._read_truth(cube.shape, wavelengths)
             photo = None if self.rgb is None else self._read_photo(cube.shape)
             status.update(f"making the page of {cube.shape[0]}×{cube.shape[1]}×{cube.shape[2]} values")
             write_page(page, cube, wavelengths, photo=photo, truth=truth, title=self.title or self.cube.stem)
         print(f"wrote {page} ({page.stat().st_size / 1e6:.1f} MB): open it in a browser")
 
-    @staticmethod
-    def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
-        from m3sr_jax.io import read_cube
+    def _read(self, path: Path, key: str | None) -> tuple[np.ndarray, np.ndarray | None]:
+        cube = dataclasses.replace(self.reading, key=key).read(path, allow_missing=True)
+        if cube.wavelengths is None:
+            print(f"{path}: no wavelengths; its bands are numbered (--wavelengths START:STOP:STEP gives them)")
+        return cube.values, cube.wavelengths
 
-        return read_cube(path, allow_missing=True)
+    def _read_truth(
+        self, shape: tuple[int, ...], wavelengths: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Returns the truth, and the wavelengths that it and the cube have in common, or that one of them states."""
+        from m3sr_jax.io.cubes import NAMED_SUFFIXES
 
-    def _read_truth(self, shape: tuple[int, ...], wavelengths: np.ndarray) -> np.ndarray:
         assert self.truth is not None
-        truth, nm = self._read(self.truth)
+        key = self.truth_key or (self.reading.key if self.truth.suffix.lower() in NAMED_SUFFIXES else None)
+        truth, nm = self._read(self.truth, key)
         if truth.shape != shape:
             raise InputError(f"{self.truth}: found {_size(truth.shape)}; expected {_size(shape)} as in {self.cube}")
+        if nm is None or wavelengths is None:
+            return truth, wavelengths if nm is None else nm
         if not same_bands(nm, wavelengths):
             expected = f"those of {self.cube}, {span(wavelengths)}"
             raise InputError(f"{self.truth}: found bands of {span(nm)}; expected {expected}")
-        return truth
+        return truth, wavelengths
 
     def _read_photo(self, shape: tuple[int, ...]) -> np.ndarray:
         from m3sr_jax.io import read_rgb

@@ -60,6 +60,19 @@ class Config:
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**32:
             raise bad_value("seed", self.seed, "0 or more, below 2^32")
+        if self.train.start == "least_squares":
+            self._check_linear_start()
+
+    def _check_linear_start(self) -> None:
+        model = self.model
+        if model.name not in ("m3sr", "mst_plus_plus") or model.base != "none" or model.pixel_head:
+            found = f"model.name {model.name}, model.base {model.base}, model.pixel_head {spelled(model.pixel_head)}"
+            raise InputError(
+                f"config field train.start: least_squares sets the parameters of m3sr or mst_plus_plus without a base, "
+                f"found {found}; unset train.start"
+            )
+        if self.train.init_from:
+            raise InputError("config fields train.start and train.init_from: both are set; unset one of them")
 
     @classmethod
     def from_config_dict(cls, values: Any) -> Config:

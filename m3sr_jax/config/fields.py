@@ -14,11 +14,15 @@ from typing import Any, ClassVar
 
 from m3sr_jax.config.names import BRANCHES, DATASETS
 from m3sr_jax.errors import InputError
+from m3sr_jax.io.normalization import RGB_NORMALIZATIONS
 from m3sr_jax.networks import NETWORKS
+from m3sr_jax.regression import REGRESSIONS
 
 # Sanity limits, far beyond any use: a larger value is a typo, or a file that would exhaust time and memory.
 MAX_CHANNELS, MAX_BLOCKS, MAX_PIXELS, MAX_STEPS = 4096, 64, 2**16, 2**31 - 1
 DTYPES = ("float32", "bfloat16")
+OPTIMIZERS = ("adam", "adamw", "muon", "schedule_free")
+MAX_STOPS = 8
 _TYPE_NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
 
@@ -91,8 +95,11 @@ class ModelConfig(_Section):
     num_blocks: tuple[int, ...] = (1, 1, 1)
     branches: tuple[str, ...] = BRANCHES
     wavelet: str = "haar"
-    num_bands: int = _option(31, low=1, high=MAX_CHANNELS)
+    num_bands: int | None = _option(31, low=1, high=MAX_CHANNELS)  # unset: as many as the training data have
     features: int = _option(31, low=1, high=MAX_CHANNELS)
+    # What the network builds on: a regression fitted on the training scenes, a pixel network (models/base.py).
+    base: str = _option("none", choices=("none", *REGRESSIONS))
+    pixel_head: bool = False
     dtype: str = _option("float32", choices=DTYPES)
     param_dtype: str = _option("float32", choices=DTYPES)
     remat: bool = _option(False, free=True)
@@ -128,25 +135,59 @@ class DataConfig(_Section):
     num_train_scenes: int = _option(24, low=1, high=10**6)
     num_valid_scenes: int = _option(6, low=1, high=10**6)
     scene_size: int = _option(256, low=8, high=MAX_PIXELS)
+    # Of name = "folder" alone, see `m3sr_jax.data.folder`.
+    photos: str = _option("", free=True, folder=True)  # folder or pattern under root; "": photos/, or anywhere
+    cubes: str = _option("", free=True, folder=True)  # the same for the cubes
+    key: str = _option("", folder=True)  # the array that holds the cube
+    wavelengths: str = _option("", folder=True)  # 400:700:10, a list or a file, in place of the files' own
+    white: float | None = _option(None, folder=True, above=0)  # the stored number that becomes 1
+    rgb_normalization: str = _option("unit", folder=True, choices=RGB_NORMALIZATIONS)
+    valid_fraction: float = _option(0.2, folder=True, above=0, high=1)  # held out, without a split file
+    split_seed: int = _option(0, folder=True, low=0)
+    # Augmentation of photos (data/augmentation.py); each is off by default and applied to a crop with this probability.
+    augment_probability: float = _option(0.5, above=0, high=1)
+    exposure: tuple[float, ...] = ()  # range of the exponent of 2, such as (-2.0, 1.0)
+    noise: float = _option(0.0, low=0, high=1)  # largest standard deviation, as a share of white
+    jpeg_quality: tuple[int, ...] = ()  # range, such as (50, 95)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.metadata.get("folder") and self.name != "folder" and value != field.default:
+                raise bad_value(f"data.{field.name}", value, f'{spelled(field.default)} unless data.name is "folder"')
         if self.name == "synthetic" and self.crop_size > self.scene_size:
             raise bad_value("data.crop_size", self.crop_size, f"at most data.scene_size = {self.scene_size}")
+        for name, low, high in (("exposure", -MAX_STOPS, MAX_STOPS), ("jpeg_quality", 1, 95)):
+            ends = getattr(self, name)
+            if ends and not (len(ends) == 2 and low <= ends[0] <= ends[1] <= high):
+                raise bad_value(f"data.{name}", ends, f"unset, or two numbers from {low} to {high}, rising")
 
 
 @dataclasses.dataclass(frozen=True)
 class OptimConfig(_Section):
-    """Adam with a cosine schedule from `learning_rate` to `final_learning_rate` over the run."""
+    """The optimiser and its schedule, see `m3sr_jax.training.optimizer`; by default Adam with the paper's cosine."""
 
     GROUP: ClassVar[str] = "optim"
 
+    name: str = _option("adam", choices=OPTIMIZERS)
     learning_rate: float = _option(4e-4, above=0)
     final_learning_rate: float = _option(0.0, low=0)
+    warmup_steps: int = _option(0, low=0, high=MAX_STEPS)  # the rate rises linearly over them
+    weight_decay: float = _option(0.0, low=0)  # of adamw and muon
     grad_clip: float | None = _option(None, above=0)  # unset: no clipping
     # Parts into which a batch is split, computed in turn: less memory, the same gradient.
     accumulate_steps: int = _option(1, low=1, free=True)
     ema_decay: float | None = _option(None, above=0, below=1)  # unset: no moving average of the parameters
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.weight_decay and self.name not in ("adamw", "muon"):
+            raise bad_value("optim.weight_decay", self.weight_decay, f"0 with optim.name {self.name}: adamw has it")
+        if self.name == "schedule_free" and (self.ema_decay is not None or self.final_learning_rate):
+            given = "ema_decay" if self.ema_decay is not None else "final_learning_rate"
+            expected = "it unset: schedule_free averages the parameters itself, at a constant rate"
+            raise bad_value(f"optim.{given}", getattr(self, given), expected)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,6 +222,7 @@ class TrainConfig(_Section):
     eval_every_steps: int = _option(500, low=1, free=True)
     checkpoint_every_steps: int = _option(500, low=1, free=True)
     init_from: str = ""
+    start: str = _option("random", choices=("random", "least_squares"))  # M3SR, MST++: the output is a linear fit
     tensorboard: bool = _option(False, free=True)
 
     def __post_init__(self) -> None:

@@ -3,6 +3,7 @@
 from typing import Literal, get_args
 
 Benchmark = Literal["cave", "ntire2022", "ntire2020_clean", "ntire2020_real"]
-Dataset = Literal["synthetic", Benchmark]
+OnDisk = Literal[Benchmark, "folder"]  # "folder": one's own scenes
+Dataset = Literal["synthetic", OnDisk]
 DATASETS: tuple[str, ...] = get_args(Dataset)
 BRANCHES = ("spatial", "frequency", "spectral")

@@ -16,7 +16,7 @@ from typing import Any
 from m3sr_jax.config.fields import default_config
 from m3sr_jax.config.names import BRANCHES
 from m3sr_jax.errors import InputError
-from m3sr_jax.networks import BASELINES
+from m3sr_jax.networks import NETWORKS
 
 
 def paper_recipe(dataset: str, variant: str = "", *, log_every_steps: int, eval_every_steps: int) -> Any:
@@ -50,7 +50,7 @@ def paper_recipe(dataset: str, variant: str = "", *, log_every_steps: int, eval_
 VARIANTS: dict[str, dict[str, Any]] = {
     **{f"no_{off}": {"model.branches": tuple(b for b in BRANCHES if b != off)} for off in BRANCHES},
     **{f"groups{count}": {"model.num_groups": count} for count in (2, 4, 8, 16)},
-    **{name: {"model.name": name} for name in BASELINES},
+    **{name: {"model.name": name} for name in NETWORKS if name != "m3sr"},
     "mstpp_recipe": {
         "loss.mae": 0.0,
         "loss.mrae": 1.0,

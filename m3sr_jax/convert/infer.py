@@ -29,7 +29,7 @@ def infer_model(state_dict: Mapping[str, np.ndarray]) -> ModelConfig:
         if network.signature and network.signature in state_dict:
             fields = load(network.release_fields)(state_dict) if network.release_fields else {}
             return ModelConfig(name=name, num_bands=_shape(state_dict, network.bands)[0], **fields)
-    found, expected = ", ".join([*state_dict][:3]), ", ".join(network.title for network in NETWORKS.values())
+    found, expected = ", ".join([*state_dict][:3]), ", ".join(n.title for n in NETWORKS.values() if n.signature)
     raise InputError(f"not a release checkpoint: found keys such as {found}, expected those of {expected}")
 
 

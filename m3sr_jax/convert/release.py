@@ -14,6 +14,7 @@ from m3sr_jax.convert.layout import Tensor
 from m3sr_jax.convert.m3sr import m3sr_modules
 from m3sr_jax.errors import InputError
 from m3sr_jax.models import M3SR, parameter_shapes
+from m3sr_jax.models.base import WithBase
 from m3sr_jax.networks import load, network_of
 
 
@@ -84,6 +85,8 @@ def release_activations(model: M3SR, intermediates: Mapping[str, Any]) -> dict[s
 
 
 def _layout(model: nn.Module) -> Iterator[Tensor]:
+    if isinstance(model, WithBase):
+        raise InputError("config field model.base or model.pixel_head: releases have neither; use the network alone")
     network = network_of(model)
     if network is None or network.layout is None:
         raise InputError(f"{type(model).__name__}: found no release layout for it, expected a network with a release")

@@ -5,7 +5,10 @@ Each function takes a model and the image's height and width in pixels, and retu
 
 from __future__ import annotations
 
+import itertools
+
 from m3sr_jax.cost.terms import RGB, Cost, conv, layer_norm, pooling, shared, times, total, unet
+from m3sr_jax.models.base import WithBase
 from m3sr_jax.models.baselines.essaformer import ESSAformer
 from m3sr_jax.models.baselines.fmnet import SIZES, WEIGHT_LAYERS, FMNet
 from m3sr_jax.models.baselines.gmsr import GMSR, STATE_SIZE, WIDTHS
@@ -14,8 +17,27 @@ from m3sr_jax.models.baselines.hscnn_plus import GROWTH, WIDTH, HSCNNPlus
 from m3sr_jax.models.baselines.hsrnet import GROUPS, HSRNet
 from m3sr_jax.models.baselines.hsrnet import WIDTH as REFINEMENT_WIDTH
 from m3sr_jax.models.baselines.mst_plus_plus import MSTPlusPlus
+from m3sr_jax.models.pixel import Pixel
 from m3sr_jax.models.ss2d import DIRECTIONS
 from m3sr_jax.models.unet import LEVELS
+from m3sr_jax.regression import terms_of
+
+
+def pixel_costs(model: Pixel, height: int, width: int) -> dict[str, Cost]:
+    """Counts the pixel network; its roots are left out, as all elementwise work is."""
+    sizes = [3 * RGB, model.width, model.width, model.num_bands]
+    pairs = itertools.pairwise(sizes)
+    return {"1×1 layers": total(conv(1, inputs, outputs, height * width, bias=True) for inputs, outputs in pairs)}
+
+
+def base_costs(model: WithBase, height: int, width: int) -> dict[str, Cost]:
+    """Counts what a base adds to its network: the gains, the regression and the pixel head."""
+    parts = {"gains": Cost(parameters=model.num_bands)}
+    if model.base != "none":
+        parts["regression"] = conv(1, len(terms_of(model.base)), model.num_bands, height * width)
+    if model.pixel_head:
+        parts["pixel head"] = total(pixel_costs(Pixel(model.num_bands), height, width).values())
+    return parts
 
 
 def mst_plus_plus_costs(model: MSTPlusPlus, height: int, width: int) -> dict[str, Cost]:

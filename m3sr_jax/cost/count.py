@@ -19,8 +19,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from m3sr_jax.cost.baselines import base_costs
 from m3sr_jax.cost.terms import RGB, Cost, total
 from m3sr_jax.models import parameter_shapes
+from m3sr_jax.models.base import WithBase
 from m3sr_jax.networks import Network, load, network_of
 
 if TYPE_CHECKING:
@@ -74,7 +76,7 @@ def cost_report(model: nn.Module, height: int = PUBLISHED_SIZE[0], width: int = 
     count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
     analysis = jax.jit(lambda params, rgb: model.apply({"params": params}, rgb)).lower(params, image).cost_analysis()
     network = network_of(model)
-    parts = load(network.costs)(model, height, width) if network and network.costs else {}
+    parts = _parts(model, height, width)
     remarks = tuple(_remarks(network, model, height, width)) if network else ()
     return CostReport(height, width, count, (analysis or {}).get("flops"), parts, remarks)
 
@@ -84,6 +86,13 @@ def _remarks(network: Network, model: nn.Module, height: int, width: int) -> Ite
         yield f"{network.title} {network.note}."
     if network.published_gflop and (height, width) == PUBLISHED_SIZE and model == type(model)():
         yield f"The M3SR paper prints {network.published_gflop} GFLOP for {network.title}."
+
+
+def _parts(model: nn.Module, height: int, width: int) -> dict[str, Cost]:
+    if isinstance(model, WithBase):
+        return _parts(model.network, height, width) | base_costs(model, height, width)
+    network = network_of(model)
+    return load(network.costs)(model, height, width) if network and network.costs else {}
 
 
 def cost_table(report: CostReport) -> Table:

@@ -11,23 +11,16 @@ Reconstruction from an RGB Image", CVPR Workshops.
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from jaxtyping import Float64
-
-from m3sr_jax.data.camera import Camera, camera_identity, load_camera, quantise
-from m3sr_jax.data.scenes import CACHE_BYTES, CodedScene, Dataset, SceneSource, files_key, fingerprint, report_faults
+from m3sr_jax.data.camera import camera_identity, load_camera
+from m3sr_jax.data.pairs import CubeFormat, Pairs, open_pairs
+from m3sr_jax.data.scenes import CACHE_BYTES, Dataset
 from m3sr_jax.data.splits import PARTS, Split, find_files, present_scenes, read_split
-from m3sr_jax.errors import InputError
-from m3sr_jax.io.cubes import read_cube, read_cube_header
-from m3sr_jax.io.images import image_size, read_rgb
-from m3sr_jax.io.normalization import rgb_range
-from m3sr_jax.io.wavelengths import same_bands, span
 
+CUBE_KEY = "cube"  # the array in every file
 # Rows and columns: without a photo, they tell whether a cube is rotated.
 USUAL_SIZE = (482, 512)
 
@@ -85,17 +78,6 @@ LAYOUTS: Mapping[str, Layout] = {
 }
 
 
-@dataclass(frozen=True)
-class SceneFiles:
-    """A scene's files, photo size and wavelengths, as their headers give them; without a photo, a camera renders it."""
-
-    name: str
-    cube: Path
-    photo: Path | None
-    size: tuple[int, int]
-    wavelengths: Float64[np.ndarray, " S"]
-
-
 def open_arad(
     layout: Layout,
     root: str | os.PathLike[str],
@@ -104,6 +86,7 @@ def open_arad(
     camera: str = "",
     cache_bytes: int = CACHE_BYTES,
     faults: list[str] | None = None,
+    required: Sequence[str] = PARTS,
 ) -> Dataset:
     """Opens a benchmark's folder: finds the files and reads their headers.
 
@@ -113,7 +96,8 @@ def open_arad(
         split_file: see `m3sr_jax.data.splits.read_split`; "": the scenes of the official split that are on disk.
         camera: "": the photos of the download; else a camera that renders photos of the cubes, see `load_camera`.
         cache_bytes: memory for the most recently used scenes of each part; a scene takes 31 MB.
-        faults: as for `m3sr_jax.data.open.open_dataset`.
+        faults: as for `m3sr_jax.data.open.open_dataset`, like `required`.
+        required: see `faults`.
 
     Raises:
         InputError: the folder or a part is missing; a file is unreadable, has other bands than most, or another size
@@ -123,88 +107,16 @@ def open_arad(
     photos = {} if camera else {match[1]: path for match, path in find_files(root, layout.photo)}
     lacking = {name: [] if camera or name in photos else [layout.photo_name.format(name)] for name in cubes}
     lacking |= {name: [f"{name}.mat"] for name in photos.keys() - cubes.keys()}
-    split = read_split(split_file, layout.split) if split_file else layout.split
-    parts, missing = present_scenes(Path(root), split, lacking, strict=bool(split_file))
-    scenes, errors = {}, []
-    for name in (name for part in PARTS for name in parts[part]):
-        try:
-            scenes[name] = _read_headers(name, cubes[name], photos.get(name))
-        except InputError as error:
-            errors.append(error)
-    errors += _drop_odd_bands(scenes)
-    report_faults(errors, faults)
-    response = load_camera(camera) if camera else None
-    identity = camera_identity(camera) if camera else layout.name
-    sources = []
-    for part in PARTS:
-        kept = [scenes[name] for name in parts[part] if name in scenes]
-        sources.append(_open_part(layout, kept, response, identity, cache_bytes))
-    return Dataset(layout.name, train=sources[0], valid=sources[1], missing=missing)
-
-
-def _read_headers(name: str, cube: Path, photo: Path | None) -> SceneFiles:
-    (height, width, _), wavelengths = read_cube_header(cube)
-    size = (height, width)
-    if photo is None:
-        size = USUAL_SIZE if size == USUAL_SIZE[::-1] else size
-    else:
-        size = image_size(photo)
-        if size not in ((height, width), (width, height)):
-            raise InputError(
-                f"{photo}: found a photo of {size[0]}×{size[1]} pixels; expected {height}×{width} as in {cube.name}"
-            )
-    return SceneFiles(name, cube, photo, size, wavelengths)
-
-
-def _drop_odd_bands(scenes: dict[str, SceneFiles]) -> list[InputError]:
-    """Removes the scenes whose bands differ from those of most scenes; returns an error for each."""
-    if not scenes:
-        return []
-    counts = Counter(tuple(np.round(files.wavelengths)) for files in scenes.values())
-    usual = np.array(counts.most_common(1)[0][0])
-    errors = []
-    for name, files in list(scenes.items()):
-        found = files.wavelengths
-        if not same_bands(found, usual):
-            message = f"found {len(found)} bands of {span(found)}; expected {len(usual)} of {span(usual)}"
-            errors.append(InputError(f"{files.cube}: {message} as in most scenes"))
-            del scenes[name]
-    return errors
-
-
-def _open_part(
-    layout: Layout, scenes: list[SceneFiles], camera: Camera | None, identity: str, cache_bytes: int
-) -> SceneSource:
-    keys = [files_key(identity, filter(None, (files.cube, files.photo))) for files in scenes]
-    return SceneSource(
-        [files.name for files in scenes],
-        [files.size for files in scenes],
-        AradReader(tuple(scenes), layout.rgb_normalization, camera),
-        wavelengths=scenes[0].wavelengths if scenes else np.empty(0),
-        camera_name=layout.camera if camera is None else camera.name,
-        fingerprint=f"{layout.name}-{fingerprint(keys)}",
+    split = read_split(split_file, layout.split, required=required) if split_file else layout.split
+    parts, missing = present_scenes(Path(root), split, lacking, strict=bool(split_file), required=required)
+    pairs = Pairs(
+        name=layout.name,
+        identity=camera_identity(camera) if camera else layout.name,
+        photo_camera=layout.camera,
         rgb_normalization=layout.rgb_normalization,
-        scene_keys=keys,
-        cache_bytes=cache_bytes,
+        camera=load_camera(camera) if camera else None,
+        cubes=CubeFormat(CUBE_KEY),
+        usual_size=USUAL_SIZE,
     )
-
-
-@dataclass(frozen=True)
-class AradReader:
-    """Scene index → the scene's cube and its photo, read from a file or rendered by a camera."""
-
-    scenes: tuple[SceneFiles, ...]
-    normalization: str
-    camera: Camera | None
-
-    def __call__(self, index: int) -> CodedScene:
-        files = self.scenes[index]
-        cube, wavelengths = read_cube(files.cube)
-        if cube.shape[:2] == files.size[::-1] != files.size:  # written without regard to MATLAB's order of axes
-            cube = np.ascontiguousarray(cube.swapaxes(0, 1))
-        if files.photo is not None:
-            rgb = quantise(read_rgb(files.photo))
-        else:
-            assert self.camera is not None  # a scene without a photo is opened with a camera
-            rgb = quantise(self.camera.render(cube, wavelengths))
-        return CodedScene(files.name, rgb, cube, rgb_range(rgb, self.normalization), unit=1.0)
+    scenes = {part: [(name, cubes[name], photos.get(name)) for name in parts[part]] for part in PARTS}
+    return open_pairs(pairs, scenes, missing=missing, cache_bytes=cache_bytes, faults=faults)

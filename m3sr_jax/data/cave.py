@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt16
 
-from m3sr_jax.data.camera import DEFAULT_CAMERA, Camera, camera_identity, load_camera, quantise
+from m3sr_jax.data.camera import DEFAULT_CAMERA, Camera, Shot, camera_identity, load_camera, quantise
 from m3sr_jax.data.scenes import (
     CACHE_BYTES,
     CodedScene,
@@ -31,7 +31,8 @@ from m3sr_jax.data.scenes import (
 from m3sr_jax.data.splits import PARTS, find_files, present_scenes, read_split
 from m3sr_jax.errors import InputError
 from m3sr_jax.io.files import reading
-from m3sr_jax.io.images import image_size, open_image
+from m3sr_jax.io.photos import image_size
+from m3sr_jax.io.photos.pillow import open_image
 from m3sr_jax.io.wavelengths import BANDS
 
 SPLIT: Mapping[str, tuple[str, ...]] = {
@@ -55,6 +56,7 @@ def open_cave(
     camera: str = DEFAULT_CAMERA,
     cache_bytes: int = CACHE_BYTES,
     faults: list[str] | None = None,
+    required: Sequence[str] = PARTS,
 ) -> Dataset:
     """Opens CAVE scenes; pixels are read on first use.
 
@@ -63,7 +65,8 @@ def open_cave(
         split_file: see `m3sr_jax.data.splits.read_split`; "": the scenes of `SPLIT` (20 and 12) that are on disk.
         camera: renders the photos, see `m3sr_jax.data.camera.load_camera`.
         cache_bytes: memory for each of the two parts; a scene takes 17 MB, all of CAVE 0.55 GB.
-        faults: as for `m3sr_jax.data.open.open_dataset`.
+        faults: as for `m3sr_jax.data.open.open_dataset`, like `required`.
+        required: see `faults`.
 
     Returns:
         training and validation scenes: cube = code / 65535, rgb = round(255 · camera.render(cube)) / 255.
@@ -79,8 +82,8 @@ def open_cave(
         name: [f"{name}_ms_{number:02d}.png" for number in numbers if number not in bands]
         for name, bands in found.items()
     }
-    split = read_split(split_file, SPLIT) if split_file else SPLIT
-    parts, missing = present_scenes(Path(root), split, lacking, strict=bool(split_file))
+    split = read_split(split_file, SPLIT, required=required) if split_file else SPLIT
+    parts, missing = present_scenes(Path(root), split, lacking, strict=bool(split_file), required=required)
     opened = []
     for part in PARTS:
         files = {name: tuple(found[name][number] for number in numbers) for name in parts[part]}
@@ -109,6 +112,7 @@ def _open_part(
         wavelengths=BANDS,
         camera_name=response.name,
         fingerprint=f"cave-{fingerprint(keys)}",
+        take=Shot(response.matrix(BANDS)),
         scene_keys=[fingerprint([key]) for key in keys],
         cache_bytes=cache_bytes,
     )

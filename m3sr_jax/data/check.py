@@ -72,12 +72,22 @@ def _check_scene(source: SceneSource, index: int, findings: Findings) -> None:
 
 
 def _oddities(scene: CodedScene) -> list[str]:
-    low, high = float(scene.cube.min()), float(scene.cube.max()) / scene.unit
+    flat = ["a photo with all values equal"] if np.ptp(scene.rgb) == 0 else []
+    return cube_oddities(scene.cube, scene.unit) + flat
+
+
+def cube_oddities(cube: np.ndarray, unit: float = 1.0) -> list[str]:
+    """Describes what in a true cube may spoil a score or a loss.
+
+    Args:
+        cube: codes or values, (H, W, S).
+        unit: the code of 1.
+    """
+    low, high = float(cube.min()), float(cube.max()) / unit
     found = {
-        "zeros in the cube, where MRAE is infinite unless protocol and loss have a floor": (scene.cube == 0).any(),
+        "zeros in the cube, where MRAE is infinite unless protocol and loss have a floor": (cube == 0).any(),
         "negative values in the cube": low < 0,
         "values above 1 in the cube, which PSNR clips": high > 1,
         "a dark cube, all values below 0.001": high < 1e-3,
-        "a photo with all values equal": np.ptp(scene.rgb) == 0,
     }
     return [oddity for oddity, present in found.items() if present]

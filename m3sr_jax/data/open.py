@@ -2,27 +2,61 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
 from m3sr_jax.config import DataConfig
 from m3sr_jax.data.arad import LAYOUTS, open_arad
 from m3sr_jax.data.camera import DEFAULT_CAMERA
 from m3sr_jax.data.cave import open_cave
+from m3sr_jax.data.folder import open_folder
 from m3sr_jax.data.scenes import CACHE_BYTES, Dataset
+from m3sr_jax.data.splits import PARTS
 from m3sr_jax.data.store import is_store, open_store
 from m3sr_jax.data.synthetic import SyntheticSpec, open_synthetic
 from m3sr_jax.errors import InputError
 
+# Data set → what it is called, and the files that belong in its folder.
+FILES = {
+    "cave": ("CAVE", "the folders beads_ms … watercolors_ms, each with NAME_ms_01.png … NAME_ms_31.png"),
+    "ntire2022": (
+        "NTIRE 2022 (ARAD_1K)",
+        "the cubes ARAD_1K_0001.mat … ARAD_1K_0950.mat and the photos ARAD_1K_0001.jpg … ARAD_1K_0950.jpg",
+    ),
+    "ntire2020_clean": (
+        "NTIRE 2020 Clean",
+        "the cubes ARAD_HS_0001.mat … ARAD_HS_0465.mat and the photos ARAD_HS_0001_clean.png … ARAD_HS_0465_clean.png",
+    ),
+    "ntire2020_real": (
+        "NTIRE 2020 Real World",
+        "the cubes ARAD_HS_0001.mat … ARAD_HS_0465.mat and the photos ARAD_HS_0001_RealWorld.jpg … "
+        "ARAD_HS_0465_RealWorld.jpg",
+    ),
+    "folder": ("your own data", "photos in photos/ and cubes of the same names in cubes/, or cubes alone"),
+}
 
-def open_dataset(config: DataConfig, faults: list[str] | None = None, *, cache_bytes: int = CACHE_BYTES) -> Dataset:
+
+def open_dataset(
+    config: DataConfig,
+    faults: list[str] | None = None,
+    *,
+    cache_bytes: int = CACHE_BYTES,
+    required: Sequence[str] = PARTS,
+) -> Dataset:
     """Opens the data set that a configuration names: synthetic, as downloaded, or written by `m3sr prepare`.
 
     Files are found and their headers read at once; pixels are read on first use.
 
     Args:
-        config: `name` "synthetic", "cave", "ntire2022", "ntire2020_clean" or "ntire2020_real"; for the other fields see
-            `m3sr_jax.data.synthetic.open_synthetic`, `m3sr_jax.data.cave.open_cave` and
-            `m3sr_jax.data.arad.open_arad`. A `root` that holds a manifest is a prepared store.
+        config: `name` "synthetic", "cave", "ntire2022", "ntire2020_clean", "ntire2020_real" or "folder"; for the other
+            fields see `m3sr_jax.data.synthetic.open_synthetic`, `m3sr_jax.data.cave.open_cave`,
+            `m3sr_jax.data.arad.open_arad` and `m3sr_jax.data.folder.open_folder`. A `root` that holds a manifest is a
+            prepared store; without a `root`, see `located`.
         faults: receives a message for each unusable scene, which is then left out; None: such a scene raises.
         cache_bytes: memory for the most recently used scenes of each part, where they are read from a download.
+        required: the parts, of "train" and "valid", that must not be empty.
 
     Raises:
         InputError: the name is unknown, or data are missing or unusable.
@@ -32,14 +66,45 @@ def open_dataset(config: DataConfig, faults: list[str] | None = None, *, cache_b
         side = config.scene_size
         spec = SyntheticSpec(config.num_train_scenes, config.num_valid_scenes, side, side, camera)
         return open_synthetic(spec, config.root)
-    if is_store(config.root):
-        return open_store(config.root, config.name, split_file=config.split_file, camera=config.camera)
+    if config.name not in FILES:
+        raise InputError(f'data.name: found "{config.name}"; expected one of {", ".join(["synthetic", *FILES])}')
+    config = located(config)
+    root, split_file = config.root, config.split_file
+    if is_store(root):
+        return open_store(root, config.name, split_file=split_file, camera=config.camera, required=required)
+    if config.name == "folder":
+        return open_folder(config, cache_bytes=cache_bytes, faults=faults, required=required)
     if config.name == "cave":
         return open_cave(
-            config.root, split_file=config.split_file, camera=camera, cache_bytes=cache_bytes, faults=faults
+            root, split_file=split_file, camera=camera, cache_bytes=cache_bytes, faults=faults, required=required
         )
-    if config.name in LAYOUTS:
-        layout, fields = LAYOUTS[config.name], {"cache_bytes": cache_bytes, "faults": faults}
-        return open_arad(layout, config.root, split_file=config.split_file, camera=config.camera, **fields)
-    expected = ", ".join(["synthetic", "cave", *LAYOUTS])
-    raise InputError(f'data.name: found "{config.name}"; expected one of {expected}')
+    return open_arad(
+        LAYOUTS[config.name],
+        root,
+        split_file=split_file,
+        camera=config.camera,
+        cache_bytes=cache_bytes,
+        faults=faults,
+        required=required,
+    )
+
+
+def located(config: DataConfig) -> DataConfig:
+    """Fills in an unset `root`: $M3SR_DATA/NAME if that variable is set, else data/NAME.
+
+    Synthetic scenes have a cache of their own, and a folder whose cubes are named needs no root.
+
+    Raises:
+        InputError: the folder does not exist; the message says which files belong there.
+    """
+    if config.name not in FILES or (config.name == "folder" and config.cubes and not config.root):
+        return config
+    root = Path(config.root or Path(os.environ.get("M3SR_DATA") or "data") / config.name)
+    if not root.is_dir():
+        title, files = FILES[config.name]
+        raise InputError(
+            f'data.root "{root}": no such folder; expected {title} there: {files}, as downloaded or as a store of m3sr '
+            f"prepare (docs/data.md). If they are elsewhere, set M3SR_DATA to the folder that has {config.name} in it, "
+            "or pass --config.data.root=DIR to train.py and --data-root DIR to m3sr"
+        )
+    return dataclasses.replace(config, root=str(root))

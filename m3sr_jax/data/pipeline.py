@@ -14,7 +14,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Bool
 
+from m3sr_jax.data.augmentation import Augmentation
 from m3sr_jax.data.scenes import CodedScene, SceneSource, decode_into
 from m3sr_jax.errors import InputError
 
@@ -71,8 +73,11 @@ def train_batches(
     shard_count: int = 1,
     num_workers: int = 0,
     skip_bad_scenes: bool = False,
+    augmentation: Augmentation | None = None,
 ) -> Batches:
     """Returns endless batches {"rgb": (B, h, w, 3), "cube": (B, h, w, S)}, float32 in [0, 1], h = w = `crop_size`.
+
+    With augmentation, batches also have "clipped" (B, h, w): the pixels whose colour the photo does not show.
 
     The same arguments give the same batches for any `num_workers`. Each of several hosts prepares an equal shard of
     every batch; their shards, in the order of `shard_index`, make up the batch of a single host.
@@ -87,6 +92,7 @@ def train_batches(
         num_workers: processes that prepare batches, each with its own cache; 0: threads of this process.
         skip_bad_scenes: replace a crop of an unreadable scene by one of the next readable scene, and count it in
             `Batches.skipped`; by default the iterator raises the scene's InputError.
+        augmentation: changes each crop, with draws of its own.
 
     Raises:
         InputError: a scene is smaller than the crop, or `batch_size` is not a multiple of `shard_count`.
@@ -97,7 +103,7 @@ def train_batches(
         raise InputError(
             f"config field data.batch_size: found {batch_size}; expected a multiple of {shard_count} (processes)"
         )
-    transform = RandomCrop(source, crop_size, skip_bad_scenes)
+    transform = RandomCrop(source, crop_size, skip_bad_scenes, augmentation)
     crops = grain.MapDataset.source(crop_table(source, crop_size)).seed(seed).shuffle().repeat().random_map(transform)
     if shard_count > 1:
         crops = grain.MapDataset.source(_Shard(crops, batch_size, shard_index, shard_count))
@@ -184,21 +190,23 @@ class Batches:
 
 @dataclass(frozen=True)
 class Crop:
-    """Part of a scene as it is stored, with its quarter turns and flip."""
+    """Part of a scene as it is stored, with its quarter turns and flip, and its clipped pixels if it was augmented."""
 
     scene: CodedScene
     turns: int
     flip: bool
     skipped: tuple[int, ...] = ()  # unreadable scenes that it replaces
+    clipped: Bool[np.ndarray, "H W"] | None = None
 
 
 @dataclass(frozen=True)
 class RandomCrop:
-    """Scene index and random generator → one crop with random turns and flip."""
+    """Scene index and random generator → one crop with random turns and flip, augmented if that is on."""
 
     source: SceneSource
     crop_size: int
     skip_bad_scenes: bool = False
+    augmentation: Augmentation | None = None
 
     def __call__(self, index: int, rng: np.random.Generator) -> Crop:
         crop = self._draw(index, rng)
@@ -209,6 +217,9 @@ class RandomCrop:
                 raise crop
             index = (index + 1) % len(self.source)
             crop = self._draw(index, rng)
+        if self.augmentation is not None:
+            scene, clipped = self.augmentation(crop.scene, rng)
+            crop = replace(crop, scene=scene, clipped=clipped)
         return replace(crop, skipped=skipped)
 
     def _draw(self, index: int, rng: np.random.Generator) -> Crop | InputError:
@@ -231,8 +242,8 @@ def decoded_batch(crops: Sequence[Crop]) -> dict[str, np.ndarray]:
         crops: square crops of one size.
 
     Returns:
-        "rgb" (B, h, w, 3) and "cube" (B, h, w, S), float32 in [0, 1]; "skipped", the indices of unreadable scenes, if
-        there are any.
+        "rgb" (B, h, w, 3) and "cube" (B, h, w, S), float32 in [0, 1]; "clipped" (B, h, w) of augmented crops; and
+        "skipped", the indices of unreadable scenes, if there are any.
     """
     shapes = {"rgb": crops[0].scene.rgb.shape, "cube": crops[0].scene.cube.shape}
     batch = {key: np.empty((len(crops), *shape), np.float32) for key, shape in shapes.items()}
@@ -240,6 +251,9 @@ def decoded_batch(crops: Sequence[Crop]) -> dict[str, np.ndarray]:
         scene = crop.scene
         decode_into(batch["rgb"][index], turned_copy(scene.rgb, crop.turns, crop.flip), *scene.rgb_range)
         decode_into(batch["cube"][index], turned_copy(scene.cube, crop.turns, crop.flip), 0, scene.unit)
+    masks = [turned(crop.clipped, crop.turns, crop.flip) for crop in crops if crop.clipped is not None]
+    if masks:
+        batch["clipped"] = np.stack(masks)
     skipped = [scene for crop in crops for scene in crop.skipped]
     return batch | ({SKIPPED: np.array(skipped)} if skipped else {})
 

@@ -22,6 +22,8 @@ from m3sr_jax.errors import InputError
 
 CACHE_BYTES = 2**30
 Precision = Literal["uint16", "float16"]
+# Takes a photo of a cube in [0, 1], or of any other exposure: linear RGB, not yet clipped or rounded.
+TakePhoto = Callable[[Float32[np.ndarray, "H W S"], np.random.Generator], Float[np.ndarray, "H W 3"]]
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Dataset:
         train: scenes to train on.
         valid: scenes held out.
         missing: files or whole scenes of the official split that are not on disk.
+        notes: what the user should know about the choice of scenes, such as the seed of a random split.
         skip_bad_scenes: replace crops of unreadable training scenes; held-out scenes are always required.
     """
 
@@ -57,6 +60,7 @@ class Dataset:
     train: SceneSource
     valid: SceneSource
     missing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     skip_bad_scenes: bool = False
 
 
@@ -153,6 +157,7 @@ class SceneSource:
         camera_name: the camera that took the photos.
         fingerprint: what `fingerprint()` returns.
         rgb_normalization: how stored pixels become [0, 1], see `m3sr_jax.io.normalization`.
+        take: takes a photo of a cube as those of this source were taken; None where photos are files.
         scene_keys: what `scene_key` returns; by default fingerprint and name.
         cache_bytes: memory for cached scenes in each process; the newest scene always stays.
     """
@@ -167,6 +172,7 @@ class SceneSource:
         camera_name: str,
         fingerprint: str,
         rgb_normalization: str = "unit",
+        take: TakePhoto | None = None,
         scene_keys: Sequence[str] = (),
         cache_bytes: int = CACHE_BYTES,
     ):
@@ -174,6 +180,7 @@ class SceneSource:
         self.wavelengths = wavelengths
         self.camera_name = camera_name
         self.rgb_normalization = rgb_normalization
+        self.take = take
         self._sizes = tuple(sizes)
         self.read = read
         self._fingerprint = fingerprint

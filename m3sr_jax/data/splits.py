@@ -14,10 +14,16 @@ PARTS = ("train", "valid")
 Split = Mapping[str, Sequence[str]]
 # Unpacked archives add one or two folders, not more.
 MAX_DEPTH = 4
-_ENDINGS = re.compile(r"(\.mat|\.jpe?g|\.png|_ms|_clean|_realworld)+$", re.IGNORECASE)
+_SUFFIXES = r"\.(?:mat|hdr|npz|npy|h5|hdf5|nc|tiff?|jpe?g|png|bmp|webp)"
+_ENDINGS = re.compile(rf"({_SUFFIXES}|_(?:ms|clean|realworld|camera|rgb|hsi))+$", re.IGNORECASE)
 
 
-def read_split(path: str | os.PathLike[str], default: Split) -> Split:
+def scene_name(file: str) -> str:
+    """Returns a file's name without its suffix and the endings by which photos and cubes of a scene differ."""
+    return _ENDINGS.sub("", file)
+
+
+def read_split(path: str | os.PathLike[str], default: Split, *, required: Sequence[str] = PARTS) -> Split:
     """Reads the training and the held-out scenes from a split file, one stem per line.
 
     Lines `[train]` and `[valid]` start the two parts. Without headings, the file lists the training scenes, and the
@@ -28,9 +34,11 @@ def read_split(path: str | os.PathLike[str], default: Split) -> Split:
     Args:
         path: the file, or the folder.
         default: the data set's official split.
+        required: the parts that must not be empty.
 
     Raises:
-        InputError: the file is unreadable, names a scene twice, has a line before the first part, or an empty part.
+        InputError: the file is unreadable, names a scene twice, has a line before the first part, or a required part is
+            empty.
     """
     path = Path(path)
     lines = list(_list_files(path) if path.is_dir() else _lines(path))
@@ -49,8 +57,8 @@ def read_split(path: str | os.PathLike[str], default: Split) -> Split:
             raise InputError(f"split file {position}: found scene {name} a second time; remove this line")
         else:
             split[part].append(name)
-    if not split["train"] or not split["valid"]:
-        empty = " and ".join(f"[{part}]" for part in PARTS if not split[part])
+    if any(not split[part] for part in required):
+        empty = " and ".join(f"[{part}]" for part in required if not split[part])
         raise InputError(f"split file {path}: found no scenes under {empty}; expected at least one")
     return split
 
@@ -60,7 +68,7 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
     with reading(path, "a split file"):
         lines = path.read_text(encoding="utf-8").splitlines()
     for number, line in enumerate(lines, 1):
-        name = _ENDINGS.sub("", line.partition("#")[0].strip())
+        name = scene_name(line.partition("#")[0].strip())
         if name:
             yield f"{path}, line {number}", name
 
@@ -72,7 +80,12 @@ def _list_files(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def present_scenes(
-    root: Path, split: Split, missing_files: Mapping[str, Sequence[str]], *, strict: bool
+    root: Path,
+    split: Split,
+    missing_files: Mapping[str, Sequence[str]],
+    *,
+    strict: bool,
+    required: Sequence[str] = PARTS,
 ) -> tuple[dict[str, list[str]], tuple[str, ...]]:
     """Selects the scenes of a split that are complete on disk.
 
@@ -82,30 +95,33 @@ def present_scenes(
         missing_files: scene name → names of its missing files, empty for a complete scene; only scenes on disk are
             listed.
         strict: refuse an incomplete split; used for the user's own.
+        required: the parts that must not be empty.
 
     Returns:
         names of the complete scenes of each part, and the missing files or scenes.
 
     Raises:
-        InputError: a part is empty, or, if `strict`, anything is missing.
+        InputError: a required part is empty, or, if `strict`, anything is missing.
     """
     wanted = [name for part in PARTS for name in split[part]]
     missing = [file for name in wanted for file in missing_files.get(name, [f"scene {name}"])]
     complete = {name for name, files in missing_files.items() if not files}
     parts = {part: [name for name in split[part] if name in complete] for part in PARTS}
-    empty = [part for part in PARTS if not parts[part]]
+    empty = [part for part in required if not parts[part]]
     if empty or (strict and missing):
         problem = f"no {'training' if empty[0] == 'train' else 'validation'} scene" if empty else "incomplete split"
+        own = "" if missing_files else '; scenes with names of your own are the data set "folder" (docs/data.md)'
         raise InputError(
             f"{root}: {problem} (found {len(parts['train'])} of {len(split['train'])} training and "
-            f"{len(parts['valid'])} of {len(split['valid'])} validation scenes); missing: {_shortened(missing)}; "
-            f"found scenes: {_shortened(sorted(missing_files)) or 'none'}. `m3sr check` lists everything; "
-            "data.split_file selects the scenes to use"
+            f"{len(parts['valid'])} of {len(split['valid'])} validation scenes); missing: {shortened(missing)}; "
+            f"found scenes: {shortened(sorted(missing_files)) or 'none'}. `m3sr check` lists everything; "
+            f"data.split_file selects the scenes to use{own}"
         )
     return parts, tuple(missing)
 
 
-def _shortened(names: Sequence[str], limit: int = 8) -> str:
+def shortened(names: Sequence[str], limit: int = 8) -> str:
+    """Joins names for a message, at most `limit` of them."""
     rest = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + rest
 

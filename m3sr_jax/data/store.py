@@ -17,14 +17,15 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from m3sr_jax.data.scenes import CodedScene, Dataset, Precision, SceneSource, compact, fingerprint
+from m3sr_jax.data.camera import BUILT_IN, Shot, load_camera, quantise
+from m3sr_jax.data.scenes import CodedScene, Dataset, Precision, SceneSource, compact, decode, fingerprint
 from m3sr_jax.data.splits import PARTS, present_scenes, read_split
 from m3sr_jax.errors import InputError
 from m3sr_jax.io.files import reading, written_folder, written_whole
@@ -199,7 +200,12 @@ def _read_manifest(folder: Path) -> Manifest:
 
 
 def open_store(
-    root: str | os.PathLike[str], name: str, *, split_file: str | os.PathLike[str] = "", camera: str = ""
+    root: str | os.PathLike[str],
+    name: str,
+    *,
+    split_file: str | os.PathLike[str] = "",
+    camera: str = "",
+    required: Sequence[str] = PARTS,
 ) -> Dataset:
     """Opens what `prepare` wrote.
 
@@ -208,6 +214,7 @@ def open_store(
         name: the data set that the store must hold.
         split_file: see `m3sr_jax.data.splits.read_split`; "": the parts as prepared.
         camera: the store's own camera, or "".
+        required: the parts that must not be empty.
 
     Raises:
         InputError: the store is unfinished, damaged, or of another data set or camera.
@@ -220,25 +227,39 @@ def open_store(
         raise InputError(f"{folder}: found photos of {store.camera}; expected those of {camera}: prepare another store")
     split = {"train": [record.name for record in store.train], "valid": [record.name for record in store.valid]}
     if split_file:
-        split = read_split(split_file, split)
+        split = read_split(split_file, split, required=required)
     records = {record.name: record for record in (*store.train, *store.valid)}
-    present, _ = present_scenes(folder, split, dict.fromkeys(records, ()), strict=True)
+    present, _ = present_scenes(folder, split, dict.fromkeys(records, ()), strict=True, required=required)
     train, valid = (_open_part(folder, store, [records[name] for name in present[part]]) for part in PARTS)
-    return Dataset(name, train, valid, missing=tuple(store.missing))
+    notes = ("scenes and split as prepared",) if name == "folder" and not split_file else ()
+    return Dataset(name, train, valid, missing=tuple(store.missing), notes=notes)
 
 
 def _open_part(folder: Path, store: Manifest, scenes: list[SceneRecord]) -> SceneSource:
     sums = [sum for record in scenes for sum in record.sha256.values()]
+    reader = StoreReader(folder / "scenes", tuple(scenes), len(store.wavelengths))
     return SceneSource(
         [record.name for record in scenes],
         [record.size for record in scenes],
-        StoreReader(folder / "scenes", tuple(scenes), len(store.wavelengths)),
+        reader,
         wavelengths=np.array(store.wavelengths, np.float64),
         camera_name=store.camera,
         rgb_normalization=store.rgb_normalization,
+        take=_shot(store, reader),
         fingerprint=f"{store.dataset}-{fingerprint(sums)}",
         cache_bytes=0,  # the operating system's page cache is the cache
     )
+
+
+def _shot(store: Manifest, reader: StoreReader) -> Shot | None:
+    """Returns what took the photos, if it is a built-in camera: a manifest only names it, so a photo has to agree."""
+    if store.camera not in BUILT_IN or not reader.scenes:
+        return None
+    shot = Shot(load_camera(store.camera).matrix(np.array(store.wavelengths, np.float64)))
+    scene = reader(0).region(slice(0, 64), slice(0, 64))
+    photo = quantise(shot(decode(scene.cube, 0, scene.unit), np.random.default_rng(0)))
+    # Cubes are rounded when they are prepared, which may move a code of the photo by one.
+    return shot if np.abs(photo.astype(int) - scene.rgb).max() <= 1 else None
 
 
 @dataclass(frozen=True)

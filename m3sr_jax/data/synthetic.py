@@ -14,9 +14,9 @@ import os
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Float64, UInt8
 
-from m3sr_jax.data.camera import Camera, camera_identity, load_camera, quantise
+from m3sr_jax.data.camera import Camera, Shot, camera_identity, load_camera, quantise
 from m3sr_jax.data.rendering import radiance
 from m3sr_jax.data.scenes import CodedScene, Dataset, SceneSource
 from m3sr_jax.data.spectra import FAMILIES, illuminant, split_reflectances
@@ -93,6 +93,7 @@ def _open_split(spec: SyntheticSpec, folder: Path, split: str) -> SceneSource:
         wavelengths=BANDS,
         camera_name=Path(spec.camera).stem,  # its name in load_camera, without loading it
         fingerprint=f"synthetic-{spec.key()}-{split}",
+        take=NoisyShot(load_camera(spec.camera).matrix(BANDS)),
     )
 
 
@@ -141,9 +142,17 @@ def _make_split(spec: SyntheticSpec, folder: Path, split: str, count: int, spect
     (folder / f"{split}_names.json").write_text(json.dumps(names))
 
 
+@dataclasses.dataclass(frozen=True)
+class NoisyShot(Shot):
+    """Takes photos with shot noise (Poisson, 1000 electrons at 1) and read noise (4 electrons)."""
+
+    def __call__(self, cube: Float32[np.ndarray, "H W S"], rng: np.random.Generator) -> Float64[np.ndarray, "H W 3"]:
+        electrons = rng.poisson(super().__call__(cube, rng) * FULL_WELL)
+        return (electrons + rng.normal(0, READ_NOISE, electrons.shape)) / FULL_WELL
+
+
 def photograph(
     cube: Float32[np.ndarray, "H W 31"], camera: Camera, rng: np.random.Generator
 ) -> UInt8[np.ndarray, "H W 3"]:
     """Takes an 8-bit photo of a cube with shot noise (Poisson, 1000 electrons at 1) and read noise (4 electrons)."""
-    electrons = rng.poisson(camera.render(cube, BANDS) * FULL_WELL) + rng.normal(0, READ_NOISE, (*cube.shape[:2], 3))
-    return quantise(electrons / FULL_WELL)
+    return quantise(NoisyShot(camera.matrix(BANDS))(cube, rng))

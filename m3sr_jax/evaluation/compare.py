@@ -63,11 +63,16 @@ def read_evaluation(path: Path) -> Evaluation:
     """
     with reading(path, "a report of m3sr evaluate"):
         values = json.loads(path.read_text())
-        scenes = {name: {metric: scores[metric] for metric in COLUMNS} for name, scores in values["scenes"].items()}
+        scenes = {name: _known_scores(scores) for name, scores in values["scenes"].items()}
         protocol = dict(values["protocol"])
         if "epsilon" in protocol:  # mrae_floor in earlier reports
             protocol["mrae_floor"] = protocol.pop("epsilon")
         return Evaluation(path.stem, protocol, scenes)
+
+
+def _known_scores(scores: Mapping[str, float | None]) -> dict[str, float | None]:
+    # Reports of earlier versions have no sam_bright.
+    return {metric: scores.get(metric) if metric == "sam_bright" else scores[metric] for metric in COLUMNS}
 
 
 def check_comparable(evaluations: Sequence[Evaluation]) -> list[str]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
+
 import numpy as np
 
 from m3sr_jax.data.scenes import Dataset
@@ -10,8 +13,13 @@ from m3sr_jax.io.wavelengths import same_bands, span
 from m3sr_jax.model_card import ModelCard
 
 
-def check_compatible(card: ModelCard, dataset: Dataset) -> None:
+def check_compatible(card: ModelCard, dataset: Dataset, checkpoint: Path | None = None) -> None:
     """Compares bands and RGB normalisation of a model with those of the held-out scenes.
+
+    Args:
+        card: the model's.
+        dataset: the scenes.
+        checkpoint: the model's folder, for advice.
 
     Raises:
         InputError: the bands differ, or the photos are stored with another normalisation, which cannot be undone.
@@ -22,7 +30,21 @@ def check_compatible(card: ModelCard, dataset: Dataset) -> None:
         raise InputError(f"the model predicts {model}, the scenes of {dataset.name} have {scenes}; expected the same")
     if source.rgb_normalization not in ("unit", card.rgb_normalization):
         raise InputError(
-            f'the model expects photos normalised by "{card.rgb_normalization}", found those of {dataset.name} stored '
-            f'normalised by "{source.rgb_normalization}"; if a converted checkpoint was trained on such photos, run '
-            f"`m3sr convert --rgb-normalization {source.rgb_normalization}`"
+            f'the model expects photos normalised by "{card.rgb_normalization}", found those of {dataset.name} '
+            f'normalised by "{source.rgb_normalization}"; {_advice(card, source.rgb_normalization, checkpoint)}'
         )
+
+
+def _advice(card: ModelCard, normalization: str, checkpoint: Path | None) -> str:
+    """Says how to convert a release again; a model trained here needs other scenes."""
+    release = card.provenance.get("converted_from")
+    if release is None:
+        return "score it on scenes like those it was trained on, or train a model on these"
+    command = ["m3sr", "convert", str(card.provenance.get("source", release)), str(checkpoint or "OUTPUT")]
+    command += ["--rgb-normalization", normalization, "--overwrite"]
+    nm = card.wavelengths
+    if (nm[0], nm[-1]) != (400.0, 700.0):
+        command += ["--wavelengths", f"{nm[0]:g}", f"{nm[-1]:g}"]
+    if card.camera:
+        command += ["--camera", card.camera]
+    return f"if the release was trained on such photos, as on NTIRE 2022, convert it again: {shlex.join(command)}"

@@ -12,18 +12,19 @@ from jaxtyping import Float, Float32
 
 from m3sr_jax.data.scenes import Dataset, Scene, SceneSource
 from m3sr_jax.errors import InputError
-from m3sr_jax.evaluation.least_squares import LeastSquares, fit_degrees
 from m3sr_jax.evaluation.protocols import METRICS, Protocol, band_rmse, evaluate_pair
 from m3sr_jax.processes import gather, local_indices
+from m3sr_jax.regression import best_of, sums
 
 Predict = Callable[[Float32[np.ndarray, "H W 3"]], Float[np.ndarray, "H W S"]]
 Progress = Callable[[int, int], None]
 Observe = Callable[[Scene, Mapping[str, np.ndarray]], None]
 # With fewer scenes, the median time would include the compilation on the first, which is therefore predicted twice.
 MIN_TIMED_SCENES = 3
-# Least squares determines 10 numbers per band: more pixels change no digit, and a pass over all of NTIRE 2022 would
-# take minutes.
-MAX_FITTED_PIXELS = 20_000_000
+LEAST_SQUARES = "least_squares_"  # begins the names of these methods
+# Least squares determines at most 20 numbers per band: more pixels change no digit, and a pass over all of NTIRE 2022
+# would take minutes.
+MAX_FITTED_PIXELS = 8_000_000
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,14 @@ class Report:
         name: the method, such as a network's name or "least_squares_linear".
         protocol: the terms of the scores.
         scenes: scene name → metric name → score.
-        seconds_per_image: median time of a prediction, compilation excluded.
+        seconds_per_image: median time of a prediction, compilation excluded; None if nothing was predicted.
         band_rmse: RMSE of each band over the protocol's region, averaged over the scenes.
     """
 
     name: str
     protocol: Protocol
     scenes: dict[str, dict[str, float]]
-    seconds_per_image: float
+    seconds_per_image: float | None
     band_rmse: tuple[float, ...] = field(default=())
 
     @property
@@ -142,15 +143,30 @@ def _report(name: str, protocol: Protocol, rows: list[_SceneScores]) -> Report:
 
 
 def fit_baselines(dataset: Dataset) -> dict[str, Predict]:
-    """Fits RGB → spectrum on the training scenes, linear and quadratic: the scores that a model has to beat.
+    """Fits RGB → spectrum on the training scenes: the scores that a model has to beat.
 
-    Up to `MAX_FITTED_PIXELS` in total, every pixel is used; beyond that, every k-th pixel of every k-th row.
+    The linear and the quadratic fit, and of all `m3sr_jax.regression.REGRESSIONS` the best in cross-validation over the
+    training scenes; the held-out scenes have no say in the choice. Up to `MAX_FITTED_PIXELS` in total, every pixel is
+    used; beyond that, every k-th pixel of every k-th row.
+
+    Returns:
+        "least_squares_" and the regression's name → its predictions; two or three of them, none without training
+        scenes.
+
+    Raises:
+        InputError: no training scene is readable, or a value in them is not finite.
     """
     train = dataset.train
+    if not len(train):
+        return {}
     pixels = sum(math.prod(train.size(i)) for i in range(len(train)))
-    step = math.ceil(math.sqrt(pixels / MAX_FITTED_PIXELS))
-    fits: list[LeastSquares] = fit_degrees(_thinned(train, max(1, step), dataset.skip_bad_scenes))
-    return {fit.name: fit.predict for fit in fits}
+    step = max(1, math.ceil(math.sqrt(pixels / MAX_FITTED_PIXELS)))
+    parts = [sums(scene.rgb, scene.cube) for scene in _thinned(train, step, dataset.skip_bad_scenes)]
+    if not parts:
+        raise InputError("least-squares fits: found no scenes, expected at least one training scene")
+    total = sum(parts[1:], parts[0])
+    names = dict.fromkeys(("linear", "quadratic", best_of(parts)))
+    return {f"{LEAST_SQUARES}{name}": total.fit(name).predict for name in names}
 
 
 def _thinned(source: SceneSource, step: int, skip_bad_scenes: bool) -> Iterator[Scene]:

@@ -98,6 +98,7 @@ def reconstruction_figure(
     *,
     baseline: Estimate | None = None,
     title: str = "",
+    photo: str = "RGB input",
     pixels: Sequence[tuple[int, int]] = (),
 ) -> None:
     """Draws a reconstruction and writes it to an image file.
@@ -112,6 +113,7 @@ def reconstruction_figure(
         path: the image; its suffix sets the format (.png, .pdf, .svg). An existing file is replaced.
         baseline: a second reconstruction, drawn as a thin dotted line in the spectra.
         title: one line above the pictures.
+        photo: what the photo is.
         pixels: (row, column) of up to four whose spectra to show; by default four of different colours.
 
     Raises:
@@ -127,18 +129,20 @@ def reconstruction_figure(
     with rc_context(STYLE):
         page = _Page(scene.cube.shape[0] / scene.cube.shape[1])
         page.text(LEFT, 0.34, title, fontsize=12, fontweight="bold")
-        _draw_photo_and_error(page, scene, estimate, pixels)
+        _draw_photo_and_error(page, scene, estimate, photo, pixels)
         _draw_bands(page, scene, estimate)
         _draw_spectra(page, scene, estimate, baseline, pixels)
         with written_whole(Path(path)) as unfinished:
             page.figure.savefig(unfinished, dpi=200)
 
 
-def _draw_photo_and_error(page: _Page, scene: Scene, estimate: Estimate, pixels: Sequence[tuple[int, int]]) -> None:
+def _draw_photo_and_error(
+    page: _Page, scene: Scene, estimate: Estimate, label: str, pixels: Sequence[tuple[int, int]]
+) -> None:
     from matplotlib.patheffects import withStroke
 
     photo, _ = page.picture(LEFT, TOP, np.clip(scene.rgb, 0, 1) ** (1 / 2.2))
-    page.text(LEFT, TOP - 0.08, "RGB input (shown at γ 2.2)")
+    page.text(LEFT, TOP - 0.08, f"{label} (shown at γ 2.2)")
     ring = {"ms": 7, "mfc": "none", "mec": "white", "mew": 1.6}
     letter = {"textcoords": "offset points", "color": "white", "weight": "bold"}
     outline = {"path_effects": [withStroke(linewidth=3, foreground=INK)]}

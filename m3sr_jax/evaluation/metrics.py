@@ -1,4 +1,4 @@
-"""The five metrics of spectral reconstruction: MRAE, RMSE, PSNR, SAM and MSSIM, one score per image.
+"""The metrics of spectral reconstruction: MRAE, RMSE, PSNR, SAM and MSSIM, one score per image.
 
 Conventions of the whole module: `prediction` and `target` are cubes (B, H, W, S), channels last, in [0, 1] with
 S bands; the result is (B,), one score per image over all its pixels (`m3sr_jax.evaluation.protocols` crops). A
@@ -16,6 +16,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 Cubes = Float[Array, "B H W S"] | Float[np.ndarray, "B H W S"]
+
+
+BRIGHT = 0.05  # of the norm of white
 
 
 def _scored(prediction: Cubes, target: Cubes) -> tuple[Float[Array, "B H W S"], Float[Array, "B H W S"]]:
@@ -103,13 +106,14 @@ def psnr(prediction: Cubes, target: Cubes, *, mode: Literal["cube", "band"] = "c
     return (-10 * jnp.log10(squared.mean(2).mean(1))).mean(-1)
 
 
-@jax.jit
-def sam(prediction: Cubes, target: Cubes) -> Float[Array, " B"]:
+@partial(jax.jit, static_argnames="min_norm")
+def sam(prediction: Cubes, target: Cubes, *, min_norm: float = 0.0) -> Float[Array, " B"]:
     """Computes the spectral angle, the mean over pixels of arccos(<x, y> / (|x|·|y|)), in degrees.
 
     Args:
         prediction: (B, H, W, S).
         target: (B, H, W, S).
+        min_norm: norm of the target that a pixel must exceed, as a share of √S, the norm of white.
 
     Returns:
         (B,) angles in degrees, in [0, 180]. Pixels where a spectrum has norm zero have no angle and are left out of
@@ -120,9 +124,20 @@ def sam(prediction: Cubes, target: Cubes) -> Float[Array, " B"]:
 
     Source: Kruse et al., "The spectral image processing system (SIPS)", 1993.
     """
-    angle, counted = spectral_angle(*_scored(prediction, target))
+    x, y = _scored(prediction, target)
+    angle, counted = spectral_angle(x, y)
+    if min_norm:
+        counted &= jnp.linalg.norm(y, axis=-1) > min_norm * y.shape[-1] ** 0.5
     total = jnp.where(counted, angle, 0).sum(-1).sum(-1)
     return jnp.rad2deg(total / counted.sum((-2, -1)).astype(total.dtype))
+
+
+def sam_bright(prediction: Cubes, target: Cubes) -> Float[Array, " B"]:
+    """Computes the spectral angle over bright pixels, whose true spectrum has more than 5 % of the norm of white.
+
+    The angle of a nearly black pixel is mostly noise, yet in `sam` it counts as much as any other.
+    """
+    return sam(prediction, target, min_norm=BRIGHT)
 
 
 def spectral_angle(x: Float[Any, "*pixels S"], y: Float[Any, "*pixels S"]) -> tuple[Any, Any]:

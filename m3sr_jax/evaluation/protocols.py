@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from m3sr_jax.errors import InputError
 from m3sr_jax.evaluation import metrics
 
-METRICS = ("mrae", "rmse", "psnr", "sam", "mssim")
+METRICS = ("mrae", "rmse", "psnr", "sam", "sam_bright", "mssim")
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,13 @@ PROTOCOLS: Mapping[str, Protocol] = {
         Protocol("ntire2020"),
         Protocol("cave", mrae_floor=1e-3),
         Protocol("synthetic", mrae_floor=1e-3),
+        Protocol("full_frame", mrae_floor=1e-3),
     )
 }
 
 
 # Data sets whose protocol has another name.
-_PROTOCOL_NAMES = {"ntire2020_clean": "ntire2020", "ntire2020_real": "ntire2020"}
+_PROTOCOL_NAMES = {"ntire2020_clean": "ntire2020", "ntire2020_real": "ntire2020", "folder": "full_frame"}
 
 
 def get_protocol(name: str) -> Protocol:
@@ -97,7 +98,7 @@ def evaluate_pair(
         target: true cube, (H, W, S), in [0, 1].
 
     Returns:
-        "mrae", "rmse", "psnr" (dB), "sam" (degrees) and "mssim".
+        "mrae", "rmse", "psnr" (dB), "sam" and "sam_bright" (degrees) and "mssim".
 
     Raises:
         InputError: the crop leaves less than SSIM's window.
@@ -113,6 +114,7 @@ def evaluate_pair(
         "rmse": metrics.rmse(x, y),
         "psnr": metrics.psnr(x, y, mode=protocol.psnr_mode),
         "sam": metrics.sam(x, y),
+        "sam_bright": metrics.sam_bright(x, y),
         "mssim": metrics.mssim(x, y, window=protocol.ssim_window, sigma=protocol.ssim_sigma),
     }
     return {name: float(scores[name][0]) for name in METRICS}

@@ -39,6 +39,7 @@ def dataset_facts(dataset: Dataset) -> dict[str, Any]:
         "camera": valid.camera_name,
         "rgb_normalization": valid.rgb_normalization,
         "fingerprint": valid.fingerprint(),
+        "notes": list(dataset.notes),
     }
 
 
@@ -71,17 +72,17 @@ def write_report(
         model: description of the model in JSON types, for report.json; see `model_facts`.
 
     Returns:
-        The reports of the model and of the linear and the quadratic least-squares fit.
+        The reports of the model and of the fits of `fit_baselines`.
 
     Raises:
-        InputError: the folder cannot be written; see also `evaluate` and `LeastSquares.fit`.
+        InputError: the folder cannot be written; see also `evaluate` and `fit_baselines`.
     """
     directory, methods = Path(directory), {name: predict_fn} | fit_baselines(dataset)
     try:
         on_writer(lambda: directory.mkdir(parents=True, exist_ok=True))
         reports = evaluate_all(methods, dataset.valid, protocol)
         on_writer(lambda: _write_median_figure(directory / FIGURE, methods, dataset.valid, reports[0]))
-        tables: dict[str, Any] = {"dataset": dataset, "model": model or {}, "figure": FIGURE}
+        tables: dict[str, Any] = {"dataset": dataset_facts(dataset), "model": model or {}, "figure": FIGURE}
         on_writer(lambda: write_tables(directory / "report.json", reports, **tables))
     except OSError as error:
         raise InputError(f"{directory}: the report cannot be written there ({error.strerror or error})") from error
@@ -89,37 +90,47 @@ def write_report(
 
 
 def write_tables(
-    path: Path, reports: list[Report], *, dataset: Dataset, model: Mapping[str, Any], figure: str = ""
+    path: Path,
+    reports: list[Report],
+    *,
+    dataset: Mapping[str, Any],
+    model: Mapping[str, Any],
+    figure: str = "",
+    extra: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes an evaluation to PATH (JSON), and to .md, .csv and .tex files of the same stem beside it.
 
     Args:
         path: the JSON file.
         reports: the model's scores first.
-        dataset: the scenes that were scored.
+        dataset: description of the scenes that were scored; see `dataset_facts`.
         model: description of the model; see `model_facts`.
         figure: file name of a picture for the Markdown page.
+        extra: further keys of the JSON file.
     """
-    facts, rows = dataset_facts(dataset), published_rows(dataset.name, model)
-    write_text(path.with_suffix(".md"), report_markdown(reports, dataset=facts, figure=figure, published=rows))
+    rows = published_rows(dataset["name"], model)
+    write_text(path.with_suffix(".md"), report_markdown(reports, dataset=dataset, figure=figure, published=rows))
     write_text(path.with_suffix(".csv"), report_csv(reports, rows))
     write_text(path.with_suffix(".tex"), report_latex(reports, rows))
     # Last, so that the JSON file exists only beside the others.
-    write_text(path, report_json(reports, model=model, dataset=facts, published=rows))
+    write_text(path, report_json(reports, model=model, dataset=dataset, published=rows, extra=extra))
 
 
 def _write_median_figure(path: Path, methods: Mapping[str, Predict], scenes: SceneSource, report: Report) -> None:
     ranked = sorted(report.scenes, key=lambda name: report.scenes[name]["psnr"])
     shown = ranked[(len(ranked) - 1) // 2]
     scene = scenes[list(report.scenes).index(shown)]
-    cubes = {name: np.asarray(methods[name](scene.rgb), np.float32) for name in (report.name, BASELINE)}
+    drawn = [name for name in (report.name, BASELINE) if name in methods]
+    cubes = {name: np.asarray(methods[name](scene.rgb), np.float32) for name in drawn}
     write_figure(path, scene, cubes, report.name)
 
 
 def write_figure(
     path: Path, scene: Scene, cubes: Mapping[str, np.ndarray], name: str, pixels: Sequence[tuple[int, int]] = ()
 ) -> None:
-    """Draws one scene: a method's cube, the truth and quadratic least squares; see `reconstruction_figure`.
+    """Draws one scene: a method's cube, the truth and, if given, quadratic least squares.
+
+    See `reconstruction_figure`.
 
     Args:
         path: the picture.
@@ -128,7 +139,10 @@ def write_figure(
         name: the method to draw.
         pixels: whose spectra to show; by default four of different colours.
     """
-    estimate, baseline = (Estimate(display_name(key), np.asarray(cubes[key], np.float32)) for key in (name, BASELINE))
+    drawn = {
+        key: Estimate(display_name(key), np.asarray(cubes[key], np.float32)) for key in (name, BASELINE) if key in cubes
+    }
+    estimate, baseline = drawn[name], drawn.get(BASELINE)
     both = estimate.cube[None], scene.cube[None]
     scores = f"PSNR {float(psnr(*both)[0]):.2f} dB, SAM {float(sam(*both)[0]):.2f}°"
     heading = f"{scene.name.replace('_', ' ')}, held out, full frame: {scores}"

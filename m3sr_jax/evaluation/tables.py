@@ -14,9 +14,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from m3sr_jax.environment import environment, peak_memory
-from m3sr_jax.evaluation.evaluate import Report
+from m3sr_jax.evaluation.evaluate import LEAST_SQUARES, Report
 from m3sr_jax.evaluation.intervals import bootstrap_interval
 from m3sr_jax.evaluation.published import Published
+from m3sr_jax.regression import REGRESSIONS, WEIGHTED
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,11 +27,16 @@ COLUMNS = {
     "psnr": ("PSNR dB ↑", 2, True),
     "rmse": ("RMSE ↓", 4, False),
     "sam": ("SAM ° ↓", 2, False),
+    "sam_bright": ("bright SAM ° ↓", 2, False),
     "mssim": ("MSSIM ↑", 4, True),
     "mrae": ("MRAE ↓", 4, False),
 }
 PUBLISHED_NOTE = "Published rows are the papers' own figures under their own protocols, not measured here."
-INTERVAL_NOTE = "Intervals: 95 % bootstrap over the scenes."
+INTERVAL_NOTE = "Intervals: 95 % bootstrap over the scenes. Bright SAM: pixels above 5 % of white."
+FITS_NOTE = (
+    f"Least squares: linear, quadratic and the best of {len(REGRESSIONS)} fits by PSNR in cross-validation over the "
+    "training scenes."
+)
 MIB = 2**20
 
 
@@ -40,6 +46,7 @@ def report_json(
     model: Mapping[str, Any],
     dataset: Mapping[str, Any],
     published: Sequence[Published] = (),
+    extra: Mapping[str, Any] | None = None,
 ) -> str:
     """Formats an evaluation as JSON.
 
@@ -48,6 +55,7 @@ def report_json(
         model: description of the model in JSON types.
         dataset: description of the scenes in JSON types.
         published: published rows to store as well.
+        extra: further keys, such as "exposures".
 
     Returns:
         An object with "protocol" (its terms), "mean", "interval_95" (lower and upper end for each mean, or null) and
@@ -65,6 +73,7 @@ def report_json(
         "model": {"name": ours.name, **model},
         "dataset": dict(dataset),
         **environment(),
+        **(extra or {}),
     }
     return json.dumps(values, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
@@ -95,11 +104,11 @@ def score_table(reports: Sequence[Report], published: Sequence[Published] = ()) 
     from rich.table import Table
 
     heading = f"Mean over {len(reports[0].scenes)} scenes"
-    table = Table(title=heading, box=box.SIMPLE_HEAD, title_justify="left", caption_justify="left")
-    table.caption = "\n".join(_notes(reports[0], published))
+    table = Table(title=heading, box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left", caption_justify="left")
+    table.caption = "\n".join(_notes(reports, published))
     table.add_column("", no_wrap=True)
     for column, _, _ in COLUMNS.values():
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", min_width=6)  # in a narrow terminal headings wrap, numbers stay whole
     measured = _mean_rows(reports, "[bold]{}[/bold]")
     for place, row in enumerate([measured[0], _interval_row(reports[0], "\n"), *measured[1:]]):
         table.add_row(*row, end_section=place == len(reports))
@@ -121,13 +130,15 @@ def report_markdown(
     """
     ours = reports[0]
     heading = f"# {display_name(ours.name)} on {dataset['name']}"
-    lines = [heading, "", f"Mean over {len(ours.scenes)} held-out scenes.", ""]
+    scenes = "held-out scenes" if "valid_scenes" in dataset else "scenes"
+    lines = [heading, "", f"Mean over {len(ours.scenes)} {scenes}.", ""]
+    lines += [line for note in dataset.get("notes", ()) for line in (f"Note: {note}.", "")]
     if dataset.get("missing"):
         lines += [f"**{dataset['missing']} files or scenes of the official split are missing.**", ""]
     measured = _mean_rows(reports, "**{}**")
     rows = [measured[0], _interval_row(ours, "–"), *measured[1:]]
     rows += [[f"{row.method} (published)", *_cells(row.scores)] for row in published]
-    lines += [*_markdown_table("", rows), "", " ".join(_notes(ours, published)), ""]
+    lines += [*_markdown_table("", rows), "", " ".join(_notes(reports, published)), ""]
     if figure:
         lines += [f"![Reconstruction of a held-out scene]({figure})", ""]
     by_scene = [[scene, *_cells(scores)] for scene, scores in ours.scenes.items()]
@@ -139,8 +150,21 @@ def report_markdown(
     return "\n".join([*lines, _computed_with(ours), ""])
 
 
-def _notes(ours: Report, published: Sequence[Published]) -> list[str]:
-    return [f"Protocol {ours.protocol.describe()}.", INTERVAL_NOTE, *([PUBLISHED_NOTE] if published else [])]
+def _notes(reports: Sequence[Report], published: Sequence[Published]) -> list[str]:
+    notes = [f"Protocol {reports[0].protocol.describe()}.", INTERVAL_NOTE]
+    if any(report.name.startswith(LEAST_SQUARES) for report in reports):
+        notes.append(FITS_NOTE)
+    return [*notes, *([PUBLISHED_NOTE] if published else []), *verdict(reports)]
+
+
+def verdict(reports: Sequence[Report]) -> list[str]:
+    """Says that a model, the first of the reports, is not above the best least-squares fit by PSNR; else nothing."""
+    ours, fits = reports[0], [report for report in reports if report.name.startswith(LEAST_SQUARES)]
+    best = max(fits, key=lambda report: report.means["psnr"], default=ours)
+    if best is ours or ours.means["psnr"] > best.means["psnr"]:
+        return []
+    scores = f"{ours.means['psnr']:.2f} dB against {best.means['psnr']:.2f} dB"
+    return [f"{display_name(ours.name)} does not beat {display_name(best.name)}: {scores}."]
 
 
 def _computed_with(ours: Report) -> str:
@@ -149,12 +173,14 @@ def _computed_with(ours: Report) -> str:
     device = f"{facts['device']['platform']} ({facts['device']['kind']})"
     peak = ", ".join(f"{size / MIB:,.0f} MiB on the {where}" for where, size in memory.items())
     revision = f", revision {facts['git_revision']}" if facts["git_revision"] else ""
-    return f"{ours.seconds_per_image:.3g} s per image on {device}, peak memory {peak}; {versions}{revision}."
+    speed = "Scored" if ours.seconds_per_image is None else f"{ours.seconds_per_image:.3g} s per image"
+    return f"{speed} on {device}, peak memory {peak}; {versions}{revision}."
 
 
 def report_latex(reports: Sequence[Report], published: Sequence[Published] = ()) -> str:
-    """Formats the means as rows of a LaTeX table (method and five scores), below the terms as comments."""
-    lines = [f"% Protocol {reports[0].protocol.describe()}", f"% {' & '.join(['Method', *COLUMNS])}"]
+    """Formats the means as rows of a LaTeX table (method and scores), below the terms as comments."""
+    lines = [f"% Protocol {reports[0].protocol.describe()}", *(f"% {line}" for line in verdict(reports))]
+    lines += [f"% {' & '.join(['Method', *COLUMNS])}"]
     rows = [[display_name(report.name), *_cells(report.means)] for report in reports]
     lines += [_latex_row(row) for row in rows]
     if published:
@@ -182,7 +208,7 @@ def report_csv(reports: Sequence[Report], published: Sequence[Published] = ()) -
         for place, kind in enumerate(("low_95", "high_95")):
             writer.writerow([protocol, report.name, kind, "", *(end[place] if end else "" for _, end in ends)])
     for row in published:
-        scores = ["" if row.scores[metric] is None else row.scores[metric] for metric in COLUMNS]
+        scores = ["" if row.scores.get(metric) is None else row.scores[metric] for metric in COLUMNS]
         writer.writerow(["", row.method, "published", "", *scores])
     return text.getvalue()
 
@@ -207,14 +233,16 @@ def _interval_row(report: Report, between: str) -> list[str]:
 
 
 def _cells(scores: Mapping[str, float | None]) -> list[str]:
-    found = [(scores[metric], digits) for metric, (_, digits, _) in COLUMNS.items()]
+    found = [(scores.get(metric), digits) for metric, (_, digits, _) in COLUMNS.items()]
     return ["–" if score is None else f"{score:.{digits}f}" for score, digits in found]
 
 
 def display_name(method: str) -> str:
     """Returns the name of a method that tables and pictures show."""
-    linear, quadratic = "linear least squares", "quadratic least squares"
-    return {"m3sr": "M3SR", "least_squares_linear": linear, "least_squares_quadratic": quadratic}.get(method, method)
+    fit = method.removeprefix(LEAST_SQUARES)
+    if fit == method:
+        return "M3SR" if method == "m3sr" else method
+    return f"{'weighted ' * fit.endswith(WEIGHTED)}{fit.removesuffix(WEIGHTED)} least squares"
 
 
 def _markdown_table(corner: str, rows: Sequence[Sequence[str]]) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 from m3sr_jax.errors import InputError
 from m3sr_jax.io.cubes import SUFFIXES
 from m3sr_jax.io.files import reading, write_text
-from m3sr_jax.io.images import IMAGE_SUFFIXES
+from m3sr_jax.io.photos.kinds import PHOTO_SUFFIXES, picture_format
 
 SETTINGS_FILE = "predict.json"
 
@@ -75,13 +75,44 @@ def _checked(jobs: list[Job]) -> list[Job]:
     return jobs
 
 
+def passed_over(images: Iterable[Path]) -> str | None:
+    """Returns a sentence on the pictures in folders that are no photos `plan_jobs` takes; None if there are none.
+
+    They are of formats that are not read, or their names end in no photo's suffix.
+    """
+    found = []
+    for path in (path for image in images if image.is_dir() for path in _files(image)):
+        kind = None if path.suffix.lower() in PHOTO_SUFFIXES else _picture_format(path)
+        if kind is not None:
+            found.append(f"{path.name} ({kind})")
+    if not found:
+        return None
+    listed = ", ".join(found[:8]) + (", …" if len(found) > 8 else "")
+    start = "1 picture was" if len(found) == 1 else f"{len(found)} pictures were"
+    return f"{start} passed over; rename or convert to PNG or TIFF: {listed}"
+
+
 def _photos(image: Path) -> list[Path]:
     if not image.is_dir():
         return [image]
-    found = sorted(path for path in image.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    found = [path for path in _files(image) if path.suffix.lower() in PHOTO_SUFFIXES]
     if not found:
-        raise InputError(f"{image}: contains no photos; expected files that end in {', '.join(IMAGE_SUFFIXES)}")
+        others = passed_over([image])
+        expected = "expected names such as photo.jpg, .png, .tif, .webp, .heic or .dng"
+        raise InputError(f"{image}: contains no photos; {expected}{f'. {others}' if others else ''}")
     return found
+
+
+def _files(folder: Path) -> list[Path]:
+    """Lists a folder's files without hidden ones, among them the "._" twins that macOS writes."""
+    return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+
+
+def _picture_format(path: Path) -> str | None:
+    try:
+        return picture_format(path)
+    except OSError:
+        return None
 
 
 def record_settings(folder: Path, jobs: Iterable[Job], settings: Mapping[str, Any], overwrite: bool) -> None:

@@ -20,6 +20,7 @@ from m3sr_jax.inference.ensemble import self_ensemble
 from m3sr_jax.inference.tiling import tiled_rows
 from m3sr_jax.io.normalization import normalise_rgb
 from m3sr_jax.model_card import ModelCard
+from m3sr_jax.models.base import bare_network
 from m3sr_jax.models.m3sr import MULTIPLE
 from m3sr_jax.networks import network_of
 
@@ -111,19 +112,19 @@ class Predictor:
             An iterator over blocks of rows; each block is valid until the next is requested.
         """
         check_tiles(tile, overlap)
-        normalised = normalise_rgb(_unit_range(rgb), self.card.rgb_normalization)
+        normalise = _normaliser(rgb, self.card.rgb_normalization)
         if tile is None and rgb.shape[0] * rgb.shape[1] > WHOLE_PIXELS:
             tile = TILE
         side = tile or max(rgb.shape) + MULTIPLE  # a whole photo is one tile, at least as long as the photo is padded
         overlap, margin = self._exact(side, overlap)
-        network = network_of(self.model)
+        network = network_of(bare_network(self.model))
         grid = MULTIPLE if network is None else network.grid
         run = (lambda image: self_ensemble(self._run, image)) if ensemble else self._run
-        return tiled_rows(run, normalised, side, overlap, tick, grid=grid, margin=margin)
+        return tiled_rows(lambda part: run(normalise(part)), rgb, side, overlap, tick, grid=grid, margin=margin)
 
     def _exact(self, tile: int, overlap: int) -> tuple[int, int]:
         """Returns overlap and margin at which tiles are exact, if the network and the size of the tiles allow it."""
-        margin = getattr(self.model, "margin", 0)
+        margin = getattr(bare_network(self.model), "margin", 0)
         needed = 2 * margin + -2 * margin % MULTIPLE
         return (max(overlap, needed), margin) if needed <= tile // 2 else (overlap, 0)
 
@@ -188,13 +189,21 @@ def check_tiles(tile: int | None, overlap: int) -> None:
         raise InputError(f"overlap: found {overlap}, expected a multiple of {MULTIPLE} up to half a tile, {half}")
 
 
-def _unit_range(rgb: Num[np.ndarray, "H W 3"]) -> Float32[np.ndarray, "H W 3"]:
+def _normaliser(rgb: Num[np.ndarray, "H W 3"], normalization: str) -> Callable[[np.ndarray], np.ndarray]:
+    """Checks a photo and returns the function that normalises a part of it, so that a large one stays in its codes.
+
+    Raises:
+        InputError: see `Predictor.predict`.
+    """
     if rgb.ndim != 3 or rgb.shape[2] != 3 or min(rgb.shape[:2]) < 8:
         raise InputError(f"photo of shape {rgb.shape}: expected (height, width, 3), both sides at least 8 pixels")
-    if rgb.dtype in (np.uint8, np.uint16):
-        return np.divide(rgb, np.float32(np.iinfo(rgb.dtype).max), dtype=np.float32)
-    low, high = float(rgb.min()), float(rgb.max())
-    if rgb.dtype.kind != "f" or not -1e-3 <= low <= high <= 1 + 1e-3:
+    largest = np.float32(np.iinfo(rgb.dtype).max if rgb.dtype in (np.uint8, np.uint16) else 1)
+    low, high = (float(np.float32(extreme) / largest) for extreme in (rgb.min(), rgb.max()))
+    if largest == 1 and (rgb.dtype.kind != "f" or not -1e-3 <= low <= high <= 1 + 1e-3):
         found = f"{rgb.dtype} values from {low:g} to {high:g}"
         raise InputError(f"photo: found {found}; expected floating-point RGB in [0, 1], or 8- or 16-bit codes")
-    return rgb.astype(np.float32, copy=False)
+
+    def normalise(part: np.ndarray) -> np.ndarray:
+        return normalise_rgb(np.divide(part, largest, dtype=np.float32), normalization, (low, high))
+
+    return normalise

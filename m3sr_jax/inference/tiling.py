@@ -16,7 +16,7 @@ import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Num
 
 from m3sr_jax.models.m3sr import MULTIPLE
 
@@ -66,8 +66,8 @@ def blend_weights(
 
 
 def tiled_rows(
-    run: Callable[[Float32[np.ndarray, "T U 3"]], Float32[np.ndarray, "T U S"]],
-    rgb: Float32[np.ndarray, "H W 3"],
+    run: Callable[[Num[np.ndarray, "T U 3"]], Float32[np.ndarray, "T U S"]],
+    rgb: Num[np.ndarray, "H W 3"],
     tile: int,
     overlap: int,
     tick: Callable[[int, int], None] = lambda done, total: None,
@@ -80,8 +80,8 @@ def tiled_rows(
     All tiles have one shape, so the network is compiled once. The largest array kept is one row of tiles in float32.
 
     Args:
-        run: the network; maps an image to a cube.
-        rgb: photo, normalised as a whole.
+        run: the network; maps a part of the photo to a cube.
+        rgb: photo.
         tile: height and width of a tile, a multiple of `grid`. Along a shorter axis a tile is as long as the image, so
             a large `tile` predicts the image whole.
         overlap: minimum overlap of neighbouring tiles, a multiple of `grid` up to half a tile.

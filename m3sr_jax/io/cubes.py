@@ -2,20 +2,23 @@
 
 | suffix | written as | read |
 |---|---|---|
-| .mat | v7.3, `cube` (H, W, S) as MATLAB shows it, `bands` | v5 or v7.3, recognised by the bytes |
-| .hdr | ENVI, BSQ in .img beside it | BSQ, BIL, BIP, any real type |
-| .npz, .h5 | `cube` (H, W, S), `wavelengths` | `cube` with `wavelengths` or `bands` |
-| .tif | one page per band, wavelengths in the description | pages of any real type |
+| .mat | v7.3, `cube` (H, W, S) as MATLAB shows it, `bands` | v5 or v7.3, recognised by the bytes; structs |
+| .hdr | ENVI, BSQ in .img beside it | BSQ, BIL, BIP, any real type, gzip; the data file's name opens it too |
+| .npz, .h5 | `cube` (H, W, S), `wavelengths` | any array, by name or the only cube |
+| .tif | one page per band, wavelengths in the description | pages or samples of any real type; GDAL's metadata |
+| .npy, .nc, .hdf5 | | NumPy, NetCDF-4 and HDF5 |
 
 Values are float32, or uint16 codes stored with their `scale` (ENVI: `reflectance scale factor`): value = code / scale.
 Every format can be written from top to bottom, so a cube may be larger than memory.
+docs/data.md lists what each format can declare about its numbers, and what is done with it.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,55 +27,117 @@ from numpy.typing import DTypeLike
 
 from m3sr_jax.errors import InputError
 from m3sr_jax.io import envi, named_arrays, tiff
-from m3sr_jax.io.wavelengths import BANDS, check_wavelengths
+from m3sr_jax.io.arrange import Arranged, arrange
+from m3sr_jax.io.declared import Coding, Stored
+from m3sr_jax.io.envi_header import read_header
+from m3sr_jax.io.named_cube import read_named_cube
+from m3sr_jax.io.wavelengths import BANDS_BY_HAND
 
-SUFFIXES = (".mat", ".hdr", ".npz", ".tif", ".tiff", ".h5")
-MAX_BANDS = 4096  # larger arrays are cubes, which `read_cube_header` does not read
+SUFFIXES = (".mat", ".hdr", ".npz", ".tif", ".tiff", ".h5")  # that can be written
+NAMED_SUFFIXES = (".mat", ".npz", ".npy", ".h5", ".hdf5", ".he5", ".hdf", ".nc", ".nc4")
+TIFF_SUFFIXES = (".tif", ".tiff")
+READ_SUFFIXES = (".hdr", *TIFF_SUFFIXES, *NAMED_SUFFIXES)
+
+
+@dataclass(frozen=True)
+class Cube:
+    """A cube as read from a file.
+
+    Attributes:
+        values: (H, W, S); NaN where the file says that a value is missing.
+        wavelengths: band centres in nm, rising; None if the file has none and they cannot be assumed.
+        notes: what was chosen, guessed or applied, in words.
+    """
+
+    values: Float32[np.ndarray, "H W S"]
+    wavelengths: Float64[np.ndarray, " S"] | None
+    notes: tuple[str, ...]
 
 
 def read_cube(
-    path: str | os.PathLike[str], *, allow_missing: bool = False
+    path: str | os.PathLike[str],
+    *,
+    key: str | None = None,
+    wavelengths: str | None = None,
+    white: float | None = None,
+    allow_missing: bool = False,
 ) -> tuple[Float32[np.ndarray, "H W S"], Float64[np.ndarray, " S"]]:
-    """Reads a cube and its wavelengths.
-
-    The axis with one entry per wavelength holds the bands; without wavelengths, the axis of length 31 (400-700 nm).
-    Unsigned integers are divided by the largest value of their type; other values are returned unchanged.
+    """Reads a cube and its wavelengths; as `read_cube_file`, but a cube needs wavelengths.
 
     Args:
-        path: a file with one of the suffixes above; an `.img` stands for the `.hdr` beside it.
-        allow_missing: return NaN and infinite values instead of refusing the file.
+        path: see `read_cube_file`.
+        key: see `read_cube_file`.
+        wavelengths: see `read_cube_file`.
+        white: see `read_cube_file`.
+        allow_missing: see `read_cube_file`.
 
     Returns:
         cube (H, W, S) and band centres in nm, rising.
 
     Raises:
-        InputError: the file is missing or damaged, claims more data than it holds, has no cube or no axis of bands,
-            or holds values that are not finite (unless `allow_missing`).
+        InputError: as `read_cube_file`; or the file has no wavelengths and other than 31 bands.
     """
-    path = _cube_path(path)
-    suffix = path.suffix.lower()
-    if suffix == ".hdr":
-        values, wavelengths = envi.read_envi(path)
-    elif suffix in (".tif", ".tiff"):
-        values, wavelengths = tiff.read_tiff(path)
-    else:
-        values, wavelengths = _read_named(path)
-    return _checked(path, values, wavelengths, allow_missing)
+    cube = read_cube_file(path, key=key, wavelengths=wavelengths, white=white, allow_missing=allow_missing)
+    return cube.values, _needed(path, cube.values.shape, cube.wavelengths, cube.notes)
 
 
-def read_cube_header(path: str | os.PathLike[str]) -> tuple[tuple[int, int, int], Float64[np.ndarray, " S"]]:
-    """Reads a cube's shape (H, W, S) and wavelengths; skips the values of .mat and .h5 files.
+def read_cube_file(
+    path: str | os.PathLike[str],
+    *,
+    key: str | None = None,
+    wavelengths: str | None = None,
+    white: float | None = None,
+    allow_missing: bool = False,
+) -> Cube:
+    """Reads a cube, applies what its file declares about its numbers, and tells what was chosen or guessed.
+
+    Bands are sorted by wavelength; those that the file marks as bad are left out. 31 bands without wavelengths are
+    taken for 400-700 nm. Unsigned integers without a declared scale are divided by the largest value of their type;
+    other values are returned unchanged.
+
+    Args:
+        path: a file with one of the suffixes above, or the data file of an ENVI header.
+        key: the array of a file of named arrays, see `m3sr_jax.io.entries.choose_cube`.
+        wavelengths: in place of the file's, "400:700:10" or a file, see `m3sr_jax.io.wavelengths.parse_wavelengths`.
+        white: the stored number that becomes 1, for files that declare no scale.
+        allow_missing: return NaN and infinite values instead of refusing the file.
+
+    Raises:
+        InputError: the file is missing or damaged, claims more data than it holds, declares what cannot be applied,
+            has no cube or no axis of bands, or holds values that are not finite (unless `allow_missing`).
+    """
+    found = _arranged(path, key, wavelengths)
+    if white is not None:
+        if found.coding.scaled:
+            raise InputError(f"{path}: declares the scale of its numbers; leave the value of white, {white:g}, out")
+        found = replace(found, coding=replace(found.coding, divisor=white))
+    notes = found.notes + _integer_note(found)
+    cube = found.coding.decode(found.values)
+    bad = 0 if allow_missing else cube.size - int(np.isfinite(cube).sum())
+    if bad:
+        source = f", some by {found.coding.source}" if found.coding.source else ""
+        expected = "expected a reflectance or radiance cube without gaps"
+        raise InputError(f"{path}: {bad} of {cube.size} values are not finite or missing{source}; {expected}")
+    return Cube(cube, found.wavelengths, tuple(notes))
+
+
+def read_cube_header(
+    path: str | os.PathLike[str], *, key: str | None = None, wavelengths: str | None = None
+) -> tuple[tuple[int, int, int], Float64[np.ndarray, " S"]]:
+    """Reads a cube's shape (H, W, S) and wavelengths; skips the values in files of named arrays.
 
     Raises:
         InputError: as `read_cube`, except for unusable values that were skipped.
     """
-    path = _cube_path(path)
-    if path.suffix.lower() not in (".mat", ".h5"):
-        cube, wavelengths = read_cube(path)
-    else:
-        cube, wavelengths = _bands_last(path, *_read_named(path, max_values=MAX_BANDS))
-    height, width, bands = cube.shape
-    return (height, width, bands), wavelengths
+    found = _arranged(path, key, wavelengths, values=False)
+    height, width, bands = found.values.shape
+    return (height, width, bands), _needed(path, found.values.shape, found.wavelengths, found.notes)
+
+
+def cube_notes(path: str | os.PathLike[str], *, key: str | None = None, wavelengths: str | None = None) -> list[str]:
+    """Returns what the reader chooses, guesses or applies, in words; skips the values as `read_cube_header` does."""
+    found = _arranged(path, key, wavelengths, values=False)
+    return list(found.notes)
 
 
 def write_cube(
@@ -99,7 +164,11 @@ def write_cube(
 
 @contextmanager
 def cube_writer(
-    path: str | os.PathLike[str], shape: tuple[int, ...], wavelengths: Float[np.ndarray, " S"], dtype: DTypeLike
+    path: str | os.PathLike[str],
+    shape: tuple[int, ...],
+    wavelengths: Float[np.ndarray, " S"],
+    dtype: DTypeLike,
+    source: str = "",
 ) -> Iterator[Callable[[Float32[np.ndarray, "h W S"]], None]]:
     """Opens a cube for writing from top to bottom; the file appears when the block ends.
 
@@ -108,6 +177,8 @@ def cube_writer(
         shape: (H, W, S) of the whole cube.
         wavelengths: band centres in nm.
         dtype: as in `write_cube`.
+        source: where the values come from, one line that is stored in the file: the attribute or array `source`, or
+            ENVI's description.
 
     Yields:
         A function that takes the cube's next rows.
@@ -116,14 +187,14 @@ def cube_writer(
         InputError: the suffix is unknown, or the file cannot be written.
         ValueError: the numbers of wavelengths and bands differ, or of rows written and `shape`; or another dtype.
     """
-    path, dtype = _cube_path(path), np.dtype(dtype)
+    path, dtype = _written_path(path), np.dtype(dtype)
     if len(shape) != 3 or np.shape(wavelengths) != shape[2:]:
         raise ValueError(f"found wavelengths {np.shape(wavelengths)} for a cube {shape}; expected one for each band")
     if dtype not in (np.float32, np.uint16):
         raise ValueError(f"cubes are written as float32 or uint16, not {dtype}")
     scale = float(np.iinfo(dtype).max) if dtype.kind == "u" else None
     done = 0
-    with _WRITERS[path.suffix.lower()](path, shape, np.asarray(wavelengths, np.float64), dtype, scale) as put:
+    with _WRITERS[path.suffix.lower()](path, shape, np.asarray(wavelengths, np.float64), dtype, scale, source) as put:
 
         def append(rows: np.ndarray) -> None:
             nonlocal done
@@ -137,7 +208,7 @@ def cube_writer(
             raise ValueError(f"{path}: {done} of {shape[0]} rows were written")
 
 
-# Each takes (path, shape, wavelengths, dtype, scale) and yields a function of (first row, rows).
+# Each takes (path, shape, wavelengths, dtype, scale, source) and yields a function of (first row, rows).
 _WRITERS: dict[str, Callable[..., AbstractContextManager[Callable[[int, np.ndarray], None]]]] = {
     ".mat": named_arrays.matlab_writer,
     ".hdr": envi.envi_writer,
@@ -148,8 +219,8 @@ _WRITERS: dict[str, Callable[..., AbstractContextManager[Callable[[int, np.ndarr
 }
 
 
-def _cube_path(path: str | os.PathLike[str]) -> Path:
-    """Returns the path of a cube, which must have a known suffix; of an `.img` that of its `.hdr`."""
+def _written_path(path: str | os.PathLike[str]) -> Path:
+    """Returns the path of a cube to write, which must have a known suffix; of an `.img` that of its `.hdr`."""
     path = Path(path)
     if path.suffix.lower() == ".img":
         path = path.with_suffix(".hdr")
@@ -158,45 +229,81 @@ def _cube_path(path: str | os.PathLike[str]) -> Path:
     return path
 
 
-def _read_named(path: Path, max_values: int | None = None) -> tuple[np.ndarray, np.ndarray | None]:
-    arrays = named_arrays.read_named_arrays(path, ("cube", "bands", "wavelengths"), max_values)
-    if "cube" not in arrays:
-        names = sorted(named_arrays.read_named_arrays(path))
-        found = f"numeric arrays {', '.join(names)}" if names else "no numeric arrays"
-        raise InputError(f"{path}: found {found}; expected one named cube")
-    cube = arrays["cube"]
-    wavelengths = arrays.get("wavelengths", arrays.get("bands"))
-    if wavelengths is not None and wavelengths.size > MAX_BANDS:
-        raise InputError(f"{path}: found {wavelengths.size} wavelengths; expected one per band, at most {MAX_BANDS}")
-    return cube, None if wavelengths is None else np.ravel(wavelengths)
+def _arranged(
+    path: str | os.PathLike[str], key: str | None, wavelengths: str | None, *, values: bool = True
+) -> Arranged:
+    """Reads stored numbers, or (`values=False`, where the format allows) their shape alone, bands last."""
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix in NAMED_SUFFIXES:
+        stored = read_named_cube(path, key, values=values, own_wavelengths=wavelengths is None)
+        return arrange(path, stored, wavelengths)
+    if key is not None:
+        raise InputError(f"{path}: key {key}: a {suffix or 'raw'} file has no named arrays; leave the key out")
+    if suffix in TIFF_SUFFIXES:
+        return arrange(path, _with_header(path, tiff.read_tiff(path)), wavelengths)
+    header = path if suffix == ".hdr" else envi.find_header(path)
+    if header is None:
+        expected = f"expected one of {', '.join(READ_SUFFIXES)}, or an ENVI data file beside its .hdr"
+        missing = "" if path.is_file() else "there is no such file; "
+        raise InputError(f'{path}: {missing}found suffix "{path.suffix}"; {expected}')
+    if suffix == ".hdr" and (tiff_file := _described_tiff(header)) is not None:
+        return arrange(path, _with_header(tiff_file, tiff.read_tiff(tiff_file)), wavelengths)
+    data = path if path.is_file() and suffix != ".hdr" else None
+    return arrange(path, envi.read_envi(header, data, own_wavelengths=wavelengths is None), wavelengths)
 
 
-def _checked(
-    path: Path, values: np.ndarray, wavelengths: np.ndarray | None, allow_missing: bool
-) -> tuple[Float32[np.ndarray, "H W S"], Float64[np.ndarray, " S"]]:
-    values, wavelengths = _bands_last(path, values, wavelengths)
-    if values.dtype.kind == "u":
-        values = np.divide(values, np.float32(np.iinfo(values.dtype).max), dtype=np.float32)
-    with np.errstate(over="ignore"):  # overflow becomes infinity, which is refused below
-        cube = np.ascontiguousarray(values, np.float32)
-    bad = 0 if allow_missing else cube.size - int(np.isfinite(cube).sum())
-    if bad:
-        raise InputError(f"{path}: {bad} of {cube.size} values are not finite; expected a reflectance or radiance cube")
-    return cube, wavelengths
+def _described_tiff(header: Path) -> Path | None:
+    """Returns the TIFF that an ENVI header describes; None if it describes raw numbers."""
+    if not header.is_file() or not read_header(header).of_tiff:
+        return None
+    found = envi.data_files(header, TIFF_SUFFIXES)
+    if not found:
+        raise InputError(f"{header}: file type = TIFF, but there is no {header.stem} with .tif beside it")
+    return found[0]
 
 
-def _bands_last(
-    path: Path, values: np.ndarray, wavelengths: np.ndarray | None
-) -> tuple[np.ndarray, Float64[np.ndarray, " S"]]:
-    """Returns the cube with its bands on the last axis, and their wavelengths."""
-    if values.ndim != 3 or not values.size or values.dtype.kind not in "fiu":
-        raise InputError(f"{path}: found {values.dtype} values of shape {values.shape}; expected numbers on 3 axes")
-    reason = "one per wavelength" if wavelengths is not None else "the default for a file without wavelengths"
-    wavelengths = BANDS if wavelengths is None else np.asarray(wavelengths, np.float64)
-    bands = [axis for axis in (2, 0, 1) if values.shape[axis] == len(wavelengths)]
-    if not bands:
-        raise InputError(
-            f"{path}: found a cube of shape {values.shape}; expected an axis of {len(wavelengths)} bands ({reason})"
-        )
-    check_wavelengths(wavelengths, path)
-    return np.moveaxis(values, bands[0], -1), wavelengths
+def _with_header(path: Path, stored: Stored) -> Stored:
+    """Adds what an ENVI header beside a TIFF declares, if it describes the TIFF."""
+    beside = envi.find_header(path)
+    if beside is None:
+        return stored
+    header = read_header(beside)
+    if not header.of_tiff and envi.data_files(beside, envi.DATA_SUFFIXES):
+        return stored
+    axis = stored.bands_axis or 0
+    bands = stored.values.shape[axis] if stored.values.ndim == 3 else 0
+    if header.integer("bands", low=1) != bands:
+        raise InputError(f"{beside}: found {header.integer('bands')} bands; expected {bands} as in {path.name}")
+    centres, units, notes = header.wavelengths(bands)
+    coding, applied = header.coding(bands)
+    if coding != Coding() and stored.coding != Coding() and coding != stored.coding:
+        raise InputError(f"{path}: it and {beside.name} both say how to read its numbers; expected one of them")
+    stored.coding = stored.coding if coding == Coding() else coding
+    stored.good = header.good_bands(bands)
+    if centres is not None:
+        stored.centres, stored.units = centres, units
+        notes = [*notes, f"wavelengths from {beside.name}"]
+    stored.notes += [*applied, *notes]
+    return stored
+
+
+def _integer_note(cube: Arranged) -> list[str]:
+    """Says how integers without a declared scale become values."""
+    dtype = cube.values.dtype
+    if cube.coding.scaled or dtype.kind not in "iu":
+        return []
+    largest = np.iinfo(dtype).max
+    return [f"{dtype}: divided by {largest}, no scale declared" if dtype.kind == "u" else f"{dtype}: kept, no scale"]
+
+
+def _needed(
+    path: str | os.PathLike[str],
+    shape: tuple[int, ...],
+    wavelengths: Float64[np.ndarray, " S"] | None,
+    notes: Sequence[str],
+) -> Float64[np.ndarray, " S"]:
+    if wavelengths is None:
+        found = f"a cube of shape {tuple(shape)} without wavelengths" + "".join(f" ({note})" for note in notes[-1:])
+        raise InputError(f"{path}: found {found}; expected one per band: {BANDS_BY_HAND}")
+    return wavelengths

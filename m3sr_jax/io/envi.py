@@ -5,71 +5,178 @@ Source: the published description of the ENVI header format (L3Harris Geospatial
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Callable, Iterator
+import os
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from m3sr_jax.errors import InputError
+from m3sr_jax.io.declared import Stored
+from m3sr_jax.io.envi_header import DATA_TYPES, Header, read_header
 from m3sr_jax.io.files import band_rows, check_claim, reading, written_whole
 
-DATA_TYPES = {"1": "u1", "2": "i2", "3": "i4", "4": "f4", "5": "f8", "12": "u2", "13": "u4"}
 # Axes of each interleave (lines, bands, samples by first letter), and their transpose to (lines, samples, bands).
 ORDERS = {"bsq": ("bls", (1, 2, 0)), "bil": ("lbs", (0, 2, 1)), "bip": ("lsb", (0, 1, 2))}
+# The usual names come first where several files fit.
 DATA_SUFFIXES = (".img", ".dat", ".raw", ".bsq", ".bil", ".bip", "")
-NANOMETRES = {"nanometers": 1.0, "nanometres": 1.0, "nm": 1.0, "micrometers": 1e3, "micrometres": 1e3, "um": 1e3}
+GZIP = b"\x1f\x8b"
+CHUNK = 2**20
 
 
-def read_envi(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """Reads the cube of a `.hdr`: BSQ, BIL or BIP, either byte order, with header offset.
+def read_envi(path: Path, data: Path | None = None, *, own_wavelengths: bool = True) -> Stored:
+    """Reads the cube of a `.hdr`: BSQ, BIL or BIP, either byte order, with header offset, gzipped or not.
 
-    Returns:
-        values (H, W, S), divided by the `reflectance scale factor` if there is one, and wavelengths in nm or None.
+    Args:
+        path: the header.
+        data: the file of numbers; by default the one beside the header, see `data_file`.
+        own_wavelengths: False: the user gives others, so that the header's do not matter.
 
     Raises:
-        InputError: the header lacks a field, has one out of range, or claims more than the data file holds.
+        InputError: the header lacks a field, has one out of range or that cannot be applied, or claims more than the
+            data file holds.
     """
-    header = _read_header(path)
-    extents = {
-        key: _integer(path, header, field, low=1)
-        for key, field in zip("lsb", ("lines", "samples", "bands"), strict=True)
-    }
-    kind, interleave = DATA_TYPES.get(header.get("data type", "")), header.get("interleave", "").lower()
-    if kind is None or interleave not in ORDERS:
-        found = " and ".join(f"{field} {header.get(field, '(none)')}" for field in ("data type", "interleave"))
-        raise InputError(f"{path}: found {found}; expected one of {', '.join(DATA_TYPES)} and bsq, bil or bip")
-    dtype = np.dtype((">" if header.get("byte order", "0") == "1" else "<") + kind)
-    offset = _integer(path, header, "header offset", default="0")
-    data_path = _data_file(path)
+    header = read_header(path)
+    header.check_kind()
+    extents = {field[0]: header.integer(field, low=1) for field in ("lines", "samples", "bands")}
+    (dtype, interleave), offset = header.dtype(), header.integer("header offset", default="0")
     letters, order = ORDERS[interleave]
     shape = tuple(extents[letter] for letter in letters)
-    with reading(data_path, "ENVI data"):
-        check_claim(data_path, shape, dtype.itemsize, compressed=False)
-        values = np.fromfile(data_path, dtype, count=int(np.prod(shape)), offset=offset)
-    if values.size < np.prod(shape):
-        claim = f"{path.name} claims {shape} values after {offset} bytes"
-        raise InputError(f"{data_path}: the file is shorter than its header says ({claim}); copy it again")
-    cube = values.reshape(shape).transpose(order).astype(dtype.newbyteorder("="))
-    if "reflectance scale factor" in header:
-        scale = _numbers(path, header["reflectance scale factor"])[0]
-        if not 0 < scale < math.inf:
-            raise InputError(f"{path}: found reflectance scale factor = {scale:g}; expected a number above 0")
-        with np.errstate(all="ignore"):  # infinite values are refused by the caller
-            cube = cube / scale
-    return cube, _wavelengths(path, header)
+    size = dtype.itemsize
+    for extent in shape:
+        size *= extent
+    data, notes = (data, []) if data is not None else data_file(header, offset + size)
+    values = _numbers(header, data, shape, dtype, offset)
+    coding, applied = header.coding(extents["b"])
+    centres, units, named = header.wavelengths(extents["b"]) if own_wavelengths else (None, "", [])
+    if dtype.itemsize > 1 and "byte order" not in header.fields:
+        notes.append("no byte order in the header: taken for little-endian")
+    return Stored(
+        values.transpose(order).astype(dtype.newbyteorder("=")),
+        coding,
+        bands_axis=2,
+        centres=centres,
+        units=units,
+        good=header.good_bands(extents["b"]),
+        notes=[*notes, *applied, *named],
+    )
+
+
+def find_header(data: Path) -> Path | None:
+    """Returns the header of a data file, NAME.EXT.hdr or NAME.hdr without regard to case; None if there is none."""
+    names = _beside(data)
+    for wanted in (f"{data.name}.hdr", f"{data.stem}.hdr"):
+        if (found := names.get(wanted.lower())) is not None and found.name != data.name:
+            return found
+    return None
+
+
+def data_file(header: Header, size: int) -> tuple[Path, list[str]]:
+    """Finds a header's data file: NAME, or NAME with any suffix and the right size, without regard to case.
+
+    Args:
+        header: its path is NAME.hdr, or NAME.EXT.hdr where the data file is NAME.EXT.
+        size: bytes up to the last number.
+
+    Returns:
+        The file, and notes on the choice.
+
+    Raises:
+        InputError: there is none.
+    """
+    path = header.path
+    stem = path.name[: -len(path.suffix)].lower()
+    beside = {name: found for name, found in _beside(path).items() if found != path and not name.endswith(".hdr")}
+    usual = [beside[stem + suffix] for suffix in DATA_SUFFIXES if stem + suffix in beside]
+    fitting = [found for found in usual if found.stat().st_size >= size or header.compressed]
+    others = [found for name, found in sorted(beside.items()) if name.startswith(stem + ".") and found not in usual]
+    fitting += [found for found in others if found.stat().st_size == size or _gzipped(found)]
+    if not (usual or fitting):
+        raise InputError(
+            f"{path}: no data file beside it; expected {path.stem} with {', '.join(DATA_SUFFIXES[:-1])}, "
+            f"with no suffix, or with any suffix and {size} bytes"
+        )
+    chosen = (fitting or usual)[0]
+    notes = [] if chosen in usual else [f"numbers from {chosen.name}"]
+    rivals = [found.name for found in fitting if found.stat().st_size == size and found != chosen]
+    return chosen, [f"numbers from {chosen.name}, not from {', '.join(rivals[:3])}"] if rivals else notes
+
+
+def data_files(header: Path, suffixes: Sequence[str]) -> list[Path]:
+    """Returns the files beside NAME.hdr that are called NAME with one of `suffixes`, without regard to case."""
+    beside, stem = _beside(header), header.stem.lower()
+    # NAME.EXT.hdr describes NAME.EXT.
+    own = [beside[stem]] if stem in beside and Path(stem).suffix in suffixes else []
+    return own + [beside[stem + suffix] for suffix in suffixes if stem + suffix in beside]
+
+
+def _beside(path: Path) -> dict[str, Path]:
+    """Returns lower-case name → file in the folder of `path`; its own spelling wins over others."""
+    try:
+        names = sorted(os.listdir(path.parent), reverse=True)
+    except OSError as error:
+        raise InputError(f"{path}: its folder cannot be read ({error.strerror})") from error
+    own = path.name[: len(path.stem)]
+    names.sort(key=lambda name: name.startswith(own))
+    mine = {name.lower(): path.parent / name for name in names if name.lower().startswith(path.stem.lower())}
+    return {name: found for name, found in mine.items() if found.is_file()}
+
+
+def _gzipped(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == GZIP
+
+
+def _numbers(header: Header, data: Path, shape: tuple[int, ...], dtype: np.dtype, offset: int) -> np.ndarray:
+    """Reads the numbers of a data file, after checking that it can hold them."""
+    with reading(data, "ENVI data"):
+        compressed = header.compressed or (data.suffix.lower() == ".gz" and _gzipped(data))
+        if header.compressed and not _gzipped(data):
+            raise InputError(f"{data}: {header.path.name} declares file compression = 1, but this is not a gzip file")
+        check_claim(data, shape, dtype.itemsize, compressed)
+        count = int(np.prod(shape, dtype=np.int64))
+        if compressed:
+            check_claim(data, (offset + count * dtype.itemsize,), 1)
+            content = _inflated(data, offset + count * dtype.itemsize)[offset:]
+            values = np.frombuffer(content[: len(content) // dtype.itemsize * dtype.itemsize], dtype)
+        else:
+            values = np.fromfile(data, dtype, count=count, offset=offset)
+    if values.size < count:
+        claim = f"{header.path.name} claims {shape} values after {offset} bytes"
+        raise InputError(f"{data}: the file is shorter than its header says ({claim}); copy it again")
+    return values.reshape(shape)
+
+
+def _inflated(path: Path, size: int) -> bytes:
+    """Returns the first `size` bytes of a gzip file of one or more members; what follows is not looked at."""
+    parts, left = [], size
+    with path.open("rb") as file:
+        member, pending = zlib.decompressobj(31), b""
+        while left > 0:
+            pending = pending or file.read(CHUNK)
+            if not pending:
+                break
+            if member.eof:
+                if not pending.startswith(GZIP[:1]):
+                    break  # padding after the last member
+                member = zlib.decompressobj(31)
+            parts.append(member.decompress(pending, left))
+            left -= len(parts[-1])
+            pending = member.unused_data if member.eof else member.unconsumed_tail
+    return b"".join(parts)
 
 
 @contextmanager
 def envi_writer(
-    path: Path, shape: tuple[int, ...], wavelengths: np.ndarray, dtype: np.dtype, scale: float | None
+    path: Path, shape: tuple[int, ...], wavelengths: np.ndarray, dtype: np.dtype, scale: float | None, source: str = ""
 ) -> Iterator[Callable[[int, np.ndarray], None]]:
     """Writes `.hdr` and `.img` side by side: BSQ, little-endian; see `m3sr_jax.io.cubes.cube_writer`."""
     lines, samples, bands = shape
     kind = next(code for code, letter in DATA_TYPES.items() if np.dtype(letter) == dtype)
     centres = ", ".join(f"{centre:.6g}" for centre in wavelengths)
+    described = source.encode("ascii", "replace").decode().translate({ord(brace): None for brace in "{}"})
     header = (
         "ENVI\n"
         f"samples = {samples}\nlines = {lines}\nbands = {bands}\n"
@@ -78,61 +185,9 @@ def envi_writer(
     )
     if scale is not None:
         header += f"reflectance scale factor = {scale:g}\n"
+    if source:
+        header += f"description = {{{described}}}\n"
     with written_whole(path) as text, written_whole(path.with_suffix(".img")) as data:
         with data.open("wb") as file:
             yield band_rows(file, shape, dtype)
         text.write_text(header, encoding="ascii")
-
-
-def _read_header(path: Path) -> dict[str, str]:
-    with reading(path, "an ENVI header"):
-        text = path.read_text(encoding="latin-1")
-    if not text.lstrip().startswith("ENVI"):
-        raise InputError(f'{path}: not an ENVI header; expected the first line "ENVI"')
-    fields, lines = {}, iter(text.splitlines())
-    for line in lines:
-        name, equals, value = line.partition("=")
-        if not equals:
-            continue
-        if value.lstrip().startswith("{"):  # a list ends at its closing brace, maybe lines below
-            parts = [value]
-            while "}" not in parts[-1]:
-                following = next(lines, None)
-                if following is None:
-                    raise InputError(f"{path}: the list of {name.strip()} is not closed; expected }} at its end")
-                parts.append(following)
-            value = "\n".join(parts).partition("}")[0] + "}"
-        fields[name.strip().lower()] = value.strip()
-    return fields
-
-
-def _integer(path: Path, header: dict[str, str], field: str, low: int = 0, default: str | None = None) -> int:
-    value = header.get(field, default)
-    if value is None or not re.fullmatch(r"\d{1,9}", value) or int(value) < low:
-        raise InputError(f"{path}: found {field} = {value or '(none)'}; expected a whole number of at least {low}")
-    return int(value)
-
-
-def _numbers(path: Path, text: str) -> list[float]:
-    try:
-        return [float(part) for part in text.strip("{} \n").split(",")]
-    except ValueError as error:
-        raise InputError(f"{path}: found a list that is not numeric ({error}); expected numbers and commas") from error
-
-
-def _wavelengths(path: Path, header: dict[str, str]) -> np.ndarray | None:
-    if "wavelength" not in header:
-        return None
-    units = header.get("wavelength units", "nm").lower()
-    if units not in NANOMETRES:
-        raise InputError(f"{path}: found wavelength units = {units}; expected Nanometers or Micrometers")
-    return np.array(_numbers(path, header["wavelength"])) * NANOMETRES[units]
-
-
-def _data_file(path: Path) -> Path:
-    for suffix in DATA_SUFFIXES:
-        candidate = path.with_suffix(suffix)
-        if candidate.is_file():
-            return candidate
-    suffixes = ", ".join(DATA_SUFFIXES[:-1])
-    raise InputError(f"{path}: no data file beside it; expected {path.stem} with {suffixes} or no suffix")

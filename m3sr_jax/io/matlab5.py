@@ -1,4 +1,4 @@
-"""MATLAB v5 files: numeric arrays from untrusted files.
+"""MATLAB v5 files: numeric arrays from untrusted files, those in structs included.
 
 This is not scipy's reader because a wrong type code in a file crashes that one instead of raising.
 
@@ -11,9 +11,12 @@ import math
 import struct
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from m3sr_jax.io.entries import Entry
 
 HEADER_BYTES = 128
 # Enough for all that precedes an array's numbers: flags, extents, name.
@@ -21,49 +24,95 @@ MATRIX_HEADER_BYTES = 512
 MATRIX, COMPRESSED = 14, 15
 ELEMENT_TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 ARRAY_CLASSES = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8"}
-COMPLEX = 0x0800
+STRUCT = 2
+COMPLEX, LOGICAL = 0x0800, 0x0200
+MAX_DEPTH = 8  # structs within structs
 
 
-def read_matlab5(path: Path, max_values: int | None = None) -> dict[str, np.ndarray]:
-    """Reads all real numeric arrays by name, with the axes MATLAB shows; skips cells, structs and text.
+@dataclass(frozen=True)
+class _Matrix:
+    """The header of a matrix element, and its remaining parts."""
 
-    Args:
-        path: the file.
-        max_values: larger arrays are not read; zeros of their shape, which take no memory, stand in.
+    kind: int
+    flags: int
+    name: str
+    shape: tuple[int, ...]
+    parts: Iterator[tuple[int, memoryview]]
+
+    @property
+    def dtype(self) -> str | None:
+        """The type of its numbers; None if it is not numeric."""
+        return ARRAY_CLASSES.get(self.kind)
+
+
+def read_matlab5(path: Path) -> dict[str, np.ndarray]:
+    """Reads all real numeric arrays by name, with the axes MATLAB shows; skips cells, text and complex arrays.
 
     Raises:
         ValueError: the file is not MATLAB v5, or claims more than it holds.
         zlib.error: compressed data are damaged.
     """
-    arrays = {}
+    return {name: entry.read() for name, entry in matlab5_entries(path).items() if entry.numeric}
+
+
+def matlab5_entries(path: Path) -> dict[str, Entry]:
+    """Lists the numeric arrays of a file, real and complex, without their numbers; members of structs are `a.b`.
+
+    Raises:
+        ValueError: the file is not MATLAB v5, or claims more than it holds.
+        zlib.error: compressed data are damaged.
+    """
     # A memory map reads only what is used; unlike an mmap object, the array needs no closing.
-    content = memoryview(path.read_bytes() if max_values is None else np.memmap(path, np.uint8, "r"))  # type: ignore[arg-type]
+    content = memoryview(np.memmap(path, np.uint8, "r"))  # type: ignore[arg-type]
     order = {b"IM": "<", b"MI": ">"}.get(bytes(content[126:HEADER_BYTES]))
     if order is None:
-        raise ValueError("no MATLAB v5 header")
+        # Version 4 begins with five small integers, whose first is the type.
+        old = len(content) > 20 and struct.unpack_from("<5i", content)[0] in range(4053)
+        raise ValueError("MATLAB v4, whose arrays have two axes" if old else "no MATLAB v5 header")
+    entries: dict[str, Entry] = {}
     for kind, payload in _elements(content[HEADER_BYTES:], order):
-        if max_values is not None:
-            shapes = _shape(kind, payload, order)
-            arrays |= {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes.items()}
-            if any(math.prod(shape) > max_values for shape in shapes.values()):
-                continue
-        if kind == COMPRESSED:
-            kind, payload = next(_elements(memoryview(zlib.decompress(payload)), order), (0, payload))
-        if kind == MATRIX:
-            arrays |= _matrix(payload, order)
-    return arrays
+        entries |= _element_entries(kind, payload, order)
+    return entries
 
 
-def _shape(kind: int, payload: memoryview, order: str) -> dict[str, tuple[int, ...]]:
-    """Returns name → shape of the numeric array in an element, from the element's first bytes."""
-    start = bytes(payload[:MATRIX_HEADER_BYTES])
+def _element_entries(kind: int, payload: memoryview, order: str) -> dict[str, Entry]:
+    """Lists what one element of the file holds; a compressed array is decompressed only when it is read."""
     if kind == COMPRESSED:
-        start = zlib.decompressobj().decompress(start, MATRIX_HEADER_BYTES)
-        kind, start = struct.unpack_from(order + "I", start)[0], start[8:]
-    if kind != MATRIX:
+        start = zlib.decompressobj().decompress(bytes(payload[:MATRIX_HEADER_BYTES]), MATRIX_HEADER_BYTES)
+        if len(start) < 8 or struct.unpack_from(order + "I", start)[0] != MATRIX:
+            return {}
+        matrix = _matrix_header(memoryview(start[8:]), order)
+        if matrix.kind != STRUCT:
+            return _array_entry(matrix, lambda: _numbers(_matrix_header(_inflated(payload, order), order), order))
+        payload = _inflated(payload, order)
+    elif kind != MATRIX:
         return {}
-    target, name, shape, _ = _matrix_header(memoryview(start), order)
-    return {} if target is None else {name: shape}
+    return _matrix_entries(payload, order, "", 0)
+
+
+def _inflated(payload: memoryview, order: str) -> memoryview:
+    return next(_elements(memoryview(zlib.decompress(payload)), order), (0, memoryview(b"")))[1]
+
+
+def _matrix_entries(payload: memoryview, order: str, prefix: str, depth: int) -> dict[str, Entry]:
+    """Lists an array, or the arrays in a struct of one element."""
+    matrix = _matrix_header(payload, order)
+    name = prefix or matrix.name
+    if matrix.kind != STRUCT:
+        named = _Matrix(matrix.kind, matrix.flags, name, matrix.shape, matrix.parts)
+        return _array_entry(named, lambda: _numbers(_matrix_header(payload, order), order))
+    if math.prod(matrix.shape) != 1 or depth >= MAX_DEPTH:
+        return {}
+    (_, width), (_, names) = (next(matrix.parts, (0, memoryview(b""))) for _ in range(2))
+    length = struct.unpack_from(order + "i", width)[0] if len(width) >= 4 else 0
+    if length <= 0 or len(names) % length:
+        raise ValueError(f"the struct `{name}` has damaged names of fields")
+    fields = [bytes(names[at : at + length]).split(b"\0")[0].decode("latin-1") for at in range(0, len(names), length)]
+    entries: dict[str, Entry] = {}
+    for field, (kind, part) in zip(fields, matrix.parts, strict=False):
+        if kind == MATRIX and len(part):
+            entries |= _matrix_entries(part, order, f"{name}.{field}", depth + 1)
+    return entries
 
 
 def _elements(content: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
@@ -82,25 +131,28 @@ def _elements(content: memoryview, order: str) -> Iterator[tuple[int, memoryview
             start = -(-start // 8) * 8
 
 
-def _matrix_header(
-    payload: memoryview, order: str
-) -> tuple[str | None, str, tuple[int, ...], Iterator[tuple[int, memoryview]]]:
-    """Returns type (None unless real and numeric), name and shape of a matrix, and its remaining parts."""
+def _matrix_header(payload: memoryview, order: str) -> _Matrix:
     parts = _elements(payload, order)
     (_, flags), (_, extents), (_, label) = (next(parts, (0, memoryview(b""))) for _ in range(3))
     word = struct.unpack_from(order + "I", flags)[0] if len(flags) >= 4 else 0
-    target = None if word & COMPLEX else ARRAY_CLASSES.get(word & 0xFF)
     shape = struct.unpack(f"{order}{len(extents) // 4}i", extents[: len(extents) // 4 * 4])
-    return target, bytes(label).decode("latin-1"), shape, parts
+    return _Matrix(word & 0xFF, word, bytes(label).decode("latin-1"), shape, parts)
 
 
-def _matrix(payload: memoryview, order: str) -> dict[str, np.ndarray]:
-    """Returns name → array, or nothing if the matrix is not real and numeric."""
-    target, name, shape, parts = _matrix_header(payload, order)
-    kind, data = next(parts, (0, memoryview(b"")))
-    if target is None or kind not in ELEMENT_TYPES:
+def _array_entry(matrix: _Matrix, read) -> dict[str, Entry]:
+    if matrix.dtype is None or min(matrix.shape, default=-1) < 0 or matrix.flags & LOGICAL:
         return {}
+    dtype = np.dtype("c16" if matrix.flags & COMPLEX else matrix.dtype)
+    return {matrix.name: Entry(matrix.name, matrix.shape, dtype, read)}
+
+
+def _numbers(matrix: _Matrix, order: str) -> np.ndarray:
+    """Returns the numbers of a real array."""
+    kind, data = next(matrix.parts, (0, memoryview(b"")))
+    if kind not in ELEMENT_TYPES or matrix.dtype is None:
+        raise ValueError(f"`{matrix.name}` holds no numbers")
     stored = np.dtype(order + ELEMENT_TYPES[kind])
-    if min(shape, default=-1) < 0 or math.prod(shape) * stored.itemsize != len(data):
-        raise ValueError(f"`{name}` claims shape {shape} of {stored.itemsize} bytes each, but holds {len(data)} bytes")
-    return {name: np.frombuffer(data, stored).reshape(shape, order="F").astype(target)}
+    if math.prod(matrix.shape) * stored.itemsize != len(data):
+        found = f"{stored.itemsize} bytes each, but holds {len(data)} bytes"
+        raise ValueError(f"`{matrix.name}` claims shape {matrix.shape} of {found}")
+    return np.frombuffer(data, stored).reshape(matrix.shape, order="F").astype(matrix.dtype)

@@ -14,19 +14,24 @@ RgbNormalization = Literal["unit", "minmax"]
 RGB_NORMALIZATIONS: tuple[RgbNormalization, ...] = get_args(RgbNormalization)
 
 
-def normalise_rgb(rgb: Float[Any, "*B H W 3"], normalization: str) -> Float[Any, "*B H W 3"]:
+def normalise_rgb(
+    rgb: Float[Any, "*B H W 3"], normalization: str, extremes: tuple[float, float] | None = None
+) -> Float[Any, "*B H W 3"]:
     """Scales photos the way a model's training photos were scaled.
 
     Args:
         rgb: NumPy or, in a traced program, JAX array (…, H, W, 3): pixel values over the format's largest value.
         normalization: "unit" returns them as they are; "minmax" is (x − min)/(max − min) over each image, and zeros
             for an image of one value.
+        extremes: min and max of the whole photo, if `rgb` is a part of it.
     """
     if normalization == "unit":
         return rgb
     if normalization != "minmax":
         raise ValueError(f'normalization is "unit" or "minmax", got {normalization!r}')
     low, high = (reduce(axis=(-3, -2, -1), keepdims=True) for reduce in (rgb.min, rgb.max))
+    if extremes is not None:
+        low, high = (np.full_like(low, value) for value in extremes)
     return (rgb - low) / (high - low).clip(min=np.finfo(np.float32).tiny)
 
 

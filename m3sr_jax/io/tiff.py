@@ -1,20 +1,33 @@
-"""Multi-page TIFF cubes: one page per band, wavelengths in the description of the first page."""
+"""TIFF cubes: one page per band, or bands as samples of a pixel, with wavelengths where a known tool wrote them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from m3sr_jax.errors import InputError
+from m3sr_jax.io.declared import Stored
 from m3sr_jax.io.files import BoundedFile, band_rows, check_claim, reading, written_whole
-from m3sr_jax.io.wavelengths import BANDS
+from m3sr_jax.io.gdal_tags import band_centres, coding_of_tags
 
 if TYPE_CHECKING:
     import tifffile
+
+# Photometric interpretations whose numbers are amounts of light, one per sample.
+LINEAR_PHOTOMETRICS = {"MINISBLACK": 1, "RGB": 2}
+REFUSED_PHOTOMETRICS = {
+    "MINISWHITE": "numbers count down from white",
+    "PALETTE": "numbers are indices of colours",
+    "MASK": "numbers are a mask",
+    "CFA": "a raw photo, to be developed first",
+}
+REFUSED_TAGS = {291: "GrayResponseCurve", 301: "TransferFunction", 342: "TransferRange", 50706: "DNGVersion"}
+ICC_PROFILE = 34675
+SAMPLE_FORMATS = {1: "unsigned integers", 2: "signed integers", 3: "floating point"}
 
 
 @contextmanager
@@ -29,40 +42,78 @@ def open_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
         yield file
 
 
-def read_tiff(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+def read_tiff(path: Path) -> Stored:
     """Reads all pages of a TIFF.
 
-    Returns:
-        values with three axes (bands last if pages are bands, else in the file's order), and wavelengths in nm if
-        `tiff_writer` wrote them, else None.
-
     Raises:
-        InputError: the file is not a TIFF, is damaged, or has pages of different sizes.
+        InputError: the file is not a TIFF, is damaged, has pages of different sizes, or declares numbers that are not
+            amounts of light: a palette, white as zero, complex samples, a mask, an alpha channel.
     """
     with reading(path, "a TIFF file"), open_tiff(path) as file:
-        series = file.series[0]
+        series, page = file.series[0], file.pages.first
+        _check_page(path, page)
         check_claim(path, series.shape, series.dtype.itemsize if series.dtype else 1)
         values = series.asarray()
-        described = file.shaped_metadata or ()
-        centres = next((entry["wavelengths"] for entry in described if "wavelengths" in entry), None)
-        wavelengths = None if centres is None else np.array(centres, np.float64).ravel()
-        pages_are_bands = not series.axes.endswith("S")  # S: samples of a pixel
-    if values.ndim != 3:
-        raise InputError(f"{path}: found an image of shape {values.shape}; expected one page per band, all of one size")
-    if pages_are_bands and len(values) == (BANDS if wavelengths is None else wavelengths).size:
-        values = np.moveaxis(values, 0, -1)
-    return values, wavelengths
+        described: dict[str, Any] = next((e for e in file.shaped_metadata or () if "wavelengths" in e), {})
+        samples_last = series.axes.endswith("S")  # S: samples of a pixel
+        notes = _skipped(file, path)
+        if values.ndim != 3:
+            message = "expected one page per band, all of one size"
+            raise InputError(f"{path}: found an image of shape {values.shape}; {message}")
+        count = values.shape[-1 if samples_last else 0]
+        coding, applied = coding_of_tags(path, page, described, file.imagej_metadata or {}, count)
+        centres, units, found = band_centres(path, page, described, count)
+        if centres is None and _has_alpha(page):
+            raise InputError(f"{path}: found an alpha channel (ExtraSamples), which is no band; expected bands alone")
+    stored = Stored(values, coding, 2 if samples_last else 0, centres, units, notes=[*notes, *applied, *found])
+    if not samples_last and "wavelengths" in described:  # written by `tiff_writer`
+        stored.values, stored.bands_axis = np.moveaxis(values, 0, -1), 2
+    return stored
+
+
+def _check_page(path: Path, page: Any) -> None:
+    """Refuses what the first page declares about its numbers and what cannot be applied."""
+    photometric = getattr(page.photometric, "name", str(page.photometric))
+    if photometric not in LINEAR_PHOTOMETRICS:
+        reason = REFUSED_PHOTOMETRICS.get(photometric, "numbers are no amounts of light")
+        expected = "expected BlackIsZero or RGB"
+        raise InputError(f"{path}: found PhotometricInterpretation {photometric} ({reason}); {expected}")
+    for tag, name in REFUSED_TAGS.items():
+        if tag in page.tags:
+            raise InputError(f"{path}: found {name} (tag {tag}), which cannot be applied; expected a cube's numbers")
+    if (orientation := page.tags.valueof(274, default=1)) != 1:
+        raise InputError(f"{path}: found Orientation {orientation}; expected 1: save it upright")
+    if page.is_reduced:
+        raise InputError(f"{path}: found a reduced image (NewSubfileType 1) on the first page; expected a cube")
+    if int(page.sampleformat) not in SAMPLE_FORMATS:
+        kinds = ", ".join(SAMPLE_FORMATS.values())
+        name = getattr(page.sampleformat, "name", page.sampleformat)
+        found = f"{page.dtype or 'other'} values (SampleFormat {name})"
+        raise InputError(f"{path}: found {found}; expected {kinds}")
+
+
+def _skipped(file: tifffile.TiffFile, path: Path) -> list[str]:
+    """Notes that a file has more images than the first; refuses one with a mask of its own."""
+    if any(getattr(page, "is_mask", False) for page in file.pages if hasattr(page, "is_mask")):
+        raise InputError(f"{path}: found a mask (NewSubfileType 4), which cannot be applied; expected bands alone")
+    notes = ["the colour profile does not apply to bands"] if ICC_PROFILE in file.pages.first.tags else []
+    return notes + ([f"the first of {len(file.series)} images"] if len(file.series) > 1 else [])
+
+
+def _has_alpha(page: Any) -> bool:
+    return any(int(extra) in (1, 2) for extra in page.extrasamples)
 
 
 @contextmanager
 def tiff_writer(
-    path: Path, shape: tuple[int, ...], wavelengths: np.ndarray, dtype: np.dtype, scale: float | None
+    path: Path, shape: tuple[int, ...], wavelengths: np.ndarray, dtype: np.dtype, scale: float | None, source: str = ""
 ) -> Iterator[Callable[[int, np.ndarray], None]]:
     """Writes one page per band, as BigTIFF from 4 GB on; see `m3sr_jax.io.cubes.cube_writer`."""
     import tifffile
 
     pages = (shape[2], *shape[:2])
     described = {"axes": "CYX", "wavelengths": wavelengths.tolist()} | ({"scale": scale} if scale is not None else {})
+    described |= {"source": source} if source else {}
     with written_whole(path) as unfinished:
         # First reserve all pages; rows are then written into each.
         place = tifffile.imwrite(

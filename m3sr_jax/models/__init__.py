@@ -8,15 +8,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from m3sr_kernels import Implementation
 
 from m3sr_jax.config import ModelConfig
 from m3sr_jax.errors import InputError
+from m3sr_jax.models.base import WithBase
 from m3sr_jax.models.m3sr import M3SR
 from m3sr_jax.networks import NETWORKS, Network, load
 
-__all__ = ["M3SR", "build_model", "create", "init_params", "parameter_shapes"]
+__all__ = ["M3SR", "build_model", "create", "init_params", "parameter_shapes", "with_scans"]
 
 _SMALL_IMAGE = (1, 8, 8, 3)
+_BASE_FIELDS = ("base", "pixel_head")  # of `WithBase`; every network takes them
 
 
 def create(name: str, **fields) -> nn.Module:
@@ -39,21 +42,30 @@ def create(name: str, **fields) -> nn.Module:
 
 
 def build_model(config: ModelConfig) -> nn.Module:
-    """Returns the Linen module that a configuration describes.
+    """Returns the Linen module that a configuration describes, on a base if it names one.
 
     Args:
       config: the network's name and fields; a field that the network does not take must keep its default.
 
     Raises:
-      InputError: the network is unknown, or it does not take a field or its value (an unknown wavelet, say).
+      InputError: the network is unknown, or it does not take a field or its value (an unknown wavelet, say); or the
+        number of bands is unset, which only training data can tell.
     """
+    if config.num_bands is None:
+        raise InputError(
+            "config field model.num_bands: unset, and there are no data to take it from; set it, to 31, say"
+        )
     try:
         changed = {f.name for f in dataclasses.fields(config) if getattr(config, f.name) != f.default}
-        given = (_entry(config.name).fields | changed) - {"name"}
+        given = (_entry(config.name).fields | changed) - {"name", *_BASE_FIELDS}
         fields = {name: value for name, value in dataclasses.asdict(config).items() if name in given}
         for name in fields.keys() & {"dtype", "param_dtype"}:
             fields[name] = jnp.dtype(fields[name])
-        return create(config.name, **fields)
+        network = create(config.name, **fields)
+        if config.base == "none" and not config.pixel_head:
+            return network
+        types: Any = {name: jnp.dtype(getattr(config, name)) for name in ("dtype", "param_dtype")}
+        return WithBase(network, config.base, config.pixel_head, config.num_bands, **types)
     except (TypeError, ValueError, KeyError) as error:
         raise InputError(f"config group model: {error}") from error
 
@@ -77,17 +89,23 @@ def init_params(model: nn.Module, key: jax.Array) -> dict:
     Returns:
       Nested dict of arrays of the model's `param_dtype`.
     """
-    draw = jax.jit(_by_plain_scans(model).init, compiler_options={"xla_backend_optimization_level": 0})
+    draw = jax.jit(with_scans(model, "reference").init, compiler_options={"xla_backend_optimization_level": 0})
     return draw(key, jnp.zeros(_SMALL_IMAGE))["params"]
 
 
 def parameter_shapes(model: nn.Module) -> dict:
     """Returns the parameter tree of a network that takes RGB images, with a `jax.ShapeDtypeStruct` for each array."""
     image = jax.ShapeDtypeStruct(_SMALL_IMAGE, jnp.float32)
-    tree: Any = jax.eval_shape(_by_plain_scans(model).init, jax.random.key(0), image)
+    tree: Any = jax.eval_shape(with_scans(model, "reference").init, jax.random.key(0), image)
     return tree["params"]
 
 
-def _by_plain_scans(model: nn.Module) -> nn.Module:
-    # The parameters do not depend on the scan kernels, and JAX traces the plain loop in a tenth of the time.
-    return model.clone(implementation="reference") if hasattr(model, "implementation") else model
+def with_scans(model: nn.Module, implementation: Implementation) -> nn.Module:
+    """Returns the network with another implementation of its scans, or as it is if it has none.
+
+    The parameters do not depend on the implementation, and JAX traces the plain loop ("reference") in a tenth of the
+    time.
+    """
+    if isinstance(model, WithBase):
+        return model.clone(network=with_scans(model.network, implementation))
+    return model.clone(implementation=implementation) if hasattr(model, "implementation") else model

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 
 import jax
 
+from m3sr_jax.config import ModelConfig
+from m3sr_jax.data.open import located
 from m3sr_jax.data.store import is_store
+from m3sr_jax.io.wavelengths import span
 from m3sr_jax.training.setup import Run
 
 
@@ -15,10 +18,11 @@ def greeting(run: Run) -> list[str]:
     model, dataset = run.config.model, run.dataset
     count = sum(leaf.size for leaf in jax.tree.leaves(run.state.params))
     scenes = f"{len(dataset.train)} training and {len(dataset.valid)} held-out scenes"
+    nm = dataset.train.wavelengths
     lines = [
-        f"model    {model.name}, {count:,} parameters, {model.dtype}, scans: {run.scans}",
+        f"model    {model.name}{_base(model)}, {count:,} parameters, {model.dtype}, scans: {run.scans}",
         f"device   {run.devices.describe()}, jax {jax.__version__}",
-        f"data     {dataset.name}: {scenes}, camera {dataset.train.camera_name}",
+        f"data     {dataset.name}: {scenes}, {len(nm)} bands of {span(nm)}, camera {dataset.train.camera_name}",
     ]
     if dataset.missing:
         lines += [
@@ -26,13 +30,19 @@ def greeting(run: Run) -> list[str]:
             f"{dataset.missing[0]}: scores of",
             "         this run are not comparable with published ones; `m3sr check` lists what is missing",
         ]
-    if dataset.name.startswith("ntire") and not is_store(run.config.data.root):
+    lines += [f"note     {note}" for note in (*dataset.notes, *run.notes)]
+    if dataset.name.startswith("ntire") and not is_store(located(run.config.data).root):
         lines.append("hint     every crop reads a whole .mat file; `m3sr prepare` makes batches 20 times as fast")
     lines.append(f"workdir  {run.workdir}")
     lines += [f"WARNING  deleted a damaged checkpoint: {fault}" for fault in run.damaged]
     if run.step == run.num_steps:
         return [*lines, f"finished: all {run.num_steps} steps are done"]
     return [*lines, f"steps    {run.num_steps}, {f'resuming from step {run.step}' if run.step else 'a new run'}"]
+
+
+def _base(model: ModelConfig) -> str:
+    bases = [model.base] * (model.base != "none") + ["a pixel head"] * model.pixel_head
+    return f" on {' and '.join(bases)}" if bases else ""
 
 
 def evaluated(step: int, scores: Mapping[str, float]) -> str:

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from m3sr_jax.errors import InputError
 from m3sr_jax.processes import on_writer
 from m3sr_jax.training.messages import not_finite
+from m3sr_jax.training.optimizer import learning_rate_schedule
 from m3sr_jax.training.setup import Run
-from m3sr_jax.training.state import learning_rate_schedule
 from m3sr_jax.training.step import Metrics
 
 

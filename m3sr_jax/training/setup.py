@@ -14,27 +14,30 @@ from typing import Any, cast
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import optax
 from m3sr_kernels.dispatch import Implementation, resolve
 
-from m3sr_jax.checkpoint import load_params
 from m3sr_jax.config import Config
+from m3sr_jax.data.augmentation import make_augmentation
 from m3sr_jax.data.open import open_dataset
 from m3sr_jax.data.pipeline import Batches, steps_per_epoch, train_batches
 from m3sr_jax.data.scenes import Dataset
 from m3sr_jax.environment import environment
 from m3sr_jax.errors import InputError
 from m3sr_jax.io.files import write_text
+from m3sr_jax.io.wavelengths import span
 from m3sr_jax.model_card import MODEL_FILE, ModelCard, read_card
 from m3sr_jax.models import build_model, init_params, parameter_shapes
 from m3sr_jax.processes import gather, is_writer, on_writer, writer_first, writer_only
 from m3sr_jax.training.checkpoint import Checkpoints
 from m3sr_jax.training.devices import Devices
+from m3sr_jax.training.fitting import with_fit
+from m3sr_jax.training.initial import first_params
 from m3sr_jax.training.losses import weighted_loss
 from m3sr_jax.training.metric_writer import MetricWriter
+from m3sr_jax.training.optimizer import make_optimizer
 from m3sr_jax.training.progress import TrainingProgress
-from m3sr_jax.training.state import TrainState, create_train_state, make_optimizer
+from m3sr_jax.training.state import TrainState, create_train_state
 from m3sr_jax.training.step import jit_train_step
 from m3sr_jax.training.validation import Validation
 from m3sr_jax.training.workdir import owned_workdir, prepare_workdir
@@ -50,6 +53,7 @@ class Run:
         facts: versions, device, seed and data, stored with every checkpoint.
         checkpoints: outside process 0 a stand-in that does nothing; so is `writer`.
         damaged: newer checkpoints that could not be restored, and why.
+        notes: what the user should know about the parameters that training starts from.
         state: state after `step` updates.
         reported_scenes: indices of skipped scenes that the user knows of.
         progress: prints, in process 0 alone.
@@ -59,6 +63,8 @@ class Run:
         """Opens everything, for a new run or from the newest checkpoint; `closing` will close it."""
         self.config, self.workdir = config, workdir
         on_writer(lambda: closing.enter_context(owned_workdir(workdir)))
+        if config.model.num_bands is None:
+            self.config = config = _with_bands_of_data(config)
         on_writer(lambda: prepare_workdir(workdir, config))
         self.scans = _scan_implementation(config)
         self.devices = Devices(config.data.batch_size, config.optim.accumulate_steps)
@@ -80,7 +86,10 @@ class Run:
             accumulate_steps=config.optim.accumulate_steps,
             ema_decay=config.optim.ema_decay,
         )
-        state, position, self.damaged = on_writer(lambda: _first_state(config, self.model, optimizer, self.checkpoints))
+        first = on_writer(
+            lambda: _first_state(config, self.dataset, self.model, self.card, optimizer, self.checkpoints)
+        )
+        state, position, self.damaged, self.notes = first
         self.state, self.step = self.devices.replicate(state), int(state.step)
         if position is not None:
             self.batches.set_state(position)
@@ -107,12 +116,20 @@ def _scan_implementation(config: Config) -> str:
         raise InputError(f"config field model.implementation: {error}") from error
 
 
+def _with_bands_of_data(config: Config) -> Config:
+    """Sets an unset number of bands, before config.json is written or compared."""
+    bands = len(writer_first(lambda: open_dataset(config.data)).train.wavelengths)
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, num_bands=bands))
+
+
 def _open_data(config: Config) -> Dataset:
     dataset = writer_first(lambda: open_dataset(config.data))
-    bands = len(dataset.train.wavelengths)
-    if bands != config.model.num_bands:
-        found = config.model.num_bands
-        raise InputError(f"config field model.num_bands: found {found}, expected {bands} as in the {dataset.name} data")
+    nm = dataset.train.wavelengths
+    if len(nm) != config.model.num_bands:
+        raise InputError(
+            f"config field model.num_bands: found {config.model.num_bands}, expected {len(nm)} as in the "
+            f"{dataset.name} data ({span(nm)}); pass --config.model.num_bands={len(nm)}"
+        )
     if len(set(gather(lambda: data_fingerprint(dataset)))) > 1:
         raise InputError(f"{dataset.name}: the processes see different data; give all of them the same files")
     return dataclasses.replace(dataset, skip_bad_scenes=config.data.on_bad_scene == "skip")
@@ -131,6 +148,7 @@ def _open_batches(config: Config, dataset: Dataset) -> tuple[int, Batches]:
         shard_count=jax.process_count(),
         num_workers=data.num_workers,
         skip_bad_scenes=dataset.skip_bad_scenes,
+        augmentation=make_augmentation(data, dataset.train),
     )
     return num_steps, batches
 
@@ -162,13 +180,24 @@ def _open_card(config: Config, workdir: Path, dataset: Dataset, facts: dict[str,
 
 
 def _first_state(
-    config: Config, model: nn.Module, optimizer: optax.GradientTransformation, checkpoints: Checkpoints
-) -> tuple[TrainState, dict[str, int] | None, list[str]]:
-    """Returns the state to start or resume from, the data position when resuming, and faults of newer checkpoints."""
+    config: Config,
+    dataset: Dataset,
+    model: nn.Module,
+    card: ModelCard,
+    optimizer: optax.GradientTransformation,
+    checkpoints: Checkpoints,
+) -> tuple[TrainState, dict[str, int] | None, list[str], list[str]]:
+    """Returns the state to start or resume from, the data position when resuming, and two lists of messages.
+
+    They are the faults of newer checkpoints, and notes on parameters of another model.
+    """
     create = partial(create_train_state, optimizer, ema=config.optim.ema_decay is not None)
     if checkpoints.latest_step() is not None:
         state, saved, damaged = checkpoints.restore_latest(jax.eval_shape(create, parameter_shapes(model)))
-        return state, saved["batches"], damaged
-    if config.train.init_from:
-        return create(jax.tree.map(jnp.array, load_params(config.train.init_from, model))), None, []
-    return create(init_params(model, jax.random.key(config.seed))), None, []
+        return state, saved["batches"], damaged, []
+
+    def draw() -> Any:
+        return with_fit(config, dataset, init_params(model, jax.random.key(config.seed)))
+
+    params, notes = first_params(config, model, card, draw) if config.train.init_from else (draw(), [])
+    return create(params), None, [], notes

@@ -40,7 +40,8 @@ def train_step(
         model: Linen module, (B, H, W, 3) → (B, H, W, S).
         optimizer: the one given to `create_train_state`.
         state: parameters and optimiser state before the update.
-        batch: "rgb" (B, H, W, 3) and "cube" (B, H, W, S), float32 in [0, 1].
+        batch: "rgb" (B, H, W, 3) and "cube" (B, H, W, S), float32 in [0, 1]; with augmentation also "clipped"
+            (B, H, W), pixels that count as reconstructed.
         loss_fn: the objective to minimise, a mean over the batch; by default the paper's mean absolute error.
         seed: of the random draws in the network, such as dropped paths, 0 ≤ seed < 2³². They depend on seed and step
             alone, so that a resumed run repeats them; each device and each part of a batch has its own.
@@ -59,7 +60,10 @@ def train_step(
         key = jax.random.fold_in(key, jax.lax.axis_index(axis))
 
     def loss_of(params: Any, part: Batch, dropout: Array) -> Float[Array, ""]:
-        return loss_fn(_predict(model, params, part["rgb"], {"dropout": dropout}), part["cube"])
+        cube = _predict(model, params, part["rgb"], {"dropout": dropout})
+        if "clipped" in part:  # where the prediction is the truth, every loss and its gradient are zero
+            cube = jnp.where(part["clipped"][..., None], part["cube"].astype(cube.dtype), cube)
+        return loss_fn(cube, part["cube"])
 
     loss, grads = _mean_gradient(jax.value_and_grad(loss_of), state.params, batch, key, accumulate_steps)
     if axis is not None:

@@ -41,7 +41,7 @@ class Validation:
         return evaluate(predict, self._dataset.valid, self.protocol).means
 
     def score_baselines(self) -> dict[str, float]:
-        """Fits RGB → spectrum on the training scenes, linear and quadratic; returns 'FIT/METRIC' → mean score."""
+        """Scores the fits of `fit_baselines`; returns 'FIT/METRIC' → mean score."""
         means = {name: self.score(predict) for name, predict in fit_baselines(self._dataset).items()}
         return {
             f"{_BASELINE_NAMES.get(name, name)}/{metric}": value

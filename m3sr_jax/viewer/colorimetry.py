@@ -23,21 +23,29 @@ class Rendering:
 
 
 def render(
-    cube: Float32[np.ndarray, "H W S"], wavelengths: Float[np.ndarray, " S"], *, exposure: float | None = None
+    cube: Float32[np.ndarray, "H W S"], wavelengths: Float[np.ndarray, " S"] | None, *, exposure: float | None = None
 ) -> Rendering:
     """Renders a cube for display.
 
     XYZ = Σ cube · D65 · colour-matching functions over the bands, scaled so that a cube of ones has D65's white; then
-    linear sRGB × exposure, clipped to [0, 1] and encoded.
+    linear sRGB × exposure, clipped to [0, 1] and encoded. Bands without any value are left out.
 
     Args:
         cube: reflectance, 1 = white.
-        wavelengths: band centres in nm, ascending.
+        wavelengths: band centres in nm, ascending; None: unknown, which gives false colour.
         exposure: factor on linear light; None scales the 99.5th percentile of the largest channel to 1.
 
     Source: CIE 15 (2° standard observer, D65); IEC 61966-2-1 (sRGB).
     """
-    weights, description = display_matrix(wavelengths)
+    filled = np.flatnonzero(np.isfinite(cube).any((0, 1)))
+    if 0 < len(filled) < cube.shape[2]:
+        cube = cube[..., filled]
+    else:
+        filled = np.arange(cube.shape[2])
+    if wavelengths is None:
+        weights, description = _false_colour([f"{band + 1}" for band in filled], prefix="bands ")
+    else:
+        weights, description = display_matrix(wavelengths[filled])
     with np.errstate(invalid="ignore"):
         linear = cube @ weights.astype(np.float32)
     missing = np.asarray(~np.isfinite(linear).all(-1))
@@ -53,7 +61,7 @@ def render(
 def display_matrix(wavelengths: Float[np.ndarray, " S"]) -> tuple[Float64[np.ndarray, "S 3"], str]:
     """Returns weights that map a spectrum to linear sRGB, and their description."""
     if len(wavelengths) < 3 or wavelengths[0] > BLUE or wavelengths[-1] < RED:
-        return _false_colour(wavelengths)
+        return _false_colour([f"{nm:.0f}" for nm in wavelengths], unit=" nm")
     import colour
 
     observer = colour.MSDS_CMFS["CIE 1931 2 Degree Standard Observer"]
@@ -67,11 +75,12 @@ def display_matrix(wavelengths: Float[np.ndarray, " S"]) -> tuple[Float64[np.nda
     return (to_xyz * white) @ to_rgb.T, "CIE 1931 × D65"
 
 
-def _false_colour(wavelengths: Float[np.ndarray, " S"]) -> tuple[Float64[np.ndarray, "S 3"], str]:
-    bands = [round(part * (len(wavelengths) - 1)) for part in (1.0, 0.5, 0.0)]
-    weights = np.zeros((len(wavelengths), 3))
+def _false_colour(names: list[str], prefix: str = "", unit: str = "") -> tuple[Float64[np.ndarray, "S 3"], str]:
+    """Shows the last, the middle and the first band as R, G and B."""
+    bands = [round(part * (len(names) - 1)) for part in (1.0, 0.5, 0.0)]
+    weights = np.zeros((len(names), 3))
     weights[bands, range(3)] = 1.0
-    return weights, "false colour " + " / ".join(f"{wavelengths[band]:.0f}" for band in bands) + " nm"
+    return weights, f"false colour {prefix}" + " / ".join(names[band] for band in bands) + unit
 
 
 def encode_srgb(linear: Float32[np.ndarray, "H W 3"]) -> Float32[np.ndarray, "H W 3"]:

@@ -34,7 +34,7 @@ STATIC_FILES = ("page.html", "page.css", "data.js", "page.js")
 def write_page(
     path: str | os.PathLike[str],
     cube: Float32[np.ndarray, "H W S"],
-    wavelengths: Float[np.ndarray, " S"],
+    wavelengths: Float[np.ndarray, " S"] | None,
     *,
     photo: Float32[np.ndarray, "h w 3"] | None = None,
     truth: Float32[np.ndarray, "H W S"] | None = None,
@@ -49,7 +49,7 @@ def write_page(
     Args:
         path: the page; an existing one is replaced.
         cube: (H, W, S); values that are not finite are shown as missing.
-        wavelengths: band centres in nm, ascending.
+        wavelengths: band centres in nm, ascending; None numbers the bands from 1.
         photo: the photo of the same scene, in [0, 1], with the cube's proportions.
         truth: the true cube, of the same shape.
         title: the page's heading.
@@ -75,7 +75,8 @@ def write_page(
     facts["pictures"] = pictures
     covered = (packed.height * packed.factor, packed.width * packed.factor)
     sizes = {"colour": cube.shape[:2], "band": covered} | ({} if truth is None else {"error": covered})
-    script, places = components(page_figures(wavelengths, sizes))
+    unit = "band" if wavelengths is None else "nm"
+    script, places = components(page_figures(_positions(cube, wavelengths), sizes, unit))
     library = Resources(mode="inline", components=["bokeh"]).render()
     page = _fill(facts, packed.texts, dict(places), library + script)
     path = Path(path)
@@ -89,8 +90,10 @@ def require_bokeh() -> None:
         raise InputError("Bokeh, which draws the page, is not installed; run pip install 'm3sr-jax[viewer]'")
 
 
-def _check(cube: np.ndarray, wavelengths: np.ndarray, photo: np.ndarray | None, truth: np.ndarray | None) -> None:
-    if np.shape(wavelengths) != cube.shape[2:]:
+def _check(
+    cube: np.ndarray, wavelengths: np.ndarray | None, photo: np.ndarray | None, truth: np.ndarray | None
+) -> None:
+    if wavelengths is not None and np.shape(wavelengths) != cube.shape[2:]:
         raise ValueError(f"cube {cube.shape} and wavelengths {np.shape(wavelengths)} do not belong together")
     if truth is not None and truth.shape != cube.shape:
         raise ValueError(f"cube {cube.shape} and truth {truth.shape} differ in shape")
@@ -103,8 +106,13 @@ def same_proportions(photo: tuple[int, ...], cube: tuple[int, ...]) -> bool:
     return abs(photo[1] * cube[0] - photo[0] * cube[1]) <= max(photo[0] + photo[1], cube[0] + cube[1]) / 2
 
 
+def _positions(cube: np.ndarray, wavelengths: np.ndarray | None) -> np.ndarray:
+    """Returns the bands' places on the axis of the plots: wavelengths in nm, or numbers from 1."""
+    return np.arange(1.0, cube.shape[2] + 1) if wavelengths is None else wavelengths
+
+
 def _facts(
-    cube: np.ndarray, wavelengths: np.ndarray, packed: PackedCubes, comparison: Comparison | None
+    cube: np.ndarray, wavelengths: np.ndarray | None, packed: PackedCubes, comparison: Comparison | None
 ) -> dict[str, Any]:
     """Returns everything that page.js needs besides the cubes, in JSON types."""
     from bokeh.palettes import Magma256
@@ -117,8 +125,11 @@ def _facts(
         "step": packed.scale.step,
         "levels": packed.scale.levels,
         "missing": packed.missing,
-        "wavelengths": [float(nm) for nm in wavelengths],
-        "colours": [_band_colour(float(nm)) for nm in wavelengths],
+        "unit": "band" if wavelengths is None else "nm",
+        "wavelengths": [float(position) for position in _positions(cube, wavelengths)],
+        "colours": [INVISIBLE_COLOUR] * cube.shape[2]
+        if wavelengths is None
+        else [_band_colour(float(nm)) for nm in wavelengths],
         "pins": _initial_pins(cube, packed.factor),
         "errorPalette": list(Magma256),
         "comparison": None,

@@ -36,16 +36,19 @@ PLAIN: dict[str, Any] = {
 }
 # With more bands, points on the spectra are invisible and serve the tooltip only.
 MAX_MARKED_BANDS = 64
-SAMPLE_TIP = [("", "@label"), ("wavelength", "@nm{0.##} nm"), ("value", "@value{0.000000}")]
-ERROR_TIP = [("wavelength", "@nm{0.##} nm"), ("RMSE", "@rmse{0.000000}")]
+POSITION_TIPS = {"nm": ("wavelength", "@nm{0.##} nm"), "band": ("band", "@nm{0}")}
+AXIS_LABELS = {"nm": "wavelength (nm)", "band": "band"}
 
 
-def page_figures(wavelengths: Float[np.ndarray, " S"], sizes: Mapping[str, tuple[int, int]]) -> dict[str, Model]:
+def page_figures(
+    positions: Float[np.ndarray, " S"], sizes: Mapping[str, tuple[int, int]], unit: str = "nm"
+) -> dict[str, Model]:
     """Creates one figure per picture, on shared axes, `spectra`, and `bands` if there is an `error` picture.
 
     Args:
-        wavelengths: band centres in nm, ascending.
+        positions: band centres, or numbers of bands, ascending.
         sizes: name → height and width in pixels that the picture covers: "colour", "band" and optionally "error".
+        unit: of `positions`: "nm", or "band" for numbers.
     """
     height, width = sizes["colour"]
     x_range, y_range = Range1d(0, width), Range1d(height, 0)
@@ -54,10 +57,10 @@ def page_figures(wavelengths: Float[np.ndarray, " S"], sizes: Mapping[str, tuple
     figures: dict[str, Model] = {
         name: _picture(name, size, (x_range, y_range), (pins, cursor)) for name, size in sizes.items()
     }
-    nm_range = _nm_range(wavelengths)
-    figures["spectra"] = _spectra(nm_range, len(wavelengths))
+    x_range = _band_range(positions)
+    figures["spectra"] = _spectra(x_range, len(positions), unit)
     if "error" in sizes:
-        figures["bands"] = _band_errors(nm_range, wavelengths)
+        figures["bands"] = _band_errors(x_range, positions, unit)
     return figures
 
 
@@ -91,14 +94,14 @@ def _picture(
     return picture
 
 
-def _nm_range(wavelengths: Float[np.ndarray, " S"]) -> Range1d:
-    margin = 0.5 * (wavelengths[-1] - wavelengths[0]) / max(len(wavelengths) - 1, 1) or 1.0
-    return Range1d(float(wavelengths[0] - margin), float(wavelengths[-1] + margin))
+def _band_range(positions: Float[np.ndarray, " S"]) -> Range1d:
+    margin = 0.5 * (positions[-1] - positions[0]) / max(len(positions) - 1, 1) or 1.0
+    return Range1d(float(positions[0] - margin), float(positions[-1] + margin))
 
 
-def _plot(name: str, nm_range: Range1d, y_range: Range1d, y_label: str) -> figure:
-    plot = figure(name=name, tools="", x_range=nm_range, y_range=y_range, min_border_right=14, **PLAIN)
-    plot.xaxis.axis_label, plot.yaxis.axis_label = "wavelength (nm)", y_label
+def _plot(name: str, x_range: Range1d, labels: tuple[str, str]) -> figure:
+    plot = figure(name=name, tools="", x_range=x_range, y_range=Range1d(0, 1), min_border_right=14, **PLAIN)
+    plot.xaxis.axis_label, plot.yaxis.axis_label = labels
     plot.axis.axis_label_text_font_style = "normal"
     plot.axis.minor_tick_line_color = None
     plot.xgrid.grid_line_color = None
@@ -108,8 +111,8 @@ def _plot(name: str, nm_range: Range1d, y_range: Range1d, y_label: str) -> figur
     return plot
 
 
-def _spectra(nm_range: Range1d, bands: int) -> figure:
-    plot = _plot("spectra", nm_range, Range1d(0, 1), "value")
+def _spectra(x_range: Range1d, bands: int, unit: str) -> figure:
+    plot = _plot("spectra", x_range, (AXIS_LABELS[unit], "value"))
     truth = ColumnDataSource({"nm": [], "value": [], "colour": []}, name="truth_lines")
     lines = ColumnDataSource({"nm": [], "value": [], "colour": []}, name="spectrum_lines")
     samples = ColumnDataSource({"nm": [], "value": [], "colour": [], "label": []}, name="samples")
@@ -117,14 +120,15 @@ def _spectra(nm_range: Range1d, bands: int) -> figure:
     plot.multi_line("nm", "value", source=lines, line_color="colour", line_width=2.5)
     alpha = 1.0 if bands <= MAX_MARKED_BANDS else 0.0
     dots = plot.scatter("nm", "value", source=samples, size=5, color="colour", alpha=alpha, hover_alpha=1.0)
-    plot.add_tools(HoverTool(renderers=[dots], tooltips=SAMPLE_TIP, point_policy="snap_to_data", mode="mouse"))
+    tips = [("", "@label"), POSITION_TIPS[unit], ("value", "@value{0.000000}")]
+    plot.add_tools(HoverTool(renderers=[dots], tooltips=tips, point_policy="snap_to_data", mode="mouse"))
     return plot
 
 
-def _band_errors(nm_range: Range1d, wavelengths: Float[np.ndarray, " S"]) -> figure:
-    plot = _plot("bands", nm_range, Range1d(0, 1), "RMSE")
+def _band_errors(x_range: Range1d, positions: Float[np.ndarray, " S"], unit: str) -> figure:
+    plot = _plot("bands", x_range, (AXIS_LABELS[unit], "RMSE"))
     source = ColumnDataSource({"nm": [], "rmse": [], "colour": []}, name="band_errors")
-    step = float(np.diff(wavelengths).min()) if len(wavelengths) > 1 else 1.0
+    step = float(np.diff(positions).min()) if len(positions) > 1 else 1.0
     bars = plot.vbar("nm", top="rmse", width=0.82 * step, source=source, color="colour", line_color=None)
-    plot.add_tools(HoverTool(renderers=[bars], tooltips=ERROR_TIP))
+    plot.add_tools(HoverTool(renderers=[bars], tooltips=[POSITION_TIPS[unit], ("RMSE", "@rmse{0.000000}")]))
     return plot

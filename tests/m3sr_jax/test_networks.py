@@ -7,24 +7,30 @@ import pytest
 from flax import linen as nn
 
 from m3sr_jax.models import create
-from m3sr_jax.networks import NETWORKS, load, network_of
+from m3sr_jax.networks import BASELINES, NETWORKS, load, network_of
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_reference_of_an_entry_leads_somewhere(name):
     network = NETWORKS[name]
     assert network_of(create(name)) is network
-    for reference in (network.layout, network.costs, *filter(None, [network.release_fields])):
+    for reference in filter(None, (network.layout, network.costs, network.release_fields)):
         assert callable(load(reference))
     assert network.grid == getattr(sys.modules[type(create(name)).__module__], "MULTIPLE", 1)
     assert {"num_bands", "dtype", "param_dtype"} <= network.fields
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_of_papers_have_a_release_and_all_have_costs():
+    assert [name for name, network in NETWORKS.items() if network.layout is None] == ["pixel"]
+    assert all(network.costs for network in NETWORKS.values())
+    assert set(BASELINES) == set(NETWORKS) - {"m3sr", "pixel"}
+
+
+@pytest.mark.parametrize("name", ["m3sr", *BASELINES])
 def test_a_signature_belongs_to_one_release_alone(name):
     owners = []
-    for other, network in NETWORKS.items():
-        keys = {tensor.key for tensor in load(network.layout)(create(other))}
+    for other in ("m3sr", *BASELINES):
+        keys = {tensor.key for tensor in load(NETWORKS[other].layout)(create(other))}
         owners += [other] * (NETWORKS[name].signature in keys)
     assert owners == [name]
 

@@ -23,7 +23,8 @@ from m3sr_jax.config import OptimConfig
 from m3sr_jax.convert import params_from_release, params_to_release, read_release, release_activations
 from m3sr_jax.models import M3SR
 from m3sr_jax.training.losses import mae
-from m3sr_jax.training.state import create_train_state, learning_rate_schedule, make_optimizer
+from m3sr_jax.training.optimizer import learning_rate_schedule, make_optimizer
+from m3sr_jax.training.state import create_train_state
 from m3sr_jax.training.step import train_step
 
 CASES = read_cases("cases.json.gz")

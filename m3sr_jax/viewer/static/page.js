@@ -3,6 +3,7 @@
 const element = (id) => document.getElementById(id);
 const model = (name) => Bokeh.documents[0].get_model_by_name(name);
 const compared = facts.comparison !== null;
+const numbered = facts.unit === "band"; // a cube without wavelengths
 const PIN_COLOURS = ["#2f8fff", "#ff8c1a", "#1faa59", "#e5397f", "#9b5cff", "#00a5b8", "#c79a00", "#e5442f"];
 const LETTERS = "ABCDEFGH";
 const NEAR_SCREEN_PIXELS = 9;
@@ -16,7 +17,8 @@ const state = {
 const decimals = facts.step > 0 ? Math.min(8, Math.max(2, Math.ceil(-Math.log10(facts.step)))) : 3;
 const shown = (value) => (isNaN(value) ? "missing" : value.toFixed(decimals).replace("-", "−"));
 const short = (value) => (isNaN(value) ? "–" : String(Number(value.toPrecision(3))).replace("-", "−"));
-const nm = (band) => `${Number(facts.wavelengths[band].toFixed(1))} nm`;
+const position = (band) => String(Number(facts.wavelengths[band].toFixed(1)));
+const bandName = (band) => (numbered ? `band ${position(band)}` : `${position(band)} nm`);
 const degrees = (value) => (isNaN(value) ? "–" : `${value.toFixed(2)}°`);
 
 function nearestBand(wavelength) {
@@ -29,7 +31,7 @@ function nearestBand(wavelength) {
 
 function firstBand() {
   const green = 550;
-  const inside = facts.wavelengths[0] <= green && green <= facts.wavelengths[BANDS - 1];
+  const inside = !numbered && facts.wavelengths[0] <= green && green <= facts.wavelengths[BANDS - 1];
   return inside ? nearestBand(green) : BANDS >> 1;
 }
 
@@ -203,8 +205,8 @@ function drawBandErrors() {
 function setBand(band) {
   state.band = Math.min(BANDS - 1, Math.max(0, band));
   element("band").value = state.band;
-  element("band").setAttribute("aria-valuetext", nm(state.band));
-  element("wavelength").innerHTML = `<i style="background:${facts.colours[state.band]}"></i>${nm(state.band)}`;
+  element("band").setAttribute("aria-valuetext", bandName(state.band));
+  element("wavelength").innerHTML = `<i style="background:${facts.colours[state.band]}"></i>${bandName(state.band)}`;
   element("band-title").textContent = `Band ${state.band + 1} of ${BANDS}`;
   drawBand();
   if (state.error === "band") drawError();
@@ -272,7 +274,7 @@ function onResize() {
 function saveSpectra() {
   const chosen = state.pins.flatMap((pin) => Object.keys(cubes).map((name) => ({
     head: `${LETTERS[pin.slot]} ${name} row ${pin.row} column ${pin.column}`, values: spectrumAt(name, pin.cell) })));
-  const lines = [["wavelength_nm", ...chosen.map(({ head }) => head)]];
+  const lines = [[numbered ? "band" : "wavelength_nm", ...chosen.map(({ head }) => head)]];
   facts.wavelengths.forEach((centre, band) => {
     lines.push([centre, ...chosen.map(({ values }) => (isNaN(values[band]) ? "" : values[band].toPrecision(8)))]);
   });
@@ -323,7 +325,7 @@ function choice(id, key, options, then) {
 function describe() {
   const [rows, columns] = facts.size;
   const about = [`${rows} × ${columns} pixels`, `${BANDS} band${BANDS > 1 ? "s" : ""}`];
-  about.push(BANDS > 1 ? `${nm(0).replace(" nm", "")}–${nm(BANDS - 1)}` : nm(0));
+  if (!numbered) about.push(BANDS > 1 ? `${position(0)}–${bandName(BANDS - 1)}` : bandName(0));
   element("about").textContent = about.join("  ·  ");
   if (compared) {
     const { psnr, rmse, sam } = facts.comparison;
@@ -343,7 +345,7 @@ function describe() {
 
 function buildControls() {
   const slider = element("band");
-  const widest = Math.max(...facts.wavelengths.map((_, band) => nm(band).length));
+  const widest = Math.max(...facts.wavelengths.map((_, band) => bandName(band).length));
   element("wavelength").style.minWidth = `${widest + 3}ch`;
   slider.max = BANDS - 1;
   slider.style.setProperty("--track", `linear-gradient(to right, ${facts.colours.concat(BANDS === 1 ? facts.colours : [])})`);

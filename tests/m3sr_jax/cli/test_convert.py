@@ -55,7 +55,7 @@ def test_there_and_back_is_exact(release, tmp_path, capsys):
     assert model == build_model(SMALL)
     assert card.rgb_normalization == "minmax"
     assert card.wavelengths == (400.0, 500.0, 600.0, 700.0, 800.0, 900.0, 1000.0)
-    assert card.provenance == {"converted_from": "small.safetensors"}
+    assert card.provenance == {"converted_from": "small.safetensors", "source": str(release)}
     assert convert(tmp_path / "ours", tmp_path / "back.safetensors") == 0
     there, back = load_file(release), load_file(tmp_path / "back.safetensors")
     assert there.keys() == back.keys()

@@ -19,7 +19,7 @@ from m3sr_jax.config import ModelConfig
 from m3sr_jax.inference.predictor import OVERLAP, Predictor
 from m3sr_jax.io import read_cube, read_rgb
 from m3sr_jax.model_card import ModelCard
-from m3sr_jax.models import build_model, parameter_shapes
+from m3sr_jax.models import build_model, init_params, parameter_shapes
 
 FIELDS = ModelConfig(num_groups=1, features=4, num_bands=31, branches=("spectral",))
 NM = tuple(float(nm) for nm in range(400, 701, 10))
@@ -75,6 +75,45 @@ def test_codes_of_16_bits_tell_what_they_clip(checkpoint, photos, tmp_path, caps
     assert "% of the values clipped" in capsys.readouterr().out
     expected = m3sr_jax.load(checkpoint).predict(read_rgb(photos / "a.png"))
     np.testing.assert_array_equal(np.load(output)["cube"], np.rint(np.clip(expected, 0, 1) * np.float32(65535)))
+
+
+@pytest.mark.parametrize(("name", "warned"), [("hsrnet", True), ("fmnet", False)])
+def test_tiles_of_a_network_that_needs_the_whole_photo_are_reported(name, warned, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("m3sr_jax.inference.predictor.run_network", lambda _, __, rgb: np.repeat(rgb[..., :1], 31, -1))
+    params = init_params(build_model(ModelConfig(name)), jax.random.key(0))
+    save_model(tmp_path / "model", ModelCard(ModelConfig(name), NM), params)
+    Image.fromarray(np.zeros((64, 80, 3), np.uint8)).save(tmp_path / "a.png")
+    for tile, tiled in ((64, True), (0, False)):
+        options = ["--output", tmp_path / "a.npz", "--tile", tile, "--overwrite"]
+        assert run(tmp_path / "model", tmp_path / "a.png", *options) == 0
+        assert ("needs the whole photo" in capsys.readouterr().out) == (warned and tiled)
+
+
+def test_what_a_photo_declared_is_printed_and_kept_with_the_cube(checkpoint, tmp_path, capsys):
+    """Every format keeps it where its own readers look."""
+    codes = np.random.default_rng(0).integers(0, 256, (*SIZE, 3)).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 1
+    exif.get_ifd(0x8769)[0xA001] = 2  # Adobe RGB
+    Image.fromarray(codes).save(tmp_path / "a.jpg", exif=exif)
+    for suffix in ("mat", "hdr", "npz", "tif", "h5"):
+        assert run(checkpoint, tmp_path / "a.jpg", "--output", tmp_path / f"cube.{suffix}") == 0
+        assert "; Adobe RGB (1998) converted to sRGB" in capsys.readouterr().out
+        assert read_cube(tmp_path / f"cube.{suffix}")[0].shape == (*SIZE, 31)
+    with tifffile.TiffFile(tmp_path / "cube.tif") as file:
+        kept = [file.shaped_metadata[0]["source"]]
+    for name in ("cube.mat", "cube.h5"):
+        with h5py.File(tmp_path / name) as file:
+            kept.append(file["cube"].attrs["source"])
+    kept.append(str(np.load(tmp_path / "cube.npz")["source"]))
+    kept.append((tmp_path / "cube.hdr").read_text())
+    assert all("a.jpg: JPEG photo, srgb values; Adobe RGB (1998) converted to sRGB" in text for text in kept)
+
+
+def test_pictures_that_are_not_read_are_named(checkpoint, photos, tmp_path, capsys):
+    (photos / "e.gif").write_bytes(b"GIF89a")
+    assert run(checkpoint, photos, "--output", tmp_path / "cubes") == 0
+    assert "1 picture was passed over; rename or convert to PNG or TIFF: e.gif (GIF)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

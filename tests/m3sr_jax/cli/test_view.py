@@ -1,5 +1,7 @@
 """`m3sr view` as a user types it."""
 
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -41,6 +43,35 @@ def test_missing_values_are_shown_not_refused(tmp_path, cube):
     np.savez(tmp_path / "a.npz", cube=cube, wavelengths=NM)
     assert main(["view", str(tmp_path / "a.npz")]) == 0
     assert f'"missing": {len(NM)}' in (tmp_path / "a.html").read_text(encoding="utf-8")
+
+
+def test_a_cube_without_wavelengths_opens_by_band_number_or_with_given_ones(tmp_path, cube, capsys):
+    np.save(tmp_path / "a.npy", cube)
+    assert main(["view", str(tmp_path / "a.npy")]) == 0
+    assert "its bands are numbered" in capsys.readouterr().out
+    assert '"unit": "band"' in (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert main(["view", str(tmp_path / "a.npy"), "--wavelengths", "400:700:20"]) == 0
+    text = (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert f'"wavelengths": {NM.tolist()}' in text
+
+
+def test_keys_choose_the_cube_and_the_truth_in_one_file(tmp_path, cube, capsys):
+    np.savez(tmp_path / "a.npz", pred=cube, truth=cube, wavelengths=NM)
+    path = str(tmp_path / "a.npz")
+    assert main(["view", path]) == 2
+    assert "pred (18×24×16), truth (18×24×16)" in capsys.readouterr().err
+    assert main(["view", path, "--key", "pred", "--truth", path, "--truth-key", "truth"]) == 0
+    assert '"rmse": 0.0' in (tmp_path / "a.html").read_text(encoding="utf-8")
+
+
+def test_ignored_values_do_not_spoil_the_scale(tmp_path, cube):
+    write_cube(tmp_path / "a.hdr", np.where(cube < 0.1, -9999, cube), NM)
+    with (tmp_path / "a.hdr").open("a") as file:
+        file.write("data ignore value = -9999\n")
+    assert main(["view", str(tmp_path / "a.hdr")]) == 0
+    text = (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert f'"missing": {int((cube < 0.1).sum())}' in text
+    assert float(re.search(r'"step": ([^,]*)', text)[1]) == pytest.approx(0.9 / 65534, rel=0.01)
 
 
 def test_bad_input_costs_one_line_that_names_the_file(tmp_path, cube, capsys):

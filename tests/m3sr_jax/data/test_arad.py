@@ -123,9 +123,9 @@ def damage(root, kind):
 DAMAGES = {
     "truncated cube": r"ARAD_1K_0002\.mat: cannot be read as an HDF5 file",
     "truncated v5 cube": r"ARAD_1K_0002\.mat: cannot be read as a MATLAB file",
-    "no cube inside": r"ARAD_1K_0002\.mat: found numeric arrays bands, cute, norm_factor; expected one named cube",
+    "no cube inside": r"ARAD_1K_0002\.mat: found no array called cube; expected one of bands .*, cute .*, norm_factor",
     "30 bands": r"ARAD_1K_0002\.mat: found 30 bands of 400-690 nm; expected 31 of 400-700 nm",
-    "30 bands without nm": r"ARAD_1K_0002\.mat: found a cube of shape \(24, 30, 30\); expected an axis of 31 bands",
+    "30 bands without nm": r"ARAD_1K_0002\.mat: found a cube of shape \(24, 30, 30\) without wavelengths .* give them",
     "other photo size": r"ARAD_1K_0002\.jpg: found a photo of 24×31 pixels; expected 24×30",
     "photo is text": r"ARAD_1K_0002\.jpg: cannot be read as an image",
 }

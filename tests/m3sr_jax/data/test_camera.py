@@ -112,8 +112,10 @@ def test_arrays_under_either_name(tmp_path, suffix):
         (["400,1,1", "500,1,1"], r"shape \(2, 3\); expected columns wavelength, R, G, B"),
         (["400,1,1,x", "500,1,1,1"], "cannot be read as rows `wavelength, R, G, B` of numbers"),
         (["400,1,1,1", "500,1,1"], "cannot be read as rows `wavelength, R, G, B` of numbers"),
-        (["500,1,1,1", "400,1,1,1"], "found bands of 500-400 nm; expected .* in nm, rising"),
-        (["0.4,1,1,1", "0.7,1,1,1"], r"found bands of 0\.4-0\.7 nm; expected .* in nm, rising"),
+        (["500,1,1,1", "500,1,1,1"], "found bands of 500-500 nm; expected .* in nm, rising"),
+        (["0.04,1,1,1", "0.07,1,1,1"], r"found bands of 40-70 nm; expected .* in nm, rising"),
+        (["400,1,0,1", "500,1,1,0", "600,1,,1"], "G is empty where it has not fallen to zero"),
+        (["400,1,1,1", "500,1,1,-0.02"], "found negative, missing or huge values"),
         (["400,1,1,nan", "500,1,1,1"], "found negative, missing or huge values"),
         (["400,1,1,-1", "500,1,1,1"], "found negative, missing or huge values"),
         (["400,1,1,1"], r"found 1 wavelengths and a response of shape \(1, 3\)"),
@@ -133,6 +135,18 @@ def test_unusable_files_are_refused_with_the_reason(tmp_path):
     np.savez(tmp_path / "other.npz", gain=np.ones(3))
     with pytest.raises(InputError, match=r"found arrays gain; expected filters"):
         load_camera(str(tmp_path / "other.npz"))
+
+
+def test_falling_micrometres_with_dark_noise_and_gaps_become_a_camera(tmp_path):
+    rows = ["um,R,G,B", "0.75,,,", "0.70,1,0,0", "0.55,0.5,1,", "0.50,0,0.5,-0.005", "0.40,0,0,1"]
+    camera = load_camera(write_camera(tmp_path / "mine.csv", rows))
+    np.testing.assert_allclose(camera.wavelengths, [400, 500, 550, 700])
+    np.testing.assert_allclose(camera.response, [[0, 0, 1], [0, 0.5, 0], [0.5, 1, 0], [1, 0, 0]], atol=1e-15)
+    assert camera.notes == (
+        "wavelengths taken for micrometres, by their size",
+        "1 negative values down to -0.005 set to zero",
+        "1 empty cells of B interpolated, or zero beyond its last value",
+    )
 
 
 def test_identity_depends_on_the_content(tmp_path):

@@ -42,6 +42,31 @@ def test_a_benchmark_has_its_own_photos_unless_a_camera_is_set(tmp_path, name, c
     assert (dataset.name, dataset.train.camera_name) == (name, expected)
 
 
+def test_without_a_root_the_data_are_where_the_variable_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("M3SR_DATA", raising=False)
+    told = (
+        r'data.root "data/ntire2022": no such folder; expected NTIRE 2022 \(ARAD_1K\) there: the cubes ARAD_1K_0001.mat'
+    )
+    with pytest.raises(InputError, match=told + r".*docs/data.md.*M3SR_DATA.*--data-root DIR"):
+        open_dataset(DataConfig(name="ntire2022"))
+    arad.ntire2022(tmp_path / "data" / "ntire2022")
+    assert len(open_dataset(DataConfig(name="ntire2022")).train) == 3
+    monkeypatch.setenv("M3SR_DATA", str(tmp_path / "elsewhere"))
+    with pytest.raises(
+        InputError, match=r"elsewhere/cave.*: no such folder; expected CAVE there: the folders beads_ms"
+    ):
+        open_dataset(DataConfig(name="cave"))
+    prepare(open_dataset(DataConfig(name="ntire2022", root="data/ntire2022")), tmp_path / "elsewhere" / "ntire2022")
+    assert len(open_dataset(DataConfig(name="ntire2022")).train) == 3
+
+
+@pytest.mark.parametrize("name", ["ntire2022", "cave"])
+def test_scenes_with_names_of_their_own_are_sent_to_the_folder_data_set(tmp_path, name):
+    with pytest.raises(InputError, match=r'scenes with names of your own are the data set "folder" \(docs/data.md\)'):
+        open_dataset(DataConfig(name=name, root=str(tmp_path)))
+
+
 def test_a_folder_with_a_manifest_is_a_store(tmp_path):
     arad.ntire2022(tmp_path / "download")
     prepare(open_dataset(DataConfig(name="ntire2022", root=str(tmp_path / "download"))), tmp_path / "store")

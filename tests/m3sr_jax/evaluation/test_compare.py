@@ -21,7 +21,8 @@ def write(path, seed, gain=0.0, protocol="cave", names=NAMES):
     scenes = {}
     for name in names:
         psnr = 30 + rng.normal() + gain
-        scenes[name] = {"psnr": psnr, "rmse": 10 ** (-psnr / 20), "sam": 5.0, "mssim": 0.9, "mrae": 0.1 + 0.01 * gain}
+        scenes[name] = {"psnr": psnr, "rmse": 10 ** (-psnr / 20), "sam": 5.0, "sam_bright": 3.0, "mssim": 0.9}
+        scenes[name]["mrae"] = 0.1 + 0.01 * gain
     report = Report("m3sr", PROTOCOLS[protocol], scenes, 0.1)
     path.write_text(report_json([report], model={}, dataset={}))
     return path
@@ -88,6 +89,16 @@ def test_reports_that_call_the_floor_epsilon_compare_with_new_ones(pair):
     old, new = map(read_evaluation, pair)
     assert old.protocol == new.protocol
     assert check_comparable([old, new]) == check_comparable([new, old]) == NAMES
+
+
+def test_reports_without_bright_pixels_compare_with_new_ones(pair, capsys):
+    earlier = json.loads(pair[0].read_text())
+    for scores in earlier["scenes"].values():
+        del scores["sam_bright"]
+    pair[0].write_text(json.dumps(earlier))
+    assert main(["compare", *map(str, pair)]) == 0
+    old, new = map(read_evaluation, pair)
+    assert {each.metric for each in differences(old, new, NAMES)} == {"psnr", "rmse", "sam", "mssim", "mrae"}
 
 
 def test_reports_of_one_name_are_labelled_by_folder(tmp_path, capsys):

@@ -110,6 +110,16 @@ def test_spectral_angle_in_degrees_ignores_scale_and_black_pixels():
     assert np.isnan(metrics.sam(np.zeros_like(target), target)[0])
 
 
+def test_the_angle_of_bright_pixels_leaves_out_those_below_five_percent_of_white():
+    target = np.full((1, 2, 2, 31), 0.5, np.float32)
+    target[0, 0, 0] = 0.049
+    prediction = target.copy()
+    prediction[0, 0, 0, :15] = 0
+    assert float(metrics.sam(prediction, target)[0]) > 5
+    assert float(metrics.sam_bright(prediction, target)[0]) == 0
+    assert np.isnan(metrics.sam_bright(prediction[:, :1, :1], target[:, :1, :1])[0])
+
+
 def test_zeros_in_the_truth_need_a_floor():
     zeros, ones = np.zeros((1, 2, 2, 3), np.float32), np.ones((1, 2, 2, 3), np.float32)
     assert np.isinf(metrics.mrae(ones, zeros)[0])

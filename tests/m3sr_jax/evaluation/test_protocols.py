@@ -54,7 +54,7 @@ def test_every_term_changes_the_scores_it_should(pair):
     prediction, target = pair[0][:64, :64], pair[1][:64, :64]
     plain = evaluate_pair(Protocol("plain"), prediction, target)
     for protocol, touched in [
-        (Protocol("clamped", clamp=True), {"mrae", "rmse", "sam", "mssim"}),
+        (Protocol("clamped", clamp=True), {"mrae", "rmse", "sam", "sam_bright", "mssim"}),
         (Protocol("floored", mrae_floor=0.5), {"mrae"}),
         (Protocol("per band", psnr_mode="band"), {"psnr"}),
         (Protocol("narrow", ssim_window=7), {"mssim"}),
@@ -80,10 +80,11 @@ def test_errors_say_why_nothing_can_be_scored(pair):
 
 
 def by_numpy(x, y, mrae_floor):
-    """The five scores in float64, by their definitions, with none of our code."""
+    """The scores in float64, by their definitions, with none of our code."""
     x, y = x.astype(np.float64), y.astype(np.float64)
     error = np.mean((np.clip(x, 0, 1) - np.clip(y, 0, 1)) ** 2)
     cosine = (x * y).sum(-1) / np.linalg.norm(x, axis=-1) / np.linalg.norm(y, axis=-1)
+    angles = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
     structure = [
         structural_similarity(a, b, **SSIM) for a, b in zip(np.moveaxis(x, -1, 0), np.moveaxis(y, -1, 0), strict=True)
     ]
@@ -91,7 +92,8 @@ def by_numpy(x, y, mrae_floor):
         "mrae": np.mean(np.abs(x - y) / np.maximum(y, mrae_floor)),
         "rmse": np.sqrt(np.mean((x - y) ** 2)),
         "psnr": 10 * np.log10(1 / error),
-        "sam": np.degrees(np.arccos(np.clip(cosine, -1, 1))).mean(),
+        "sam": angles.mean(),
+        "sam_bright": angles[np.linalg.norm(y, axis=-1) > 0.05 * np.sqrt(y.shape[-1])].mean(),
         "mssim": np.mean(structure),
     }
 

@@ -28,7 +28,7 @@ def test_the_folder_holds_scores_page_and_picture(dataset, tmp_path):
     assert sorted(file.name for file in folder.iterdir()) == files
     values = json.loads((folder / "report.json").read_text())
     assert values["mean"] == evaluate(grey, dataset.valid, PROTOCOL).means == reports[0].means
-    assert list(values["baselines"]) == ["least_squares_linear", "least_squares_quadratic"]
+    assert list(values["baselines"])[:2] == ["least_squares_linear", "least_squares_quadratic"]
     assert values["model"]["num_groups"] == 4
     assert values["model"]["camera"] == "thirds"
     assert values["dataset"]["train_scenes"] == 5

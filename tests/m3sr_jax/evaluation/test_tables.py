@@ -9,11 +9,11 @@ from rich.console import Console
 from m3sr_jax.evaluation.evaluate import Report
 from m3sr_jax.evaluation.protocols import METRICS, PROTOCOLS
 from m3sr_jax.evaluation.published import published_rows
-from m3sr_jax.evaluation.tables import report_csv, report_json, report_latex, report_markdown, score_table
+from m3sr_jax.evaluation.tables import report_csv, report_json, report_latex, report_markdown, score_table, verdict
 
 
 def report(name, psnr, sam):
-    scores = {"mrae": 0.1, "rmse": 0.02, "psnr": psnr, "sam": sam, "mssim": 0.9}
+    scores = {"mrae": 0.1, "rmse": 0.02, "psnr": psnr, "sam": sam, "sam_bright": sam / 2, "mssim": 0.9}
     return Report(name, PROTOCOLS["cave"], {"clay": scores, "hairs": scores | {"sam": sam + 2}}, 0.25)
 
 
@@ -69,12 +69,12 @@ def test_published_rows_are_marked_and_never_the_best():
     rows = published_rows("cave")
     page = report_markdown(REPORTS, dataset={"name": "cave"}, published=rows)
     (line,) = [line for line in page.splitlines() if "GMSR" in line]
-    assert line == "| GMSR (published) | 34.58 | 0.0206 | – | – | – |"
+    assert line == "| GMSR (published) | 34.58 | 0.0206 | – | – | – | – |"
     assert "not measured here" in page
     assert "not measured here" not in report_markdown(REPORTS, dataset={"name": "cave"})
     tex = report_latex(REPORTS, rows).splitlines()
-    assert r"M3SR (published) & 35.61 & 0.0184 & -- & -- & -- \\" in tex
-    assert r"linear least squares & 35.00 & 0.0200 & 5.00 & 0.9000 & 0.1000 \\" in tex
+    assert r"M3SR (published) & 35.61 & 0.0184 & -- & -- & -- & -- \\" in tex
+    assert r"linear least squares & 35.00 & 0.0200 & 5.00 & 2.00 & 0.9000 & 0.1000 \\" in tex
     assert tex[0].startswith("% Protocol cave: full frame")
     stored = json.loads(report_json(REPORTS, model={}, dataset={}, published=rows))["published"]
     assert stored[0] == {"method": "HSCNN+", "psnr": 33.81, "rmse": 0.0227, "sam": None, "mssim": None, "mrae": None}
@@ -95,3 +95,15 @@ def test_intervals_and_memory_are_stored():
     assert values["interval_95"]["sam"] == [5.0, 7.0]
     assert values["interval_95"]["psnr"] == [36.0, 36.0]
     assert values["peak_memory_bytes"]["host"] > 2**20
+
+
+def test_a_model_that_no_fit_beats_is_not_scolded_and_another_is_named():
+    better, worse = report("m3sr", 36.0, 5.0), report("m3sr", 34.9, 5.0)
+    fits = [report("least_squares_linear", 35.0, 4.0), report("least_squares_cubic_weighted", 35.5, 4.0)]
+    assert verdict([better, *fits]) == []
+    (line,) = verdict([worse, *fits])
+    assert line == "M3SR does not beat weighted cubic least squares: 34.90 dB against 35.50 dB."
+    page = report_markdown([worse, *fits], dataset={"name": "cave"})
+    assert line in page
+    assert "best of 14 fits" in page
+    assert verdict([worse]) == []

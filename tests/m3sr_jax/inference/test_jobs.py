@@ -6,7 +6,7 @@ import os
 import pytest
 
 from m3sr_jax.errors import InputError
-from m3sr_jax.inference.jobs import SETTINGS_FILE, Job, is_cube_file, plan_jobs, record_settings
+from m3sr_jax.inference.jobs import SETTINGS_FILE, Job, is_cube_file, passed_over, plan_jobs, record_settings
 
 
 @pytest.fixture
@@ -24,6 +24,26 @@ def test_a_folder_stands_for_its_photos_and_each_gets_a_cube(photos, tmp_path):
         ("a.png", tmp_path / "cubes" / "a.npz"),
         ("b.JPG", tmp_path / "cubes" / "b.npz"),
     ]
+
+
+def test_every_photo_of_a_folder_is_taken_and_other_pictures_are_named(photos, tmp_path):
+    for name in ("c.HEIC", "d.DNG", "e.webp", "f.jfif", "g.avif", "._a.png", ".DS_Store"):
+        (photos / name).write_text("")
+    assert passed_over([photos]) is None
+    names = [job.image.name for job in plan_jobs([photos], tmp_path / "cubes", "npz")]
+    assert names == ["a.png", "b.JPG", "c.HEIC", "d.DNG", "e.webp", "f.jfif", "g.avif"]
+    (photos / "h.gif").write_bytes(b"GIF89a")
+    assert passed_over([photos]) == "1 picture was passed over; rename or convert to PNG or TIFF: h.gif (GIF)"
+    (photos / "photo").write_bytes(b"\xff\xd8\xff\xe0")
+    (photos / "x.jxl").write_bytes(b"\xff\x0a" + bytes(9))
+    told = "3 pictures were passed over; rename or convert to PNG or TIFF: h.gif (GIF), photo (JPEG), x.jxl (JPEG XL)"
+    assert passed_over([photos, photos / "a.png"]) == told
+
+
+def test_a_folder_of_unread_pictures_names_them(tmp_path):
+    (tmp_path / "a.gif").write_bytes(b"GIF89a")
+    with pytest.raises(InputError, match=r"contains no photos; expected .*: a.gif \(GIF\)"):
+        plan_jobs([tmp_path], tmp_path / "cubes", "mat")
 
 
 def test_one_photo_goes_to_one_file_of_any_format(photos, tmp_path):

@@ -95,7 +95,7 @@ def test_the_written_header_describes_the_data(tmp_path):
         (("lines   = 4", "lines = -4"), "found lines = -4; expected a whole number of at least 1"),
         (("lines   = 4", "lines = 0"), "found lines = 0; expected a whole number of at least 1"),
         (("samples = 5\n", "\n"), r"found samples = \(none\); expected a whole number"),
-        (("data type = 4", "data type = 6"), "found data type 6 and interleave bsq; expected one of 1, 2, 3, 4, 5"),
+        (("data type = 4", "data type = 6"), r"type 6 \(complex64\) and interleave bsq; expected one of 1, 2, 3, 4, 5"),
         (("interleave = bsq", "interleave = tiles"), "interleave tiles; expected .* bsq, bil or bip"),
         (("bands   = 3", "bands = 3\nreflectance scale factor = 0"), "scale factor = 0; expected a number above 0"),
         (("450", "blue"), "found a list that is not numeric .*blue.*; expected numbers and commas"),

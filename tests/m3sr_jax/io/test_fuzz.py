@@ -24,9 +24,9 @@ from PIL import Image, ImageOps
 from m3sr_jax.data.camera import load_camera
 from m3sr_jax.errors import InputError
 from m3sr_jax.io import read_cube, read_rgb, write_cube
-from m3sr_jax.io.images import image_size
+from m3sr_jax.io.photos import image_size
 from tests.m3sr_jax.io.test_cubes import SUFFIXES
-from tools.fuzz_readers import attempt, files_of, run_case
+from tools.fuzz_readers import NEEDED, attempt, files_of, run_case
 from tools.fuzz_subjects import CUBE, SUBJECTS, WAVELENGTHS
 
 CASES = 40  # for each reader: a sample of what the benchmark runs
@@ -37,8 +37,9 @@ def valid_files(tmp_path_factory):
     """Gives a folder of valid files of a subject."""
 
     def make(name):
-        if name == "pth":
-            pytest.importorskip("torch", reason="writing .pth files takes PyTorch")
+        if name in NEEDED:
+            module, package = NEEDED[name]
+            pytest.importorskip(module, reason=f"writing {name} files takes {package}")
         folder = tmp_path_factory.mktemp(name)
         SUBJECTS[name].make(folder)
         return folder
@@ -333,12 +334,67 @@ def test_an_invalid_orientation_is_ignored(tmp_path, orientation):
     assert image_size(tmp_path / "photo.png") == read_rgb(tmp_path / "photo.png").shape[:2] == (3, 5)
 
 
+def test_a_heic_whose_header_says_no_size(valid_files):
+    path = valid_files("heic") / "photo.heic"
+    content = path.read_bytes()
+    at = content.index(b"ispe") + 8
+    path.write_bytes(content[:at] + bytes(4) + content[at + 4 :])
+    for read in (read_rgb, image_size):
+        with pytest.raises(InputError, match=r"photo.heic: its header says 64×0 pixels"):
+            read(path)
+
+
 def test_only_documented_formats_are_opened(tmp_path):
     """Pillow passes PostScript, for example, to another program."""
     Image.new("RGB", (40, 30)).save(tmp_path / "photo.eps")
     (tmp_path / "photo.eps").rename(tmp_path / "photo.png")
     with pytest.raises(InputError, match="cannot be read as an image"):
         read_rgb(tmp_path / "photo.png")
+
+
+def test_a_numpy_header_of_another_version_takes_no_memory(tmp_path):
+    """Its length then takes four bytes, not two."""
+    np.save(tmp_path / "cube.npy", np.ones((4, 5, 31), np.float32))
+    content = (tmp_path / "cube.npy").read_bytes()
+    (tmp_path / "cube.npy").write_bytes(content[:6] + b"\2" + content[7:])
+    with pytest.raises(InputError, match=r"cannot be read as an \.npy") as caught:
+        read_cube(tmp_path / "cube.npy")
+    assert not isinstance(caught.value.__cause__, MemoryError)
+
+
+@pytest.mark.parametrize("size", [0, 24, 2**40])
+def test_a_damaged_heap_of_hdf5_is_refused(tmp_path, size):
+    """With a free space of length 0, libhdf5 would not return; others end the process."""
+    with h5py.File(tmp_path / "cube.h5", "w") as file:
+        file["cube"] = np.ones((4, 5, 31))
+        file["cube"].attrs["units"] = "reflectance"  # text of variable length
+    content = (tmp_path / "cube.h5").read_bytes()
+    heap = content.index(b"GCOL")
+    free = heap + 16 + 16 + 16  # after the header and one text of eleven bytes
+    assert content[free : free + 2] == b"\0\0"
+    (tmp_path / "cube.h5").write_bytes(content[: free + 8] + struct.pack("<Q", size) + content[free + 16 :])
+    with pytest.raises(InputError, match="its heap is damaged"):
+        read_cube(tmp_path / "cube.h5")
+
+
+def test_references_in_hdf5_are_not_followed(tmp_path):
+    """libhdf5 frees damaged ones twice."""
+    with h5py.File(tmp_path / "cube.nc", "w") as file:
+        file["cube"], file["wavelength"] = np.ones((4, 5, 31)), np.arange(400.0, 701, 10)
+        file["wavelength"].make_scale()
+        file["cube"].dims[2].attach_scale(file["wavelength"])
+    content = (tmp_path / "cube.nc").read_bytes()
+    heap = content.index(b"GCOL")
+    (tmp_path / "cube.nc").write_bytes(content[: heap + 32] + b"\xff" * 8 + content[heap + 40 :])  # the address
+    assert read_cube(tmp_path / "cube.nc")[0].shape == (4, 5, 31)
+
+
+@pytest.mark.parametrize("nodata", ["inf", "-inf", "nan", "1e400"])
+def test_an_infinite_ignored_value_hides_no_integer(tmp_path, nodata):
+    tags = [(42113, "s", 0, nodata, True)]
+    codes = np.ones((4, 5, 31), np.int16)
+    tifffile.imwrite(tmp_path / "cube.tif", codes, photometric="minisblack", planarconfig="contig", extratags=tags)
+    np.testing.assert_array_equal(read_cube(tmp_path / "cube.tif")[0], codes)
 
 
 @pytest.mark.parametrize("text", ["samples" + " " * 100_000, "a={\n" * 100_000])

@@ -23,7 +23,7 @@ def test_agrees_with_scipy(tmp_path, compressed, dtype, shape):
         np.testing.assert_array_equal(found[name], expected)
 
 
-def test_everything_but_real_numbers_is_skipped(tmp_path):
+def test_everything_but_real_numbers_is_skipped_and_structs_are_entered(tmp_path):
     others = {
         "text": "words",
         "cell": np.array([1, "x"], object),
@@ -31,7 +31,7 @@ def test_everything_but_real_numbers_is_skipped(tmp_path):
         "complex": np.ones(2) * 1j,
     }
     scipy.io.savemat(tmp_path / "file.mat", others | {"numbers": np.arange(3.0)})
-    assert list(read_matlab5(tmp_path / "file.mat")) == ["numbers"]
+    assert list(read_matlab5(tmp_path / "file.mat")) == ["struct.field", "numbers"]
 
 
 def test_either_byte_order(tmp_path):

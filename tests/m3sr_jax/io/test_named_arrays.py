@@ -39,8 +39,8 @@ def test_names_choose_what_is_read(tmp_path):
     assert list(read_named_arrays(tmp_path / "file.mat", ("b", "c"))) == ["b"]
 
 
-def test_groups_are_skipped(tmp_path):
+def test_members_of_groups_have_their_path(tmp_path):
     with h5py.File(tmp_path / "file.h5", "w") as file:
         file["group/array"] = np.ones(3)
         file["array"] = np.ones(2)
-    assert list(read_named_arrays(tmp_path / "file.h5")) == ["array"]
+    assert list(read_named_arrays(tmp_path / "file.h5")) == ["array", "group/array"]

@@ -3,7 +3,9 @@ import pytest
 import tifffile
 
 from m3sr_jax.errors import InputError
+from m3sr_jax.io import read_cube
 from m3sr_jax.io.tiff import read_tiff, tiff_writer
+from m3sr_jax.io.wavelengths import BANDS
 
 NM = np.linspace(450.0, 650.0, 4)
 
@@ -22,28 +24,31 @@ def test_rows_in_any_order_become_pages(tmp_path, pages):
     with tifffile.TiffFile(path) as file:
         assert [page.shape for page in file.pages] == [(5, 6)] * 4
         np.testing.assert_array_equal(file.asarray(), pages)
-    values, wavelengths = read_tiff(path)
-    np.testing.assert_array_equal(values, cube)
-    np.testing.assert_array_equal(wavelengths, NM)
+    stored = read_tiff(path)
+    np.testing.assert_array_equal(stored.values, cube)
+    np.testing.assert_array_equal(stored.centres, NM)
 
 
 def test_31_pages_without_wavelengths_are_bands(tmp_path):
     pages = np.arange(31 * 5 * 6, dtype=np.uint16).reshape(31, 5, 6)
     tifffile.imwrite(tmp_path / "cube.tif", pages, photometric="minisblack", metadata=None)
-    values, wavelengths = read_tiff(tmp_path / "cube.tif")
-    np.testing.assert_array_equal(values, pages.transpose(1, 2, 0))
-    assert wavelengths is None
+    assert read_tiff(tmp_path / "cube.tif").centres is None
+    codes, wavelengths = read_cube(tmp_path / "cube.tif")
+    np.testing.assert_array_equal(codes, pages.transpose(1, 2, 0) / np.float32(65535))
+    np.testing.assert_array_equal(wavelengths, BANDS)
 
 
 def test_other_pages_keep_their_order(tmp_path, pages):
     tifffile.imwrite(tmp_path / "cube.tif", pages, photometric="minisblack", metadata=None)
-    np.testing.assert_array_equal(read_tiff(tmp_path / "cube.tif")[0], pages)
+    np.testing.assert_array_equal(read_tiff(tmp_path / "cube.tif").values, pages)
 
 
 def test_samples_of_a_pixel_stay_last(tmp_path):
     pixels = np.arange(31 * 6 * 4, dtype=np.uint8).reshape(31, 6, 4)  # 31 rows, not 31 bands
-    tifffile.imwrite(tmp_path / "photo.tif", pixels, photometric="rgb", extrasamples=["unassalpha"])
-    np.testing.assert_array_equal(read_tiff(tmp_path / "photo.tif")[0], pixels)
+    tifffile.imwrite(tmp_path / "photo.tif", pixels, photometric="rgb", extrasamples=["unspecified"])
+    stored = read_tiff(tmp_path / "photo.tif")
+    np.testing.assert_array_equal(stored.values, pixels)
+    assert stored.bands_axis == 2
 
 
 def test_one_page_is_not_a_cube(tmp_path, pages):
@@ -56,4 +61,4 @@ def test_one_page_is_not_a_cube(tmp_path, pages):
 def test_wavelengths_of_another_shape_are_flattened(tmp_path, pages, described):
     metadata = {"axes": "CYX", "wavelengths": described}
     tifffile.imwrite(tmp_path / "cube.tif", pages, photometric="minisblack", metadata=metadata)
-    np.testing.assert_array_equal(read_tiff(tmp_path / "cube.tif")[1], np.ravel(described))
+    np.testing.assert_array_equal(read_tiff(tmp_path / "cube.tif").centres, np.ravel(described))

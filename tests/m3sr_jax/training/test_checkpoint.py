@@ -14,7 +14,8 @@ from m3sr_jax.errors import InputError
 from m3sr_jax.model_card import ModelCard
 from m3sr_jax.models import build_model, init_params, parameter_shapes
 from m3sr_jax.training.checkpoint import Checkpoints
-from m3sr_jax.training.state import create_train_state, make_optimizer
+from m3sr_jax.training.optimizer import make_optimizer
+from m3sr_jax.training.state import create_train_state
 from m3sr_jax.training.step import jit_train_step
 
 

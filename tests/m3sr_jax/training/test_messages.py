@@ -21,6 +21,7 @@ def run(toy, dataset, tmp_path):
         devices=SimpleNamespace(describe=lambda: "cpu (cpu)"),
         workdir=tmp_path,
         damaged=[],
+        notes=[],
         step=0,
         num_steps=24,
     )
@@ -36,7 +37,7 @@ def test_a_new_run_names_model_device_data_and_steps(run, tmp_path):
     assert lines == [
         "model    toy, 3,010 parameters, float32, scans: xla",
         lines[1],
-        "data     synthetic: 5 training and 3 held-out scenes, camera thirds",
+        "data     synthetic: 5 training and 3 held-out scenes, 31 bands of 400-700 nm, camera thirds",
         f"workdir  {tmp_path}",
         "steps    24, a new run",
     ]
@@ -47,11 +48,12 @@ def test_it_says_what_to_watch_out_for(run):
     run.dataset = dataclasses.replace(
         run.dataset, name="ntire2022", missing=("scene ARAD_1K_0007", "scene ARAD_1K_0009")
     )
-    run.damaged, run.step = ["latest/8: empty"], 5
+    run.damaged, run.notes, run.step = ["latest/8: empty"], ["init_from runs/a: 16 bands there"], 5
     told = greeting(run)
     assert "WARNING  2 files or scenes of the official split are missing, the first is scene ARAD_1K_0007" in told
     assert "`m3sr prepare` makes batches 20 times as fast" in told
     assert "WARNING  deleted a damaged checkpoint: latest/8: empty" in told
+    assert "note     init_from runs/a: 16 bands there" in told
     assert "steps    24, resuming from step 5" in told
     run.step = 24
     assert greeting(run).endswith("finished: all 24 steps are done")

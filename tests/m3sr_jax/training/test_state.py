@@ -7,7 +7,8 @@ import pytest
 
 from m3sr_jax.config import OptimConfig
 from m3sr_jax.models import build_model, init_params
-from m3sr_jax.training.state import create_train_state, learning_rate_schedule, make_optimizer
+from m3sr_jax.training.optimizer import learning_rate_schedule, make_optimizer
+from m3sr_jax.training.state import create_train_state
 
 STEPS = 12
 CONFIG = OptimConfig(learning_rate=4e-4, final_learning_rate=1e-6)

@@ -11,7 +11,8 @@ import pytest
 from m3sr_jax.config import OptimConfig
 from m3sr_jax.models import M3SR, build_model, init_params, parameter_shapes
 from m3sr_jax.models.mpf import MPFBlock
-from m3sr_jax.training.state import create_train_state, make_optimizer
+from m3sr_jax.training.optimizer import make_optimizer
+from m3sr_jax.training.state import create_train_state
 from m3sr_jax.training.step import eval_step, jit_train_step, train_step
 
 QUICK = {"xla_backend_optimization_level": 0}

@@ -52,6 +52,13 @@ def test_false_colour_where_there_is_no_visible_range(nm):
     assert (rendering.rgba[1, 1, :3] == 0).all()
 
 
+def test_bands_without_any_value_are_left_out():
+    cube = np.full((3, 3, 31), 0.5, np.float32)
+    cube[..., :4] = np.nan
+    np.testing.assert_array_equal(render(cube, NM).rgba, render(cube[..., 4:].copy(), NM[4:]).rgba)
+    assert render(cube, None).description.startswith("false colour bands 31 / ")
+
+
 def test_missing_values_are_transparent_and_do_not_set_the_exposure():
     cube = np.full((3, 3, 31), 0.5, np.float32)
     cube[1, 1, 4] = np.nan

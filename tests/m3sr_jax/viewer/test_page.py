@@ -83,3 +83,15 @@ def test_without_bokeh_one_line_says_what_to_do(tmp_path, cube, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"pip install 'm3sr-jax\[viewer\]'"):
         write_page(tmp_path / "page.html", cube, NM)
+
+
+def test_a_cube_without_wavelengths_is_shown_by_band_number(tmp_path, cube):
+    write_page(tmp_path / "page.html", cube, None, truth=cube)
+    facts = facts_of(tmp_path / "page.html")
+    assert facts["unit"] == "band"
+    assert facts["wavelengths"] == list(range(1, cube.shape[2] + 1))
+    assert len({*facts["colours"]}) == 1
+    assert facts["rendering"].startswith(f"false colour bands {cube.shape[2]} / ")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert '"axis_label":"band"' in text
+    assert "wavelength (nm)" not in text

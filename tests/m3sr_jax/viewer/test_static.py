@@ -58,6 +58,7 @@ def files(tmp_path_factory):
     photo = np.random.default_rng(1).random((2 * HEIGHT, 2 * WIDTH, 3), np.float32)
     write_page(folder / "compared.html", cube, NM, truth=truth, photo=photo, title="compared")
     write_page(folder / "alone.html", cube[..., ::2], NM[::2] * 2, title="</script><b>alone")
+    write_page(folder / "numbered.html", cube[..., :7], None)
     return folder
 
 
@@ -264,6 +265,13 @@ def test_a_page_of_other_bands_and_a_hostile_title(opened):
     assert "800–1400 nm" in page.locator("#about").inner_text()
     assert page.locator("#error-panel").is_hidden()
     assert page.locator("#colour-title").inner_text().startswith("False colour 1400 / ")
+
+
+def test_bands_without_wavelengths_are_numbered(opened):
+    page = opened("numbered")
+    assert page.locator("#about").inner_text().endswith("7 bands")
+    assert page.locator("#wavelength").inner_text().strip() == "band 4"
+    assert page.locator("#colour-title").inner_text().startswith("False colour bands 7 / 4 / 1")
 
 
 def test_a_click_on_a_plot_goes_to_that_wavelength(opened):

@@ -1,0 +1,31 @@
+"""CAVE at a small budget: M3SR learns what a regression misses, with photos of many exposures.
+
+The base is a root-polynomial regression of degree 2, weighted by relative error and fitted when the run starts; half of
+the crops get an exposure from 1/4 to 2; the loss is MAE plus 0.02 times the spectral angle. 1,000 steps of 2 crops of
+64². Scenes, camera and data.split_file are as in configs/cave.py. M3SR on a base cannot become a file of its release.
+
+Command:   python train.py --config configs/cave_fast.py --workdir runs/cave_fast --config.data.root=DIR
+Variants:  --config configs/cave_fast.py:NAME, see m3sr_jax/config/recipes.py; "pixel" is the pixel network.
+Duration:  not measured yet.
+Score:     not measured yet; python benchmarks/study_cave.py measures it beside MST++ and the pixel network.
+"""
+
+from m3sr_jax.config import paper_recipe
+
+
+def get_config(variant=""):
+    config = paper_recipe("cave", variant, log_every_steps=10, eval_every_steps=250)
+
+    config.model.base = "root2_weighted"
+
+    config.data.batch_size = 2
+    config.data.crop_size = 64
+    config.data.exposure = (-2.0, 1.0)
+
+    config.loss.spectral_angle = 0.02
+
+    config.optim.learning_rate = 1e-3
+    config.optim.warmup_steps = 20
+
+    config.train.num_steps = 1000
+    return config

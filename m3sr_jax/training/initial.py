@@ -1,0 +1,86 @@
+"""The parameters of another model that training starts from."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from m3sr_jax.checkpoint import load_params
+from m3sr_jax.config import Config
+from m3sr_jax.errors import InputError
+from m3sr_jax.io.wavelengths import same_bands, span
+from m3sr_jax.model_card import ModelCard, read_card
+from m3sr_jax.models import build_model
+
+
+def first_params(config: Config, model: nn.Module, card: ModelCard, draw: Callable[[], Any]) -> tuple[Any, list[str]]:
+    """Returns the parameters of `train.init_from`, a converted release or a training run, and notes for the user.
+
+    If that model has another number of bands and is otherwise the same, the layers whose shape depends on the bands
+    start anew.
+
+    Args:
+        config: of the run.
+        model: the network to train.
+        card: describes it and its data.
+        draw: returns parameters to start anew from.
+
+    Raises:
+        InputError: `train.init_from` is no model, or one of another architecture.
+    """
+    source = config.train.init_from
+    theirs = read_card(Path(source))
+    notes = [f"init_from {source}: {difference}" for difference in _other_data(theirs, card)]
+    if theirs.model.num_bands == card.model.num_bands:
+        return jax.tree.map(jnp.array, load_params(source, model)), notes
+    _check_same_network(source, theirs, card)
+    given: dict[str, Any] = flatten_dict(load_params(source, build_model(theirs.model)), sep="/")
+    start: dict[str, Any] = {}
+    fresh = []
+    ours: dict[str, Any] = flatten_dict(draw(), sep="/")
+    for name, leaf in ours.items():
+        kept = given[name].shape == leaf.shape
+        start[name] = jnp.array(given[name], leaf.dtype) if kept else leaf
+        fresh += [] if kept else [name]
+    layers = sorted({name.rpartition("/")[0] for name in fresh})
+    count, total = (sum(math.prod(start[name].shape) for name in names) for names in (fresh, start))
+    bands = f"{theirs.model.num_bands} bands there, {card.model.num_bands} here"
+    notes.append(f"init_from {source}: {bands}: {', '.join(layers)} start anew, {count:,} of {total:,} parameters")
+    return unflatten_dict(start, sep="/"), notes
+
+
+def _other_data(theirs: ModelCard, ours: ModelCard) -> list[str]:
+    """Describes how the data of two models differ, where neither shape nor type would tell."""
+    found = []
+    if theirs.rgb_normalization != ours.rgb_normalization:
+        found.append(
+            f'trained on photos normalised by "{theirs.rgb_normalization}", these are normalised by '
+            f'"{ours.rgb_normalization}"'
+        )
+    nm, our_nm = np.asarray(theirs.wavelengths), np.asarray(ours.wavelengths)
+    if len(nm) == len(our_nm) and not same_bands(nm, our_nm):
+        found.append(f"trained on bands of {span(nm)}, these are {span(our_nm)}")
+    return found
+
+
+def _check_same_network(source: str, theirs: ModelCard, ours: ModelCard) -> None:
+    fields = [
+        field.name
+        for field in dataclasses.fields(ours.model)
+        if field.name not in ("num_bands", "dtype", "param_dtype")
+    ]
+    differing = [name for name in fields if getattr(theirs.model, name) != getattr(ours.model, name)]
+    if differing:
+        listed = ", ".join(
+            f"{name} {getattr(theirs.model, name)}, not {getattr(ours.model, name)}" for name in differing
+        )
+        raise InputError(f"train.init_from {source}: found model.{listed}; expected the same network, of any bands")

@@ -1,0 +1,103 @@
+"""Fine-tuning: training starts from a converted release, from a training run, or from a model of other bands."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+from safetensors.numpy import save_file
+
+from m3sr_jax.checkpoint import load_params, save_model
+from m3sr_jax.cli import main
+from m3sr_jax.config import Config, ModelConfig, TrainConfig
+from m3sr_jax.convert import params_to_release
+from m3sr_jax.errors import InputError
+from m3sr_jax.model_card import ModelCard
+from m3sr_jax.models import build_model, init_params
+from m3sr_jax.training.initial import first_params
+
+FIELDS = ModelConfig(num_groups=1, features=6, num_bands=5, branches=("frequency",))
+NM = (400.0, 450.0, 500.0, 550.0, 600.0)
+
+
+def card(fields=FIELDS, nm=NM, normalization="unit"):
+    return ModelCard(fields, nm, rgb_normalization=normalization)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A model's folder and its parameters."""
+    params = init_params(build_model(FIELDS), jax.random.key(7))
+    folder = tmp_path_factory.mktemp("models") / "trained"
+    save_model(folder, card(), params)
+    return folder, params
+
+
+def drawn(model):
+    return init_params(model, jax.random.key(0))
+
+
+def first(source, fields=FIELDS, **of_card):
+    config = Config(model=fields, train=TrainConfig(init_from=str(source)))
+    model = build_model(fields)
+    params, notes = first_params(config, model, card(fields, **of_card), lambda: drawn(model))
+    return flatten_dict(params, sep="/"), notes
+
+
+def test_a_model_of_the_same_bands_is_taken_whole(trained):
+    folder, params = trained
+    found, notes = first(folder)
+    assert notes == []
+    for name, leaf in flatten_dict(params, sep="/").items():
+        np.testing.assert_array_equal(found[name], leaf)
+
+
+def test_a_converted_release_is_a_start(trained, tmp_path):
+    _, params = trained
+    save_file(params_to_release(params, build_model(FIELDS)), tmp_path / "release.safetensors")
+    given = [str(tmp_path / "release.safetensors"), str(tmp_path / "model"), "--rgb-normalization", "minmax"]
+    assert main(["convert", *given, "--wavelengths", "400", "600"]) == 0
+    found, notes = first(tmp_path / "model")
+    assert notes == [
+        f'init_from {tmp_path / "model"}: trained on photos normalised by "minmax", these are normalised by "unit"'
+    ]
+    for name, leaf in flatten_dict(params, sep="/").items():
+        np.testing.assert_array_equal(found[name], leaf)
+
+
+def test_with_other_bands_the_layers_that_depend_on_them_start_anew(trained):
+    folder, params = trained
+    fields = dataclasses.replace(FIELDS, num_bands=8)
+    found, notes = first(folder, fields, nm=tuple(400.0 + 25 * band for band in range(8)))
+    anew = flatten_dict(drawn(build_model(fields)), sep="/")
+    kept = {name: leaf for name, leaf in flatten_dict(params, sep="/").items() if leaf.shape == anew[name].shape}
+    assert 0 < len(kept) < len(anew)
+    for name, leaf in found.items():
+        np.testing.assert_array_equal(leaf, kept.get(name, anew[name]))
+    (note,) = notes
+    assert note.startswith(f"init_from {folder}: 5 bands there, 8 here: conv_in, conv_out, ")
+    assert "start anew" in note
+
+
+def test_equally_many_but_other_bands_are_noted(trained):
+    _, notes = first(trained[0], nm=tuple(centre + 20 for centre in NM))
+    assert notes == [f"init_from {trained[0]}: trained on bands of 400-600 nm, these are 420-620 nm"]
+
+
+def test_another_network_is_refused(trained):
+    with pytest.raises(InputError, match=r"the parameters do not fit the model"):
+        first(trained[0], dataclasses.replace(FIELDS, features=8))
+    other = dataclasses.replace(FIELDS, features=8, num_bands=8)
+    with pytest.raises(InputError, match=r"found model\.features 6, not 8; expected the same network, of any bands"):
+        first(trained[0], other, nm=tuple(400.0 + 25 * band for band in range(8)))
+    with pytest.raises(InputError, match="no such directory"):
+        first("nowhere")
+
+
+def test_a_training_run_is_a_start(toy, finished):
+    config = dataclasses.replace(toy, train=dataclasses.replace(toy.train, init_from=str(finished)))
+    model = build_model(toy.model)
+    params, notes = first_params(config, model, card(toy.model, tuple(float(nm) for nm in range(400, 701, 10))), dict)
+    assert notes == []
+    jax.tree.map(np.testing.assert_array_equal, params, load_params(finished, model))
