@@ -1,7 +1,8 @@
 """Trained models on disk: an Orbax checkpoint beside `model.json`, which describes the model.
 
 `save_model` (and `m3sr convert`) writes DIR/model.json, DIR/params/ and DIR/params.crc32. A training workdir has
-DIR/model.json and DIR/checkpoints/{latest,best}/STEP/params/, with the checksum in STEP/run/.
+DIR/model.json and DIR/checkpoints/{latest,best}/STEP/params/, with the checksum in STEP/run/. The shipped model has
+DIR/params.safetensors instead, one small file whose names are the paths of the parameter tree.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from m3sr_jax.errors import InputError, one_line
-from m3sr_jax.io.files import written_folder
+from m3sr_jax.io.files import reading, written_folder
 from m3sr_jax.model_card import MODEL_FILE, ModelCard, read_card
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 CHECKPOINTS = "checkpoints"
 CHECKSUM_FILE = "params.crc32"
+WEIGHTS_FILE = "params.safetensors"
 PARAMS_CHECKSUM = "params_crc32"  # key in a run's checkpoint
 Which = Literal["best", "latest"]
 
@@ -84,15 +86,14 @@ def load_params(directory: str | os.PathLike[str], model: nn.Module, which: Whic
 
     root = Path(directory).absolute()
     read_card(root)
-    path = _params_directory(root, which)
     expected = parameter_shapes(model)
+    if (root / WEIGHTS_FILE).is_file():
+        return _read_weights(root / WEIGHTS_FILE, expected)
+    path = _params_directory(root, which)
     with _checkpointer() as checkpointer:
         try:
             found = _shapes(checkpointer.metadata(path).item_metadata.tree)
-            faults = _mismatches(found, _shapes(expected))
-            if faults:
-                listed = ", ".join(faults[:8]) + (f" and {len(faults) - 8} more" if len(faults) > 8 else "")
-                raise InputError(f"{path}: the parameters do not fit the model: {listed}")
+            _check_shapes(path, found, _shapes(expected))
             wanted, params = _saved_checksum(path), checkpointer.restore(path, expected)
         except InputError:
             raise
@@ -164,6 +165,27 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
 
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {"/".join(str(key.key) for key in keys): tuple(leaf.shape) for keys, leaf in leaves}
+
+
+def _read_weights(path: Path, expected: Any) -> Any:
+    """Reads a tree of parameters from a safetensors file, as float32."""
+    import numpy as np
+    from flax.traverse_util import unflatten_dict
+    from safetensors.numpy import load_file
+
+    with reading(path, "a safetensors file of parameters"):
+        try:
+            arrays = load_file(path)
+        except Exception as error:  # safetensors raises a class of its own
+            raise InputError(f"{path}: not a readable safetensors file ({one_line(error)})") from error
+    _check_shapes(path, {name: array.shape for name, array in arrays.items()}, _shapes(expected))
+    return unflatten_dict({tuple(name.split("/")): array.astype(np.float32) for name, array in arrays.items()})
+
+
+def _check_shapes(path: Path, found: dict[str, tuple[int, ...]], wanted: dict[str, tuple[int, ...]]) -> None:
+    if faults := _mismatches(found, wanted):
+        listed = ", ".join(faults[:8]) + (f" and {len(faults) - 8} more" if len(faults) > 8 else "")
+        raise InputError(f"{path}: the parameters do not fit the model: {listed}")
 
 
 def _mismatches(found: dict[str, tuple[int, ...]], wanted: dict[str, tuple[int, ...]]) -> list[str]:

@@ -6,14 +6,16 @@ import dataclasses
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from m3sr_jax.config import Config, ModelConfig
 from m3sr_jax.errors import InputError
+from m3sr_jax.io.encoding import ENCODINGS, Encoding
 from m3sr_jax.io.files import reading
 from m3sr_jax.io.normalization import RGB_NORMALIZATIONS
 
 MODEL_FILE = "model.json"
+QUANTITIES = ("", "reflectance", "radiance")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +29,10 @@ class ModelCard:
             image.
         camera: the camera response behind the RGB of the training data; "" if unknown.
         provenance: where the parameters come from, free-form.
+        encoding: of the RGB that the network takes, see `m3sr_jax.io.encoding`: "codes" as a benchmark stores them,
+            "linear", proportional to light in sRGB's primaries, or "srgb". Prediction converts photos.
+        quantity: what the cube holds: "reflectance", "radiance", or "" if that is not stated.
+        scale: which light is 1 in the cube, such as "white of the photo"; "" if that is not stated.
     """
 
     model: ModelConfig
@@ -34,6 +40,9 @@ class ModelCard:
     rgb_normalization: str = "unit"
     camera: str = ""
     provenance: dict[str, Any] = dataclasses.field(default_factory=dict)
+    encoding: Encoding = "codes"
+    quantity: Literal["", "reflectance", "radiance"] = ""
+    scale: str = ""
 
     def __post_init__(self) -> None:
         if len(self.wavelengths) != self.model.num_bands:
@@ -46,8 +55,21 @@ class ModelCard:
         if self.rgb_normalization not in RGB_NORMALIZATIONS:
             expected = " or ".join(RGB_NORMALIZATIONS)
             raise InputError(f'model card: found rgb_normalization "{self.rgb_normalization}", expected {expected}')
+        self._check_quantities()
         # Choices of scans and memory belong to a machine, not to the model.
         object.__setattr__(self, "model", dataclasses.replace(self.model, implementation=None, remat=False))
+
+    def _check_quantities(self) -> None:
+        choices = {"encoding": ENCODINGS, "quantity": QUANTITIES}
+        for name, allowed in choices.items():
+            if (found := getattr(self, name)) not in allowed:
+                expected = ", ".join(choice or "nothing" for choice in allowed)
+                raise InputError(f'model card: found {name} "{found}", expected one of {expected}')
+        if not isinstance(self.scale, str):
+            raise InputError("model card: expected scale to be text")
+        if self.encoding != "codes" and self.rgb_normalization != "unit":
+            found = f'rgb_normalization "{self.rgb_normalization}" with encoding "{self.encoding}"'
+            raise InputError(f'model card: found {found}, expected "unit": other normalisations need encoding "codes"')
 
     def to_json(self) -> str:
         """Returns the card as indented JSON; `from_json` reads it back."""

@@ -132,6 +132,11 @@ NETWORKS: dict[str, Network] = {
         model="m3sr_jax.models.pixel:Pixel",
         costs="m3sr_jax.cost.baselines:pixel_costs",
     ),
+    "regression": Network(
+        title="Regression",
+        model="m3sr_jax.models.base:PlainRegression",
+        costs="m3sr_jax.cost.baselines:regression_costs",
+    ),
 }
 # The other networks of papers, each with a release.
 BASELINES = tuple(name for name, network in NETWORKS.items() if name != "m3sr" and network.layout)

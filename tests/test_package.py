@@ -17,7 +17,7 @@ def test_every_file_that_is_no_code_is_packaged():
     patterns = PROJECT["tool"]["setuptools"]["package-data"]
     for folder in (ROOT / "m3sr_jax", ROOT / "kernels" / "m3sr_kernels"):
         listed = {path for pattern in patterns[folder.name] for path in folder.glob(pattern)}
-        found = {path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc", ".md")}
+        found = {path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
         assert found == listed
 
 
@@ -36,6 +36,6 @@ def test_importing_loads_nothing_heavy():
 def test_every_dependency_states_its_oldest_version():
     """`make oldest` installs just these."""
     extras = PROJECT["project"]["optional-dependencies"]
-    for text in [*PROJECT["project"]["dependencies"], *extras["torch"], *extras["viewer"], *extras["tensorboard"]]:
+    for text in [*PROJECT["project"]["dependencies"], *extras["torch"], *extras["tensorboard"]]:
         requirement = Requirement(text)
         assert [part.operator for part in requirement.specifier] == [">="], text

@@ -6,6 +6,7 @@ import dataclasses
 import math
 import sys
 import time
+import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -22,22 +23,30 @@ from m3sr_jax.inference.jobs import Job, is_cube_file, passed_over, plan_jobs, r
 from m3sr_jax.networks import network_of
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from m3sr_jax.inference.predictor import Predictor
 
 
 @dataclasses.dataclass(frozen=True)
 class Predict(Processes):
-    """Reconstruct cubes from photos.
+    """Reconstruct cubes from photos: m3sr predict photo.jpg writes photo.mat to the current folder.
 
     Photos are JPEG, PNG, TIFF, BMP, WebP, AVIF, HEIC, JPEG 2000 or raw files. Orientation and colour profiles are
-    applied; docs/data.md lists what else. RGB is normalised as model.json says.
+    applied; docs/data.md lists what else. RGB is converted and normalised as model.json says.
 
     Attributes:
         images: photos, or folders of photos.
-        checkpoint: a training workdir, or a folder that m3sr convert wrote.
+        checkpoint: a training workdir, or a folder that m3sr convert wrote; by default the model for any photo that
+            comes with the package.
         output: for a single photo a file: .mat (v7.3), .hdr (ENVI), .npz, .tif (one page per band) or .h5. Otherwise a
-            folder; photos whose cubes already exist are skipped, so run the same command again to resume.
-        format: format of the cubes in an output folder.
+            folder; photos whose cubes already exist are skipped, so run the same command again to resume. By default
+            the current folder.
+        format: format of the cubes where output names no file.
+        view: also make a web page of each cube beside it, and open that of a single photo.
+        exact_colour: make the cubes reproduce the photos exactly, see docs/photo.md.
+        light: multiply reflectance by a light: D65, A or another CIE illuminant, or a .csv file of wavelength in nm and
+            power. It is scaled to a largest value of 1.
         dtype: float32; or uint16, clipped to [0, 1], value = code / 65535, half the size.
         tile: tile size in pixels, a multiple of 8; 0 predicts every photo whole, which takes about 12 KB of memory per
             pixel. By default photos of up to 512x512 pixels are predicted whole and larger ones in tiles of 448. Tiling
@@ -50,10 +59,13 @@ class Predict(Processes):
     """
 
     images: Annotated[Positional[tuple[Path, ...]], arg(metavar="IMAGE...")]
-    checkpoint: Path
-    output: Path
+    checkpoint: Path | None = None
+    output: Path | None = None
     format: Literal["mat", "hdr", "npz", "tif", "h5"] = "mat"
     dtype: Literal["float32", "uint16"] = "float32"
+    view: bool = False
+    exact_colour: bool = False
+    light: str | None = None
     tile: int | None = None
     overlap: int = 32
     ensemble: bool = False
@@ -66,25 +78,47 @@ class Predict(Processes):
         Raises:
             InputError: the arguments, the checkpoint, the output or a photo cannot be used.
         """
-        from m3sr_jax.inference.predictor import check_tiles, load
+        from m3sr_jax.inference.predictor import PRETRAINED, check_tiles, load
         from m3sr_jax.processes import gather, local_indices, on_writer
 
         check_tiles(self.tile, self.overlap)
         self.join()
-        jobs = plan_jobs(self.images, self.output, self.format)
-        predictor = load(self.checkpoint, self.which)
+        jobs = plan_jobs(self.images, self._target(), self.format)
+        predictor = load(PRETRAINED if self.checkpoint is None else self.checkpoint, self.which)
+        light = self._light(predictor)
         todo = on_writer(lambda: self._todo(jobs, predictor))
         local_jobs = [todo[i] for i in local_indices(len(todo))]
-        failures = gather(lambda: _Batch(self, predictor).run(local_jobs))
+        failures = gather(lambda: _Batch(self, predictor, light).run(local_jobs))
+        if self.view and len(jobs) == 1 and not failures[0] and sys.stdout.isatty():
+            webbrowser.open(jobs[0].cube.with_suffix(".html").resolve().as_uri())
         on_writer(lambda: self._check_failures([message for part in failures for message in part], len(todo)))
+
+    def _target(self) -> Path:
+        """Returns the output, by default a file in the current folder for one photo, else that folder."""
+        if self.output is not None:
+            return self.output
+        alone = len(self.images) == 1 and not self.images[0].is_dir()
+        return Path(f"{self.images[0].stem}.{self.format}") if alone else Path()
+
+    def _light(self, predictor: Predictor) -> np.ndarray | None:
+        """Reads the light; refuses one, and exact colours, where the model does not predict a photo's reflectance."""
+        from m3sr_jax.inference.finish import describes_photos, read_light
+
+        if (self.light or self.exact_colour) and not describes_photos(predictor.card):
+            option = "--light" if self.light else "--exact-colour"
+            raise InputError(f"{option}: needs a model of reflectance, such as the default without --checkpoint")
+        return read_light(self.light, predictor.wavelengths) if self.light else None
 
     def _todo(self, jobs: list[Job], predictor: Predictor) -> list[Job]:
         """Checks the output and returns the photos that have no cube there yet."""
-        if not is_cube_file(self.output):
+        output = self._target()
+        if not is_cube_file(output):
             settings = {name: getattr(self, name) for name in ("dtype", "tile", "overlap", "ensemble")}
-            record_settings(self.output, jobs, {"model": predictor.fingerprint()} | settings, self.overwrite)
+            # Named only where they are used, so that folders of earlier versions can still be resumed.
+            settings |= {name: getattr(self, name) for name in ("exact_colour", "light") if getattr(self, name)}
+            record_settings(output, jobs, {"model": predictor.fingerprint()} | settings, self.overwrite)
         elif jobs[0].cube.exists() and not self.overwrite:
-            raise InputError(f"{self.output}: already exists; choose another name or pass --overwrite")
+            raise InputError(f"{output}: already exists; choose another name or pass --overwrite")
         todo = [job for job in jobs if self.overwrite or not job.done]
         if ignored := passed_over(self.images):
             print(ignored)
@@ -106,6 +140,7 @@ class _Batch:
 
     options: Predict
     predictor: Predictor
+    light: np.ndarray | None
 
     def run(self, jobs: list[Job]) -> list[str]:
         """Predicts all photos that can be used; returns a message for each of the others."""
@@ -119,8 +154,9 @@ class _Batch:
             for job in jobs:
                 tiles = progress.add_task(job.image.name, total=None)
                 try:
-                    line = self._predict(job, partial(advance, progress, tiles))
-                    progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+                    lines = self._predict(job, partial(advance, progress, tiles))
+                    lines += f"\n  page: {self._write_page(job)}" if self.options.view else ""
+                    progress.console.print(lines, markup=False, highlight=False, soft_wrap=True)
                 except UnusablePhotoError as error:
                     failures.append(str(error))
                 progress.remove_task(tiles)
@@ -128,11 +164,14 @@ class _Batch:
         return failures
 
     def _predict(self, job: Job, tick: Callable[[int, int], None]) -> str:
-        """Predicts one photo straight into its file; returns a line of summary."""
+        """Predicts one photo straight into its file; returns lines of summary."""
+        from m3sr_jax.inference.finish import Finish, describes_photos
+        from m3sr_jax.inference.trust import assess
         from m3sr_jax.io import read_photo
         from m3sr_jax.io.cubes import cube_writer
+        from m3sr_jax.io.encoding import mismatch
 
-        start, options = time.perf_counter(), self.options
+        start, options, card = time.perf_counter(), self.options, self.predictor.card
         tiles = 1
 
         def count(done: int, total: int) -> None:
@@ -143,10 +182,19 @@ class _Batch:
         with _naming(job.image):
             photo = read_photo(job.image)
             rows = self.predictor.predict_rows(
-                photo.codes, tile=options.tile, overlap=options.overlap, ensemble=options.ensemble, tick=count
+                photo.codes,
+                encoding=photo.encoding,
+                tile=options.tile,
+                overlap=options.overlap,
+                ensemble=options.ensemble,
+                tick=count,
             )
-        wavelengths, clipped = self.predictor.wavelengths, 0
-        shape, notes = (*photo.codes.shape[:2], len(wavelengths)), "".join(f"; {note}" for note in photo.notes)
+        wavelengths, clipped, trust, finish = self.predictor.wavelengths, 0, None, None
+        if describes_photos(card):
+            trust = assess(photo, job.image)
+            finish = Finish(card, photo, exact_colour=options.exact_colour, light=self.light)
+        told = (*photo.notes, *filter(None, [mismatch(photo.encoding, card.encoding)]))
+        shape, notes = (*photo.codes.shape[:2], len(wavelengths)), "".join(f"; {note}" for note in told)
         source = f"{job.image.name}: {photo.format} photo, {photo.encoding} values{notes}"
         del photo  # frees a large photo if `rows` has a padded copy
         with cube_writer(job.cube, shape, wavelengths, options.dtype, source) as append:
@@ -155,6 +203,7 @@ class _Batch:
                     part = next(rows, None)
                 if part is None:
                     break
+                part = part if finish is None else finish(part)
                 append(part)
                 clipped += int(((part < 0) | (part > 1)).sum()) if options.dtype == "uint16" else 0
         note = f", {clipped / math.prod(shape):.2%} of the values clipped" if clipped else ""
@@ -162,7 +211,26 @@ class _Batch:
         if tiles > 1 and network and network.whole_image:
             note += f"; {network.title} needs the whole photo: tiles change its cube by several percent, see --tile 0"
         seconds = time.perf_counter() - start
-        return f"{job.image} → {job.cube}: {shape[0]}×{shape[1]} pixels in {seconds:.1f} s{note}{notes}"
+        lines = [f"{job.image} → {job.cube}: {shape[0]}×{shape[1]} pixels in {seconds:.1f} s{note}{notes}"]
+        if trust is not None and finish is not None:
+            lines += [f"  {trust.line()}", f"  {finish.line()}"]
+        return "\n".join(lines)
+
+    def _write_page(self, job: Job) -> Path:
+        """Makes the page of a cube, with its photo and, for reflectance, the difference of their colours."""
+        from m3sr_jax.inference.finish import describes_photos
+        from m3sr_jax.io import read_cube, read_photo
+        from m3sr_jax.io.encoding import converted
+        from m3sr_jax.viewer.page import write_page
+
+        page = job.cube.with_suffix(".html")
+        cube, wavelengths = read_cube(job.cube)
+        with _naming(job.image):
+            photo = read_photo(job.image)
+        shown = converted(photo.rgb, photo.encoding, "srgb")
+        check = describes_photos(self.predictor.card) and self.light is None
+        write_page(page, cube, wavelengths, photo=shown, check=check, title=job.image.stem)
+        return page
 
 
 class UnusablePhotoError(InputError):

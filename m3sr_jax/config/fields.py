@@ -156,7 +156,7 @@ class DataConfig(_Section):
             value = getattr(self, field.name)
             if field.metadata.get("folder") and self.name != "folder" and value != field.default:
                 raise bad_value(f"data.{field.name}", value, f'{spelled(field.default)} unless data.name is "folder"')
-        if self.name == "synthetic" and self.crop_size > self.scene_size:
+        if self.name in ("synthetic", "photo") and self.crop_size > self.scene_size:
             raise bad_value("data.crop_size", self.crop_size, f"at most data.scene_size = {self.scene_size}")
         for name, low, high in (("exposure", -MAX_STOPS, MAX_STOPS), ("jpeg_quality", 1, 95)):
             ends = getattr(self, name)

@@ -4,6 +4,6 @@ from typing import Literal, get_args
 
 Benchmark = Literal["cave", "ntire2022", "ntire2020_clean", "ntire2020_real"]
 OnDisk = Literal[Benchmark, "folder"]  # "folder": one's own scenes
-Dataset = Literal["synthetic", OnDisk]
+Dataset = Literal["synthetic", OnDisk, "photo"]
 DATASETS: tuple[str, ...] = get_args(Dataset)
 BRANCHES = ("spatial", "frequency", "spectral")

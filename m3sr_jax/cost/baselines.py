@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 
 from m3sr_jax.cost.terms import RGB, Cost, conv, layer_norm, pooling, shared, times, total, unet
-from m3sr_jax.models.base import WithBase
+from m3sr_jax.models.base import PlainRegression, WithBase
 from m3sr_jax.models.baselines.essaformer import ESSAformer
 from m3sr_jax.models.baselines.fmnet import SIZES, WEIGHT_LAYERS, FMNet
 from m3sr_jax.models.baselines.gmsr import GMSR, STATE_SIZE, WIDTHS
@@ -30,11 +30,16 @@ def pixel_costs(model: Pixel, height: int, width: int) -> dict[str, Cost]:
     return {"1×1 layers": total(conv(1, inputs, outputs, height * width, bias=True) for inputs, outputs in pairs)}
 
 
+def regression_costs(model: PlainRegression | WithBase, height: int, width: int) -> dict[str, Cost]:
+    """Counts a regression; its products and roots are left out, as all elementwise work is."""
+    return {"regression": conv(1, len(terms_of(model.base)), model.num_bands, height * width)}
+
+
 def base_costs(model: WithBase, height: int, width: int) -> dict[str, Cost]:
     """Counts what a base adds to its network: the gains, the regression and the pixel head."""
     parts = {"gains": Cost(parameters=model.num_bands)}
     if model.base != "none":
-        parts["regression"] = conv(1, len(terms_of(model.base)), model.num_bands, height * width)
+        parts |= regression_costs(model, height, width)
     if model.pixel_head:
         parts["pixel head"] = total(pixel_costs(Pixel(model.num_bands), height, width).values())
     return parts

@@ -64,10 +64,15 @@ def make_augmentation(config: DataConfig, source: SceneSource) -> Augmentation |
     """Returns the augmentation that a configuration asks for, None if it asks for none.
 
     Raises:
-        InputError: exposure is on, and the photos are normalised in a way that undoes it.
+        InputError: exposure is on, and the photos are normalised in a way that undoes it; or the photos are simulated.
     """
     if not (config.exposure or config.noise or config.jpeg_quality):
         return None
+    if source.encoding != "codes":
+        raise InputError(
+            f"config fields data.exposure, data.noise, data.jpeg_quality: {config.name} simulates all three already; "
+            "expected them unset"
+        )
     if config.exposure:
         check_exposure("config field data.exposure", config.name, source)
     options = config.exposure, config.noise, config.jpeg_quality

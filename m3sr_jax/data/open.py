@@ -12,6 +12,7 @@ from m3sr_jax.data.arad import LAYOUTS, open_arad
 from m3sr_jax.data.camera import DEFAULT_CAMERA
 from m3sr_jax.data.cave import open_cave
 from m3sr_jax.data.folder import open_folder
+from m3sr_jax.data.photo.scenes import PhotoSpec, open_photo
 from m3sr_jax.data.scenes import CACHE_BYTES, Dataset
 from m3sr_jax.data.splits import PARTS
 from m3sr_jax.data.store import is_store, open_store
@@ -45,15 +46,15 @@ def open_dataset(
     cache_bytes: int = CACHE_BYTES,
     required: Sequence[str] = PARTS,
 ) -> Dataset:
-    """Opens the data set that a configuration names: synthetic, as downloaded, or written by `m3sr prepare`.
+    """Opens the data set that a configuration names: made, as downloaded, or written by `m3sr prepare`.
 
     Files are found and their headers read at once; pixels are read on first use.
 
     Args:
-        config: `name` "synthetic", "cave", "ntire2022", "ntire2020_clean", "ntire2020_real" or "folder"; for the other
-            fields see `m3sr_jax.data.synthetic.open_synthetic`, `m3sr_jax.data.cave.open_cave`,
-            `m3sr_jax.data.arad.open_arad` and `m3sr_jax.data.folder.open_folder`. A `root` that holds a manifest is a
-            prepared store; without a `root`, see `located`.
+        config: `name` "synthetic", "cave", "ntire2022", "ntire2020_clean", "ntire2020_real", "folder" or "photo"; for
+            the other fields see the functions `open_synthetic`, `open_cave`, `open_arad`, `open_folder` and
+            `open_photo` of their modules. A `root` that holds a manifest is a prepared store; without a `root`, see
+            `located`.
         faults: receives a message for each unusable scene, which is then left out; None: such a scene raises.
         cache_bytes: memory for the most recently used scenes of each part, where they are read from a download.
         required: the parts, of "train" and "valid", that must not be empty.
@@ -66,8 +67,13 @@ def open_dataset(
         side = config.scene_size
         spec = SyntheticSpec(config.num_train_scenes, config.num_valid_scenes, side, side, camera)
         return open_synthetic(spec, config.root)
+    if config.name == "photo":
+        side = config.scene_size
+        return open_photo(PhotoSpec(config.num_train_scenes, config.num_valid_scenes, side, side), config.root)
     if config.name not in FILES:
-        raise InputError(f'data.name: found "{config.name}"; expected one of {", ".join(["synthetic", *FILES])}')
+        raise InputError(
+            f'data.name: found "{config.name}"; expected one of {", ".join(["synthetic", *FILES, "photo"])}'
+        )
     config = located(config)
     root, split_file = config.root, config.split_file
     if is_store(root):

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from m3sr_jax.data.augmentation import Augmentation
-from m3sr_jax.data.scenes import CodedScene, SceneSource, decode_into
+from m3sr_jax.data.scenes import CodedScene, SceneSource, decode_into, decode_rgb_into
 from m3sr_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -249,7 +249,7 @@ def decoded_batch(crops: Sequence[Crop]) -> dict[str, np.ndarray]:
     batch = {key: np.empty((len(crops), *shape), np.float32) for key, shape in shapes.items()}
     for index, crop in enumerate(crops):
         scene = crop.scene
-        decode_into(batch["rgb"][index], turned_copy(scene.rgb, crop.turns, crop.flip), *scene.rgb_range)
+        decode_rgb_into(batch["rgb"][index], turned_copy(scene.rgb, crop.turns, crop.flip), scene)
         decode_into(batch["cube"][index], turned_copy(scene.cube, crop.turns, crop.flip), 0, scene.unit)
     masks = [turned(crop.clipped, crop.turns, crop.flip) for crop in crops if crop.clipped is not None]
     if masks:

@@ -19,6 +19,8 @@ import numpy as np
 from jaxtyping import Float, Float16, Float32, Float64, UInt, UInt8, UInt16
 
 from m3sr_jax.errors import InputError
+from m3sr_jax.io.encoding import Encoding
+from m3sr_jax.io.photos.spaces import srgb_decode
 
 CACHE_BYTES = 2**30
 Precision = Literal["uint16", "float16"]
@@ -99,6 +101,7 @@ class CodedScene:
         cube: codes, (H, W, S); the values are cube / unit.
         rgb_range: low and high, the codes of 0 and 1 in rgb.
         unit: the code of 1 in the cube; 1 for a cube of floats.
+        encoding: "codes": values are used as they are; "srgb": they are decoded to linear light.
     """
 
     name: str
@@ -106,6 +109,7 @@ class CodedScene:
     cube: UInt16[np.ndarray, "H W S"] | Float16[np.ndarray, "H W S"] | Float32[np.ndarray, "H W S"]
     rgb_range: tuple[int, int] = (0, 255)
     unit: float = 65535.0
+    encoding: Literal["codes", "srgb"] = "codes"
 
     @property
     def nbytes(self) -> int:
@@ -117,7 +121,16 @@ class CodedScene:
 
     def decoded(self, wavelengths: Float64[np.ndarray, " S"]) -> Scene:
         """Decodes the scene to float32."""
-        return Scene(self.name, decode(self.rgb, *self.rgb_range), decode(self.cube, 0, self.unit), wavelengths)
+        rgb = np.empty(self.rgb.shape, np.float32)
+        decode_rgb_into(rgb, self.rgb, self)
+        return Scene(self.name, rgb, decode(self.cube, 0, self.unit), wavelengths)
+
+
+def decode_rgb_into(out: Float32[np.ndarray, "H W 3"], codes: Codes, scene: CodedScene) -> None:
+    """Decodes the photo's codes, turned perhaps, into `out`."""
+    decode_into(out, codes, *scene.rgb_range)
+    if scene.encoding == "srgb":
+        out[...] = srgb_decode(out)
 
 
 def compact(scene: CodedScene, precision: Precision) -> CodedScene:
@@ -158,6 +171,9 @@ class SceneSource:
         fingerprint: what `fingerprint()` returns.
         rgb_normalization: how stored pixels become [0, 1], see `m3sr_jax.io.normalization`.
         take: takes a photo of a cube as those of this source were taken; None where photos are files.
+        encoding: of the decoded photos, "codes" or "linear"; see `m3sr_jax.io.encoding`.
+        quantity: what the cubes hold, as in `ModelCard`.
+        scale: which light is 1, as in `ModelCard`.
         scene_keys: what `scene_key` returns; by default fingerprint and name.
         cache_bytes: memory for cached scenes in each process; the newest scene always stays.
     """
@@ -173,6 +189,9 @@ class SceneSource:
         fingerprint: str,
         rgb_normalization: str = "unit",
         take: TakePhoto | None = None,
+        encoding: Encoding = "codes",
+        quantity: str = "",
+        scale: str = "",
         scene_keys: Sequence[str] = (),
         cache_bytes: int = CACHE_BYTES,
     ):
@@ -181,6 +200,7 @@ class SceneSource:
         self.camera_name = camera_name
         self.rgb_normalization = rgb_normalization
         self.take = take
+        self.encoding, self.quantity, self.scale = encoding, quantity, scale
         self._sizes = tuple(sizes)
         self.read = read
         self._fingerprint = fingerprint

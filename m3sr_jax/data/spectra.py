@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float64
 
@@ -82,10 +84,10 @@ def illuminant(family: str, rng: np.random.Generator) -> tuple[str, Float64[np.n
     elif family == "daylight":
         kelvin = rng.uniform(5000, 7500)
         chromaticity = colour.temperature.CCT_to_xy_CIE_D(kelvin)
-        name, power = f"D{kelvin / 100:.0f}", _through_band_pass(colour.sd_CIE_illuminant_D_series(chromaticity))
+        name, power = f"D{kelvin / 100:.0f}", through_band_pass(colour.sd_CIE_illuminant_D_series(chromaticity))
     else:
         name = str(rng.choice(_LAMPS[family]))
-        power = _through_band_pass(colour.SDS_ILLUMINANTS[name])
+        power = through_band_pass(colour.SDS_ILLUMINANTS[name])
     return name, power / power.max()
 
 
@@ -94,6 +96,7 @@ def black_body(kelvin: float) -> Float64[np.ndarray, " 31"]:
     return 1 / (BANDS**5 * np.expm1(1.4388e7 / (BANDS * kelvin)))
 
 
-def _through_band_pass(spectrum) -> Float64[np.ndarray, " 31"]:
+def through_band_pass(spectrum: Any) -> Float64[np.ndarray, " 31"]:
+    """Returns a spectrum of colour-science at `BANDS`, through a triangle 10 nm wide at half its height."""
     below, at, above = (np.interp(BANDS + shift, spectrum.wavelengths, spectrum.values) for shift in (-5.0, 0.0, 5.0))
     return (below + 2 * at + above) / 4

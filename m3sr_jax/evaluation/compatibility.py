@@ -33,6 +33,11 @@ def check_compatible(card: ModelCard, dataset: Dataset, checkpoint: Path | None 
             f'the model expects photos normalised by "{card.rgb_normalization}", found those of {dataset.name} '
             f'normalised by "{source.rgb_normalization}"; {_advice(card, source.rgb_normalization, checkpoint)}'
         )
+    if card.encoding != source.encoding:
+        raise InputError(
+            f'the model takes RGB of encoding "{card.encoding}", the photos of {dataset.name} are "{source.encoding}"; '
+            "expected the same: a model of photos is scored on the data set photo, one of a benchmark on benchmarks"
+        )
 
 
 def _advice(card: ModelCard, normalization: str, checkpoint: Path | None) -> str:

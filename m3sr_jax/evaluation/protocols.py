@@ -64,6 +64,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
         Protocol("ntire2020"),
         Protocol("cave", mrae_floor=1e-3),
         Protocol("synthetic", mrae_floor=1e-3),
+        Protocol("photo", mrae_floor=1e-3),
         Protocol("full_frame", mrae_floor=1e-3),
     )
 }

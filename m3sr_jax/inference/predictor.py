@@ -7,7 +7,8 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -18,6 +19,7 @@ from m3sr_jax.checkpoint import Which, load_model
 from m3sr_jax.errors import InputError
 from m3sr_jax.inference.ensemble import self_ensemble
 from m3sr_jax.inference.tiling import tiled_rows
+from m3sr_jax.io.encoding import Encoding, converted
 from m3sr_jax.io.normalization import normalise_rgb
 from m3sr_jax.model_card import ModelCard
 from m3sr_jax.models.base import bare_network
@@ -30,6 +32,7 @@ WHOLE_PIXELS = 512 * 512
 TILE = 448
 OVERLAP = 32
 MIN_TILE = 64
+PRETRAINED = Path(__file__).parents[1] / "pretrained"
 
 Tick = Callable[[int, int], None]
 
@@ -64,6 +67,7 @@ class Predictor:
         self,
         rgb: Num[np.ndarray, "H W 3"],
         *,
+        encoding: Literal["srgb", "linear"] = "srgb",
         tile: int | None = None,
         overlap: int = OVERLAP,
         ensemble: bool = False,
@@ -73,6 +77,8 @@ class Predictor:
 
         Args:
             rgb: (H, W, 3); floating-point in [0, 1], or 8- or 16-bit codes. It is normalised as the card says.
+            encoding: of the array, as `Photo.encoding`: "srgb" as in most files, or "linear". It is converted to what
+                the card states; models of benchmarks take any array as it is.
             tile: None predicts images of up to 512×512 pixels whole and larger ones in tiles of 448×448; 0 predicts
                 any image whole; any other value is the tile size, a multiple of 8 of at least 64. Tiling is an
                 approximation: see docs/tiling.md.
@@ -87,7 +93,7 @@ class Predictor:
         Raises:
             InputError: the array is no such image, is smaller than 8×8 pixels, or does not fit in memory.
         """
-        rows = self.predict_rows(rgb, tile=tile, overlap=overlap, ensemble=ensemble, tick=tick)
+        rows = self.predict_rows(rgb, encoding=encoding, tile=tile, overlap=overlap, ensemble=ensemble, tick=tick)
         cube = np.empty((*rgb.shape[:2], len(self.card.wavelengths)), np.float32)
         done = 0
         for part in rows:
@@ -99,6 +105,7 @@ class Predictor:
         self,
         rgb: Num[np.ndarray, "H W 3"],
         *,
+        encoding: Literal["srgb", "linear"] = "srgb",
         tile: int | None = None,
         overlap: int = OVERLAP,
         ensemble: bool = False,
@@ -112,7 +119,7 @@ class Predictor:
             An iterator over blocks of rows; each block is valid until the next is requested.
         """
         check_tiles(tile, overlap)
-        normalise = _normaliser(rgb, self.card.rgb_normalization)
+        normalise = _normaliser(rgb, self.card, encoding)
         if tile is None and rgb.shape[0] * rgb.shape[1] > WHOLE_PIXELS:
             tile = TILE
         side = tile or max(rgb.shape) + MULTIPLE  # a whole photo is one tile, at least as long as the photo is padded
@@ -138,11 +145,12 @@ class Predictor:
             raise InputError(f"{size} pixels do not fit in memory at once; choose a smaller tile") from error
 
 
-def load(checkpoint: str | os.PathLike[str], which: Which = "best") -> Predictor:
+def load(checkpoint: str | os.PathLike[str] = PRETRAINED, which: Which = "best") -> Predictor:
     """Loads a trained model, ready to predict.
 
     Args:
-        checkpoint: a training workdir, or a folder that `m3sr convert` wrote.
+        checkpoint: a training workdir, or a folder that `m3sr convert` wrote; by default the model for any photo that
+            is part of the package, described in m3sr_jax/pretrained/MODEL_CARD.md.
         which: in a workdir, the checkpoint with the best PSNR or the latest one.
 
     Raises:
@@ -189,8 +197,12 @@ def check_tiles(tile: int | None, overlap: int) -> None:
         raise InputError(f"overlap: found {overlap}, expected a multiple of {MULTIPLE} up to half a tile, {half}")
 
 
-def _normaliser(rgb: Num[np.ndarray, "H W 3"], normalization: str) -> Callable[[np.ndarray], np.ndarray]:
-    """Checks a photo and returns the function that normalises a part of it, so that a large one stays in its codes.
+def _normaliser(
+    rgb: Num[np.ndarray, "H W 3"], card: ModelCard, encoding: Encoding
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Checks a photo and returns the function that makes a part of it the network's input.
+
+    A large photo stays in its codes that way.
 
     Raises:
         InputError: see `Predictor.predict`.
@@ -204,6 +216,7 @@ def _normaliser(rgb: Num[np.ndarray, "H W 3"], normalization: str) -> Callable[[
         raise InputError(f"photo: found {found}; expected floating-point RGB in [0, 1], or 8- or 16-bit codes")
 
     def normalise(part: np.ndarray) -> np.ndarray:
-        return normalise_rgb(np.divide(part, largest, dtype=np.float32), normalization, (low, high))
+        values = converted(np.divide(part, largest, dtype=np.float32), encoding, card.encoding)
+        return normalise_rgb(values, card.rgb_normalization, (low, high))
 
     return normalise

@@ -1,4 +1,4 @@
-"""A regression that a network builds on: the network learns what the regression misses."""
+"""A regression alone, or one that a network builds on: the network learns what the regression misses."""
 
 from __future__ import annotations
 
@@ -11,12 +11,42 @@ from flax import linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array, Float, Num
 
+from m3sr_jax.models.image import check_image
+from m3sr_jax.models.layers import statistics_dtype
 from m3sr_jax.models.pixel import Pixel
 from m3sr_jax.regression import Regression, features, terms_of
 
 INITIAL_GAIN = 0.1
 # Paths in the parameter tree. The coefficients are fitted when a run starts and get no gradient.
 COEFFICIENTS = "regression"
+
+
+class PlainRegression(nn.Module):
+    """Computes φ(rgb)·W alone.
+
+    Attributes:
+      base: a name of `m3sr_jax.regression.REGRESSIONS`.
+      num_bands: S, bands of the output.
+      dtype: type of the image that the network takes; it computes in float32 or wider.
+      param_dtype: type of the parameters.
+    """
+
+    base: str = "root3"
+    num_bands: int = 31
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, rgb: Num[Array | np.ndarray, "B H W C"]) -> Float[Array, "B H W S"]:
+        """Reconstructs the spectrum of every pixel: (B, H, W, 3) → (B, H, W, num_bands), of any size.
+
+        Raises:
+          ValueError: there are not three channels, the values are integers, or `base` names no regression.
+        """
+        if self.base == "none":
+            raise ValueError("the network regression is its base alone: set model.base to a regression, such as root2")
+        image = check_image("the regression", rgb, 1, self.dtype)
+        return _regression(self, image.astype(statistics_dtype(self.dtype)), self.param_dtype)
 
 
 class WithBase(nn.Module):
@@ -49,11 +79,16 @@ class WithBase(nn.Module):
             cube += head(rgb).astype(cube.dtype)
         if self.base == "none":
             return cube
-        terms = terms_of(self.base)
-        shape = (len(terms), self.num_bands)
-        weights = jax.lax.stop_gradient(self.param(COEFFICIENTS, nn.initializers.zeros, shape, jnp.float32))
-        phi = features(jnp.asarray(rgb, cube.dtype), terms)
-        return cube + jnp.matmul(phi, weights.astype(cube.dtype), precision=jax.lax.Precision.HIGHEST)
+        return cube + _regression(self, jnp.asarray(rgb, cube.dtype), jnp.float32)
+
+
+def _regression(
+    module: PlainRegression | WithBase, rgb: Float[Array, "B H W 3"], param_dtype: Dtype
+) -> Float[Array, "B H W S"]:
+    terms = terms_of(module.base)
+    shape = (len(terms), module.num_bands)
+    weights = jax.lax.stop_gradient(module.param(COEFFICIENTS, nn.initializers.zeros, shape, param_dtype))
+    return jnp.matmul(features(rgb, terms), weights.astype(rgb.dtype), precision=jax.lax.Precision.HIGHEST)
 
 
 def bare_network(model: nn.Module) -> nn.Module:
@@ -62,7 +97,7 @@ def bare_network(model: nn.Module) -> nn.Module:
 
 
 def with_regression(params: dict[str, Any], fitted: Regression) -> dict[str, Any]:
-    """Returns the parameters of a `WithBase` with the coefficients of a fit."""
+    """Returns the parameters of a `WithBase` or `PlainRegression` with the coefficients of a fit."""
     return params | {COEFFICIENTS: jnp.asarray(fitted.coefficients, jnp.float32)}
 
 

@@ -173,6 +173,9 @@ def _open_card(config: Config, workdir: Path, dataset: Dataset, facts: dict[str,
         wavelengths=tuple(map(float, source.wavelengths)),
         rgb_normalization=source.rgb_normalization,
         camera=source.camera_name,
+        encoding=source.encoding,
+        quantity=source.quantity,
+        scale=source.scale,
         provenance=facts | {"dataset": dataset.name, "init_from": config.train.init_from} | averaged,
     )
     write_text(path, card.to_json())

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float32, Float64, UInt8
 
-from m3sr_jax.data.camera import WHITE, Camera
+from m3sr_jax.data.colorimetry import srgb_matrix
 
 # A cube is shown in true colour if its bands reach at least from blue to red, in nm.
 BLUE, RED = 480.0, 620.0
 EXPOSURE_PERCENTILE = 99.5
+DIFFERENCE_CODES = 20  # drawn brightest
 
 
 @dataclass(frozen=True)
@@ -58,21 +59,28 @@ def render(
     return Rendering(np.dstack([rgb, alpha]), f"{description}, exposure × {exposure:.3g}")
 
 
+def difference_picture(
+    cube: Float32[np.ndarray, "H W S"], wavelengths: Float[np.ndarray, " S"], photo: Float32[np.ndarray, "H W 3"]
+) -> UInt8[np.ndarray, "H W 3"]:
+    """Draws the mean difference of R, G and B between a cube of reflectances and its photo, from black to bright.
+
+    Args:
+        cube: reflectance, 1 = white.
+        wavelengths: band centres in nm, ascending.
+        photo: sRGB values in [0, 1].
+    """
+    from matplotlib import colormaps
+
+    shown = render(cube, wavelengths, exposure=1.0).rgba[..., :3]
+    codes = np.abs(shown - photo * np.float32(255)).mean(-1)
+    return colormaps["magma"](np.minimum(codes / DIFFERENCE_CODES, 1), bytes=True)[..., :3]
+
+
 def display_matrix(wavelengths: Float[np.ndarray, " S"]) -> tuple[Float64[np.ndarray, "S 3"], str]:
     """Returns weights that map a spectrum to linear sRGB, and their description."""
     if len(wavelengths) < 3 or wavelengths[0] > BLUE or wavelengths[-1] < RED:
         return _false_colour([f"{nm:.0f}" for nm in wavelengths], unit=" nm")
-    import colour
-
-    observer = colour.MSDS_CMFS["CIE 1931 2 Degree Standard Observer"]
-    nm = np.asarray(observer.wavelengths, np.float64)
-    lamp = colour.SDS_ILLUMINANTS["D65"]
-    power = np.interp(nm, np.asarray(lamp.wavelengths), np.asarray(lamp.values))
-    responses = np.asarray(observer.values, np.float64) * power[:, None]
-    to_xyz = Camera("CIE 1931 × D65", nm, responses).matrix(wavelengths) / WHITE  # each column sums to 1
-    to_rgb = np.asarray(colour.RGB_COLOURSPACES["sRGB"].matrix_XYZ_to_RGB, np.float64)
-    white = np.linalg.solve(to_rgb, np.ones(3))
-    return (to_xyz * white) @ to_rgb.T, "CIE 1931 × D65"
+    return srgb_matrix(wavelengths), "CIE 1931 × D65"
 
 
 def _false_colour(names: list[str], prefix: str = "", unit: str = "") -> tuple[Float64[np.ndarray, "S 3"], str]:

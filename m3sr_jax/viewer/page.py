@@ -20,7 +20,7 @@ from jaxtyping import Float, Float32, UInt8
 from m3sr_jax.errors import InputError
 from m3sr_jax.evaluation.figures import distinct_pixels, wavelength_colour
 from m3sr_jax.io.files import written_whole
-from m3sr_jax.viewer.colorimetry import render
+from m3sr_jax.viewer.colorimetry import DIFFERENCE_CODES, difference_picture, render
 from m3sr_jax.viewer.comparison import Comparison, compare
 from m3sr_jax.viewer.packing import PackedCubes, pack_cubes
 
@@ -38,6 +38,7 @@ def write_page(
     *,
     photo: Float32[np.ndarray, "h w 3"] | None = None,
     truth: Float32[np.ndarray, "H W S"] | None = None,
+    check: bool = False,
     title: str = "cube",
 ) -> None:
     """Writes a page that shows a cube in any browser from 2023 or later, without a network.
@@ -52,6 +53,8 @@ def write_page(
         wavelengths: band centres in nm, ascending; None numbers the bands from 1.
         photo: the photo of the same scene, in [0, 1], with the cube's proportions.
         truth: the true cube, of the same shape.
+        check: the cube holds reflectances of the photo, of the same height and width: also show where the colours of
+            the two differ.
         title: the page's heading.
 
     Raises:
@@ -71,7 +74,10 @@ def write_page(
     pictures = {"rendered": _png(rendering.rgba)}
     if photo is not None:
         pictures["photo"] = _png(np.rint(np.clip(photo, 0, 1) * 255).astype(np.uint8))
+    if check and photo is not None:
+        pictures["difference"] = _png(difference_picture(cube, wavelengths, photo))
     facts = _facts(cube, wavelengths, packed, comparison) | {"title": title, "rendering": rendering.description}
+    facts["difference"] = f"cube against photo, 0 to {DIFFERENCE_CODES}/255"
     facts["pictures"] = pictures
     covered = (packed.height * packed.factor, packed.width * packed.factor)
     sizes = {"colour": cube.shape[:2], "band": covered} | ({} if truth is None else {"error": covered})
@@ -87,7 +93,7 @@ def write_page(
 def require_bokeh() -> None:
     """Raises an InputError that says how to install Bokeh, if it is not installed."""
     if importlib.util.find_spec("bokeh") is None:
-        raise InputError("Bokeh, which draws the page, is not installed; run pip install 'm3sr-jax[viewer]'")
+        raise InputError("Bokeh, which draws the page, is not installed; run pip install bokeh")
 
 
 def _check(

@@ -123,7 +123,8 @@ async function drawColour() {
   context.drawImage(image, 0, 0);
   const { data } = context.getImageData(0, 0, image.width, image.height);
   setImage("colour", data, [image.height, image.width]);
-  const title = state.colour === "photo" ? "Photo" : facts.rendering[0].toUpperCase() + facts.rendering.slice(1);
+  const shown = { photo: "photo", rendered: facts.rendering, difference: facts.difference }[state.colour];
+  const title = shown[0].toUpperCase() + shown.slice(1);
   Object.assign(element("colour-title"), { textContent: title, title });
 }
 
@@ -357,7 +358,9 @@ function buildControls() {
   const redraw = () => setBand(state.band);
   choice("palette-choice", "palette", { grey: ["grey", "screen brightness proportional to the value"], tint: ["tint", "shades of the wavelength's colour"] }, redraw);
   choice("contrast-choice", "contrast", { all: ["one scale", "same scale for all bands"], band: ["each band", "a scale of its own for each band"] }, redraw);
-  if (facts.pictures.photo) choice("colour-choice", "colour", { rendered: ["cube", facts.rendering], photo: ["photo", "the input photo"] }, drawColour);
+  const views = { rendered: ["cube", facts.rendering], photo: ["photo", "the input photo"] };
+  if (facts.pictures.difference) views.difference = ["difference", facts.difference];
+  if (facts.pictures.photo) choice("colour-choice", "colour", views, drawColour);
   if (!compared) return;
   choice("band-choice", "show", { cube: ["cube", ""], truth: ["truth", ""], difference: ["difference", "cube − truth"] }, redraw);
   choice("error-choice", "error", { rmse: ["RMSE", "root mean square over the bands"], sam: ["SAM", "spectral angle"], band: ["this band", "|cube − truth| in the selected band"] }, drawError);

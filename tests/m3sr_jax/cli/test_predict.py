@@ -213,3 +213,30 @@ def test_a_single_cube_is_not_overwritten_unasked(checkpoint, photos, tmp_path, 
     assert output.read_text() == "a thesis"
     assert run(checkpoint, photos / "a.png", "--output", output, "--overwrite") == 0
     assert read_cube(output)[0].shape == (*SIZE, 31)
+
+
+def test_the_default_model_writes_beside_where_one_stands(photos, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    photo = photos / "a.png"
+    assert main(["predict", str(photo), "--view"]) == 0
+    told = capsys.readouterr().out
+    cube, wavelengths = read_cube("a.mat")
+    np.testing.assert_array_equal(cube, m3sr_jax.load().predict(np.asarray(Image.open(photo))))
+    np.testing.assert_array_equal(wavelengths, NM)
+    assert "  trust: white R/G" in told
+    assert "/255 on average (D65, CIE 1931)" in told
+    assert '"difference"' in (tmp_path / "a.html").read_text()
+    assert main(["predict", str(photos)]) == 2  # a.mat has no settings beside it
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path / "folder")
+    assert main(["predict", str(photos)]) == 0
+    assert sorted(path.name for path in (tmp_path / "folder").glob("*.mat")) == ["a.mat", "b.mat", "c.mat", "d.mat"]
+
+
+def test_exact_colours_and_lights_need_reflectance(checkpoint, photos, tmp_path, capsys):
+    photo, output = photos / "a.png", tmp_path / "a.npz"
+    for options in (("--light", "A"), ("--exact-colour",)):
+        assert run(checkpoint, photo, "--output", output, *options) == 2
+        assert "needs a model of reflectance" in capsys.readouterr().err
+    assert main(["predict", str(photo), "--output", str(output), "--exact-colour", "--light", "A"]) == 0
+    assert "0.00/255" in capsys.readouterr().out

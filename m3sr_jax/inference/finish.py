@@ -1,0 +1,108 @@
+"""What follows the network: exact colours, the check against the photo, and a light."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, Float64
+
+from m3sr_jax.data.colorimetry import srgb_matrix
+from m3sr_jax.data.photo.lights import lamp
+from m3sr_jax.errors import InputError
+from m3sr_jax.inference.trust import CLIPPED
+from m3sr_jax.io.encoding import converted
+from m3sr_jax.io.files import reading
+from m3sr_jax.io.photos.photo import Photo, unit_range
+from m3sr_jax.io.photos.spaces import srgb_encode
+from m3sr_jax.io.wavelengths import BANDS, same_bands, span
+from m3sr_jax.model_card import ModelCard
+
+
+class Finish:
+    """Finishes a cube from top to bottom, and compares it with its photo on the way.
+
+    The check needs no truth: the reflectances under D65, seen by the CIE 1931 observer, are what the photo shows.
+    `deviation` is the mean difference of sRGB values from the photo's over pixels that are not clipped, in 1/255.
+
+    Args:
+        card: of the model; it has to predict reflectance of a photo.
+        photo: as read.
+        exact_colour: add to each spectrum the smooth one that makes up what it lacks in colour. Cubes then reproduce
+            the photo, at the price of values that may leave [0, 1].
+        light: power at the bands to multiply by, or None for reflectance.
+
+    Source: G. Finlayson and P. Morovic, "Metamer sets", 2005: r + A (AᵀA)⁻¹ (rgb − Aᵀr).
+    """
+
+    def __init__(
+        self, card: ModelCard, photo: Photo, *, exact_colour: bool, light: Float64[np.ndarray, " S"] | None
+    ) -> None:
+        self._photo, self._exact, self._light = photo, exact_colour, light
+        self._matrix = srgb_matrix(np.asarray(card.wavelengths)).astype(np.float32)
+        self._inverse = np.linalg.pinv(self._matrix.astype(np.float64)).astype(np.float32)
+        self._row, self._total, self._count = 0, 0.0, 0
+
+    def __call__(self, rows: Float32[np.ndarray, "h W S"]) -> Float32[np.ndarray, "h W S"]:
+        """Returns the finished next rows."""
+        values = unit_range(self._photo.codes[self._row : self._row + len(rows)])
+        self._row += len(rows)
+        shown = rows @ self._matrix
+        if self._exact:
+            rows = rows + (converted(values, self._photo.encoding, "linear") - shown) @ self._inverse
+            shown = rows @ self._matrix
+        seen = (values < CLIPPED).all(axis=-1)
+        photo = converted(values, self._photo.encoding, "srgb")
+        self._total += float(np.abs(srgb_encode(np.clip(shown[seen], 0, 1)) - photo[seen]).sum(dtype=np.float64))
+        self._count += 3 * int(seen.sum())
+        return rows if self._light is None else rows * self._light.astype(np.float32)
+
+    @property
+    def deviation(self) -> float | None:
+        """Mean deviation so far, in 1/255; None if every pixel is clipped."""
+        return 255 * self._total / self._count if self._count else None
+
+    def line(self) -> str:
+        """Returns the line that `m3sr predict` prints."""
+        if self.deviation is None:
+            return "rendered back: every pixel of the photo is clipped"
+        return f"rendered back, the cube differs from the photo by {self.deviation:.2f}/255 on average (D65, CIE 1931)"
+
+
+def describes_photos(card: ModelCard) -> bool:
+    """Whether a model predicts the reflectance of photos, which can be shown under a light."""
+    return card.encoding != "codes" and card.quantity == "reflectance"
+
+
+def read_light(name_or_file: str, wavelengths: Float64[np.ndarray, " S"]) -> Float64[np.ndarray, " S"]:
+    """Returns a light's power at the bands, with largest value 1.
+
+    Args:
+        name_or_file: a CIE illuminant, such as D65, A, FL11 or LED-B3; or a .csv file of wavelength in nm and power.
+        wavelengths: of the cube.
+
+    Raises:
+        InputError: there is no such illuminant or file, or it does not cover the bands.
+    """
+    if not name_or_file.lower().endswith(".csv"):
+        import colour
+
+        if name_or_file not in colour.SDS_ILLUMINANTS:
+            expected = "a CIE illuminant such as D65, A, FL11 or LED-B3, or a .csv file of wavelength and power"
+            raise InputError(f"light {name_or_file}: no such light; expected {expected}")
+        if not same_bands(wavelengths, BANDS):
+            raise InputError(f"light {name_or_file}: for bands other than 400-700 nm in steps of 10, pass a .csv file")
+        power = lamp(name_or_file)
+        return power / power.max()
+    path = Path(name_or_file)
+    with reading(path, "rows `wavelength, power` of numbers"):
+        table = np.loadtxt(path, delimiter=",", comments="#", ndmin=2, encoding="utf-8-sig")
+    nm, power = table.T if table.shape[1] == 2 else (np.zeros(1), np.zeros(1))
+    if not (np.isfinite(table).all() and (np.diff(nm) > 0).all() and power.min() >= 0 and power.max() > 0):
+        raise InputError(f"light {path}: expected two columns, rising wavelengths in nm and powers of at least 0")
+    if nm[0] > wavelengths[0] or nm[-1] < wavelengths[-1]:
+        raise InputError(f"light {path}: covers {span(nm)}, expected the cube's {span(wavelengths)}")
+    found = np.interp(wavelengths, nm, power)
+    if not found.max() > 0:
+        raise InputError(f"light {path}: has no power over the cube's {span(wavelengths)}")
+    return found / found.max()

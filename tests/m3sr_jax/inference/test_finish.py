@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+
+import m3sr_jax
+from m3sr_jax.errors import InputError
+from m3sr_jax.inference.finish import Finish, read_light
+from m3sr_jax.io.photos.photo import Photo
+from m3sr_jax.io.wavelengths import BANDS
+
+EXACT = 0.01  # of a code: rounding in float32
+
+
+@pytest.fixture(scope="module")
+def model():
+    return m3sr_jax.load()
+
+
+@pytest.fixture(scope="module")
+def photo():
+    codes = np.random.default_rng(0).integers(0, 250, (24, 16, 3)).astype(np.uint8)
+    return Photo(codes, "srgb", "PNG", 8, None, ())
+
+
+def test_exact_colours_give_the_photo_back_row_by_row(model, photo):
+    cube = model.predict(photo.codes)
+    plain = Finish(model.card, photo, exact_colour=False, light=None)
+    np.testing.assert_array_equal(plain(cube), cube)
+    assert plain.deviation > 1
+    exact = Finish(model.card, photo, exact_colour=True, light=None)
+    parts = [exact(cube[:9]), exact(cube[9:])]
+    assert exact.deviation < EXACT
+    whole = Finish(model.card, photo, exact_colour=True, light=None)(cube)
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+    assert np.abs(whole - cube).max() > 0.01
+
+
+def test_a_light_multiplies_after_the_check(model, photo):
+    cube, light = model.predict(photo.codes), read_light("A", model.wavelengths)
+    plain, lit = (Finish(model.card, photo, exact_colour=False, light=choice) for choice in (None, light))
+    np.testing.assert_allclose(lit(cube), plain(cube) * light, rtol=1e-6)
+    assert lit.deviation == plain.deviation
+    assert light.max() == 1
+    assert (np.diff(light) > 0).all()  # A is a black body of 2856 K
+
+
+def test_a_photo_without_unclipped_pixels_has_no_deviation(model):
+    white = Photo(np.full((8, 8, 3), 255, np.uint8), "srgb", "PNG", 8, None, ())
+    finish = Finish(model.card, white, exact_colour=False, light=None)
+    finish(model.predict(white.codes))
+    assert finish.deviation is None
+    assert "every pixel" in finish.line()
+
+
+def test_lights_from_files(tmp_path):
+    path = tmp_path / "lamp.csv"
+    path.write_text("# nm,power\n380,1\n800,3\n")
+    light = read_light(str(path), BANDS)
+    assert light[-1] == 1
+    assert light[0] == pytest.approx((1 + 2 * 20 / 420) / (1 + 2 * 320 / 420))
+    for text, told in (
+        ("500,1\n600,1\n", "expected the cube's 400-700 nm"),
+        ("400,1\n", "covers"),
+        ("400,-1\n700,1\n", "powers of at least 0"),
+        ("400,1,1\n700,1,1\n", "two columns"),
+        ("300,1\n399,0\n800,0\n", "no power"),
+        ("words\n", "cannot be read"),
+    ):
+        path.write_text(text)
+        with pytest.raises(InputError, match=told):
+            read_light(str(path), BANDS)
+    with pytest.raises(InputError, match="no such light"):
+        read_light("D66", BANDS)

@@ -1,0 +1,93 @@
+"""The model in the package: that it loads, what it promises, and its scores on measured scenes."""
+
+import os
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import m3sr_jax
+from m3sr_jax.checkpoint import WEIGHTS_FILE
+from m3sr_jax.data.colorimetry import srgb_matrix
+from m3sr_jax.data.photo.develop import ideal_settings, take_photo
+from m3sr_jax.data.spectra import reflectances
+from m3sr_jax.errors import InputError
+from m3sr_jax.inference.predictor import PRETRAINED
+from m3sr_jax.io.photos.spaces import srgb_decode, srgb_encode
+from m3sr_jax.model_card import MODEL_FILE
+
+MAX_BYTES = 8 * 2**20
+# What benchmarks/bench_photo.py measured, less a little for other versions of libraries.
+OWN_PSNR, OWN_SAM = 31.3, 9.9
+
+
+@pytest.fixture(scope="module")
+def model():
+    return m3sr_jax.load()
+
+
+def test_the_card_says_what_the_model_takes_and_gives(model):
+    card = model.card
+    assert (card.encoding, card.quantity, card.scale) == ("linear", "reflectance", "white of the photo")
+    assert card.model.name == "regression"
+    assert "fit_default_model" in card.provenance["command"]
+    assert sum(path.stat().st_size for path in PRETRAINED.iterdir()) < MAX_BYTES
+    assert "BSD-3" in (PRETRAINED / "MODEL_CARD.md").read_text()
+
+
+def test_grey_stays_grey_black_stays_black_and_exposure_scales(model):
+    rgb = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8, 1).repeat(3, 2)
+    cube = model.predict(rgb, encoding="linear")
+    np.testing.assert_allclose(cube[0, 0], 0, atol=1e-4)
+    shown = cube @ srgb_matrix(model.wavelengths)
+    np.testing.assert_allclose(shown, rgb, rtol=0.05, atol=1e-4)  # in colour: greys of the training data rise to red
+    np.testing.assert_allclose(model.predict(rgb / 2, encoding="linear"), cube / 2, atol=1e-4)
+
+
+def test_photos_in_srgb_and_linear_photos_give_the_same(model):
+    codes = np.random.default_rng(0).integers(0, 256, (16, 16, 3)).astype(np.uint8)
+    cube = model.predict(codes)
+    light = srgb_decode(codes / 255).astype(np.float32)
+    np.testing.assert_allclose(model.predict(light, encoding="linear"), cube, atol=1e-5)
+    assert np.abs(model.predict(light) - cube).max() > 0.05  # taken as sRGB, it is another photo
+
+
+def test_measured_reflectances_come_back_from_an_ideal_photo(model):
+    scene = reflectances()[:320].reshape(16, 20, 31).astype(np.float32)
+    cube = model.predict(take_photo(scene, ideal_settings(), np.random.default_rng(0)))
+    assert np.sqrt(np.mean((cube - scene) ** 2)) < 0.07
+    shown = srgb_encode(np.clip(cube @ srgb_matrix(model.wavelengths), 0, 1))
+    assert np.abs(shown - srgb_encode(np.clip(scene @ srgb_matrix(model.wavelengths), 0, 1))).mean() < 0.05
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path):
+    (tmp_path / MODEL_FILE).write_text((PRETRAINED / MODEL_FILE).read_text())
+    save_file({"regression": np.zeros((3, 31), np.float32)}, tmp_path / WEIGHTS_FILE)
+    with pytest.raises(InputError, match=r"regression is \(3, 31\), not \(13, 31\)"):
+        m3sr_jax.load(tmp_path)
+    (tmp_path / WEIGHTS_FILE).write_bytes(b"not weights")
+    with pytest.raises(InputError, match="not a readable safetensors file"):
+        m3sr_jax.load(tmp_path)
+
+
+def test_scores_on_photos_of_cave(model):
+    folder = os.environ.get("M3SR_DATA_DIR")
+    if not folder:
+        pytest.skip("set M3SR_DATA_DIR to a folder with cave26_128.h5 to score the model on measured scenes")
+    found = []
+    with h5py.File(Path(folder) / "cave26_128.h5") as file:
+        for name in file["cube"]:
+            cube = np.moveaxis(file["cube"][name][:], 0, -1) / 65535
+            predicted = model.predict(file["rgb_d65"][name][:]).astype(np.float64)
+            predicted *= np.sum(predicted * cube) / np.sum(predicted**2)
+            error = np.mean((np.clip(predicted, 0, 1) - cube) ** 2)
+            norms = np.linalg.norm(predicted, axis=-1), np.linalg.norm(cube, axis=-1)
+            bright = (norms[1] > 0.05 * np.sqrt(31)) & (norms[0] > 0)
+            cosine = np.sum(predicted * cube, -1)[bright] / (norms[0] * norms[1])[bright]
+            found.append((-10 * np.log10(error), np.degrees(np.arccos(np.clip(cosine, -1, 1))).mean()))
+    assert len(found) == 26
+    psnr, angle = np.mean(found, axis=0)
+    assert psnr > OWN_PSNR
+    assert angle < OWN_SAM
