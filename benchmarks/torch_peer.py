@@ -196,13 +196,12 @@ class _FeedForward(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         inner = 4 * width
-        self.norm, self.fn = nn.LayerNorm(width), nn.Module()
-        self.fn.net = nn.Sequential(
-            _conv(width, inner, 1), nn.GELU(), _depthwise(inner), nn.GELU(), _conv(inner, width, 1)
-        )
+        self.norm = nn.LayerNorm(width)
+        layers = (_conv(width, inner, 1), nn.GELU(), _depthwise(inner), nn.GELU(), _conv(inner, width, 1))
+        self.fn = nn.ModuleDict({"net": nn.Sequential(*layers)})
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fn.net(self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
+        return self.fn["net"](self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
 
 
 def _conv(channels: int, features: int, size: int) -> nn.Conv2d:

@@ -17,6 +17,8 @@ SCRIPT = Path(__file__).parents[1] / "benchmarks" / "torch_peer.py"
 @pytest.fixture(scope="module")
 def peer():
     spec = importlib.util.spec_from_file_location("torch_peer", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
     sys.modules["torch_peer"] = module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

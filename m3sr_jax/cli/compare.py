@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -36,7 +37,17 @@ class Compare:
         evaluations = [read_evaluation(path) for path in self.reports]
         labels = [evaluation.label for evaluation in evaluations]
         if len(set(labels)) < len(labels):  # such as report.json of several runs
-            paths = (str(path.parent / path.stem) for path in self.reports)
-            evaluations = [dataclasses.replace(e, label=path) for e, path in zip(evaluations, paths, strict=True)]
+            names = _distinct_names(self.reports)
+            evaluations = [dataclasses.replace(e, label=name) for e, name in zip(evaluations, names, strict=True)]
         for table in comparison_tables(evaluations):
             Console().print(table)
+
+
+def _distinct_names(paths: Sequence[Path]) -> list[str]:
+    """Returns the shortest ends of the paths that tell them apart, without suffix."""
+    parts = [(*path.parent.parts, path.stem) for path in paths]
+    for length in range(1, max(map(len, parts))):
+        names = ["/".join(part[-length:]) for part in parts]
+        if len(set(names)) == len(names):
+            return names
+    return [str(path.with_suffix("")) for path in paths]

@@ -11,7 +11,7 @@ from m3sr_jax.evaluation.tables import report_json
 
 
 def write(path, psnr, protocol="cave"):
-    scores = {"rmse": 0.02, "sam": 5.0, "mssim": 0.9, "mrae": 0.1}
+    scores = {"rmse": 0.02, "sam": 5.0, "sam_bright": 4.0, "mssim": 0.9, "mrae": 0.1}
     scenes = {f"scene{i}": {"psnr": psnr + 0.1 * i, **scores} for i in range(6)}
     path.parent.mkdir(exist_ok=True)
     path.write_text(report_json([Report("m3sr", PROTOCOLS[protocol], scenes, 0.1)], model={}, dataset={}))
