@@ -125,5 +125,5 @@ def test_fields_that_make_no_network_are_refused(fields, message):
 
 
 def test_unknown_networks_are_refused():
-    with pytest.raises(ValueError, match=r"no model is called unet: expected one of gmsr, .*m3sr"):
+    with pytest.raises(ValueError, match=r"no model is called unet: expected one of essaformer, .*m3sr"):
         create("unet")
