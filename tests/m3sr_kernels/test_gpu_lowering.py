@@ -138,7 +138,7 @@ def test_none_is_settled_by_the_platform_compiled_for(op, shape, small_tiles):
     gradient = jax.jit(value_and_gradient(op, None, interpret=False)).trace(specs(shape))
     kernels = {p: gradient.lower(lowering_platforms=(p,)).as_text().count(TRITON) for p in ("cuda", "cpu")}
     assert kernels == {"cuda": ALL_KERNELS[op], "cpu": 0}
-    assert (resolve(None, "cpu"), resolve(None, "gpu"), resolve("xla", "gpu")) == ("xla", "pallas_triton", "xla")
+    assert (resolve(None, "cpu"), resolve(None, "gpu"), resolve("xla", "gpu")) == ("native", "pallas_triton", "xla")
 
 
 def test_one_export_holds_the_kernel_for_cuda_and_runs_on_a_cpu():
