@@ -35,7 +35,8 @@ def native_ss2d_scan(
 
     The gradient keeps the inputs alone.
     """
-    wide = [array.astype(jnp.float32) for array in (x, dt, a, b, c, d.sum(0), dt_bias)]
+    wide = [array.astype(jnp.float32) for array in (x, dt, a, b, c, d, dt_bias)]
+    wide[5] = wide[5].sum(0)  # in float32: four directions, rounded once
     return cast(jax.Array, _scan(strict, *wide)).astype(x.dtype)
 
 
