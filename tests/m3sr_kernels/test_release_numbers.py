@@ -64,6 +64,8 @@ def error(got, expected) -> float:
 def test_scan_gives_the_release_numbers(case, implementation, dtype, small_tiles):
     if implementation == "pallas_mosaic":
         pytest.skip("Mosaic has no float64 and takes minutes to interpret: test_implementations runs it on small cases")
+    if implementation == "native" and dtype == "float64":
+        pytest.skip("native kernels compute in float32 and refuse float64: native/test_call")
     expected = load(case)
     run = run_ssd if "ssd" in case else run_s6
     with jax.enable_x64(dtype == "float64"):
