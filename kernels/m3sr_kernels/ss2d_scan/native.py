@@ -35,8 +35,8 @@ def native_ss2d_scan(
 
     The gradient keeps the inputs alone.
     """
-    wide = [array.astype(jnp.float32) for array in (x, dt, a, b, c, d, dt_bias)]
-    wide[5] = wide[5].sum(0)  # in float32: four directions, rounded once
+    skips = d.astype(jnp.float32).sum(0)  # a sum in the inputs' bfloat16 would round twice
+    wide = [array.astype(jnp.float32) for array in (x, dt, a, b, c, skips, dt_bias)]
     return cast(jax.Array, _scan(strict, *wide)).astype(x.dtype)
 
 
