@@ -86,14 +86,15 @@ def _open_split(spec: SyntheticSpec, folder: Path, split: str) -> SceneSource:
         reader(0)
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}: found damaged scenes ({error}); delete the folder to make them again") from error
+    camera = load_camera(spec.camera)
     return SceneSource(
         names,
         [(spec.height, spec.width)] * len(names),
         reader,
         wavelengths=BANDS,
-        camera_name=Path(spec.camera).stem,  # its name in load_camera, without loading it
+        camera_name=camera.name,
         fingerprint=f"synthetic-{spec.key()}-{split}",
-        take=NoisyShot(load_camera(spec.camera).matrix(BANDS)),
+        take=NoisyShot(camera.matrix(BANDS)),
     )
 
 
