@@ -119,7 +119,7 @@ class Job:
 def jobs(options: argparse.Namespace) -> Iterator[Job]:
     """Yields the runs of the chosen parts, those that decide first: seed 0 of every row, then the other seeds."""
     if "main" in options.parts:
-        for seed, recipe, network in itertools.product(options.seeds, RECIPES, options.networks):
+        for seed, recipe, network in itertools.product(options.seeds, options.recipes, options.networks):
             yield Job("main", network, recipe, options.steps or 1000, seed, tuple(RECIPES[recipe].items()))
     if "ablation" in options.parts:
         for seed, (name, changes) in itertools.product(options.seeds, ABLATIONS.items()):
@@ -258,6 +258,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--scenes", type=Path, help="CAVE as downloaded, or an HDF5 file of cubes")
     parser.add_argument("--parts", nargs="+", default=["main"], choices=["main", "ablation", "long"])
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=NETWORKS)
+    parser.add_argument("--recipes", nargs="+", default=list(RECIPES), choices=RECIPES)
     parser.add_argument("--tuning", action="store_true", help="train on 16 scenes and score the other four of the 20")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--steps", type=int, help="another number of steps")
