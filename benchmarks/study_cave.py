@@ -85,12 +85,13 @@ class Job:
         """What tells this run from all others in the results."""
         names = ("part", "network", "recipe", "steps", "seed")
         split = {"split": "tuning" if options.tuning else "test"}
-        given = {"features": options.features, "learning_rate": options.learning_rate}
+        given = {"features": options.features, "learning_rate": options.learning_rate, "set": options.set}
         return {name: getattr(self, name) for name in names} | split | given
 
     def folder(self, options: argparse.Namespace) -> Path:
         key = self.key(options)
-        return options.runs / "-".join(f"{key[name]}".replace(" ", "_") for name in key if key[name] is not None)
+        parts = (str(value).replace(" ", "_") for value in key.values() if value is not None)
+        return options.runs / "-".join(parts)
 
     def config(self, options: argparse.Namespace) -> Config:
         """Returns the run's configuration, which begins as configs/cave_fast.py."""
@@ -110,6 +111,7 @@ class Job:
             changes["optim.learning_rate"] = PIXEL_RATE
         if options.learning_rate is not None:
             changes["optim.learning_rate"] = options.learning_rate
+        changes |= json.loads(options.set) if options.set else {}
         for name, value in changes.items():
             group, _, field = name.partition(".")
             values[group][field] = value
@@ -233,13 +235,13 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     lines = ["| part | network | recipe | steps | seeds | PSNR dB ↑ | RMSE ↓ | SAM ° ↓ | bright SAM ° ↓ | MSSIM ↑ |"]
     lines[0] += " MRAE ↓ | PSNR ×0.5 | PSNR ×2 | CPU min |"
     lines.append("|---|---|---|" + "---:|" * 11)
-    keys = ("part", "split", "features", "learning_rate", "network", "recipe", "steps")
+    keys = ("part", "split", "features", "learning_rate", "set", "network", "recipe", "steps")
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault(tuple(row.get(key) for key in keys), []).append(row)
     for same in groups.values():
         first = same[0]
-        cells = [first["part"], first["network"], first["recipe"], str(first["steps"]), str(len(same))]
+        cells = [first["part"], first["network"], " ".join([first["recipe"], first.get("set") or ""]), str(first["steps"]), str(len(same))]
         for metric, digits in (("psnr", 2), ("rmse", 4), ("sam", 2), ("sam_bright", 2), ("mssim", 4), ("mrae", 4)):
             cells.append(spread([row["mean"][metric] for row in same], digits))
         cells += [spread([row["exposures"][exposure]["psnr"] for row in same], 2) for exposure in ("0.5", "2")]
@@ -264,6 +266,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, help="another number of steps")
     parser.add_argument("--features", type=int, help="another width of M3SR and MST++")
     parser.add_argument("--learning-rate", type=float, help="another learning rate")
+    parser.add_argument("--set", help='other fields, such as {"data.patch_size": 16}, for tuning')
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "study")
     parser.add_argument("--output", type=Path, default=RESULTS)
     parser.add_argument("--table", action="store_true", help="print the results so far and stop")

@@ -130,6 +130,8 @@ class DataConfig(_Section):
     camera: str = ""  # "": the photos of the data set, or cie1964 if it has none
     batch_size: int = _option(32, low=1, high=2**20)
     crop_size: int = _option(128, low=8, high=MAX_PIXELS)
+    # Each image is a mosaic of crops of this side, from different scenes; unset: it is one crop.
+    patch_size: int | None = _option(None, low=1, high=MAX_PIXELS)
     num_workers: int = _option(0, low=0, high=1024, free=True)
     on_bad_scene: str = _option("stop", choices=("stop", "skip"), free=True)
     num_train_scenes: int = _option(24, low=1, high=10**6)
@@ -158,6 +160,8 @@ class DataConfig(_Section):
                 raise bad_value(f"data.{field.name}", value, f'{spelled(field.default)} unless data.name is "folder"')
         if self.name in ("synthetic", "photo") and self.crop_size > self.scene_size:
             raise bad_value("data.crop_size", self.crop_size, f"at most data.scene_size = {self.scene_size}")
+        if self.patch_size is not None and self.crop_size % self.patch_size:
+            raise bad_value("data.patch_size", self.patch_size, f"a divisor of data.crop_size = {self.crop_size}")
         for name, low, high in (("exposure", -MAX_STOPS, MAX_STOPS), ("jpeg_quality", 1, 95)):
             ends = getattr(self, name)
             if ends and not (len(ends) == 2 and low <= ends[0] <= ends[1] <= high):

@@ -1,7 +1,8 @@
 """Training batches: random crops, quarter turns and flips of scenes, with Grain.
 
 An epoch draws from every scene as many random crops as fit side by side, in a new random order. Batches continue across
-the end of an epoch, so no batch is short and a small data set can fill a large batch.
+the end of an epoch, so no batch is short and a small data set can fill a large batch. With a patch size, each image of a
+batch is a mosaic of smaller crops from different scenes: a batch of the same cost shows more of the data.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,15 +54,17 @@ def crop_table(source: SceneSource, crop_size: int) -> list[int]:
     return table
 
 
-def steps_per_epoch(source: SceneSource, batch_size: int, crop_size: int) -> int:
-    """Counts the whole batches in an epoch, at least 1: ⌊crops / batch⌋ with the crops of `crop_table`.
+def steps_per_epoch(source: SceneSource, batch_size: int, crop_size: int, patch_size: int | None = None) -> int:
+    """Counts the whole batches in an epoch, at least 1: ⌊crops / crops of a batch⌋ with the crops of `crop_table`.
 
     Args:
         source: all training scenes, before sharding.
-        batch_size: crops per step, over all hosts.
-        crop_size: side of the square crop in pixels.
+        batch_size: images per step, over all hosts.
+        crop_size: side of the square image in pixels.
+        patch_size: as in `train_batches`.
     """
-    return max(1, len(crop_table(source, crop_size)) // batch_size)
+    side = patch_size or crop_size
+    return max(1, len(crop_table(source, side)) // (batch_size * (crop_size // side) ** 2))
 
 
 def train_batches(
@@ -74,6 +78,7 @@ def train_batches(
     num_workers: int = 0,
     skip_bad_scenes: bool = False,
     augmentation: Augmentation | None = None,
+    patch_size: int | None = None,
 ) -> Batches:
     """Returns endless batches {"rgb": (B, h, w, 3), "cube": (B, h, w, S)}, float32 in [0, 1], h = w = `crop_size`.
 
@@ -84,8 +89,8 @@ def train_batches(
 
     Args:
         source: training scenes, the same on every host.
-        batch_size: crops per batch, over all hosts.
-        crop_size: side of the square crop in pixels.
+        batch_size: images per batch, over all hosts.
+        crop_size: side of the square images in pixels.
         seed: for order, crops, turns and flips; 0 ≤ seed < 2³².
         shard_index: this host's index, 0 ≤ shard_index < shard_count.
         shard_count: number of hosts.
@@ -93,6 +98,8 @@ def train_batches(
         skip_bad_scenes: replace a crop of an unreadable scene by one of the next readable scene, and count it in
             `Batches.skipped`; by default the iterator raises the scene's InputError.
         augmentation: changes each crop, with draws of its own.
+        patch_size: side of the crops that a mosaic of `crop_size` is put together from, a divisor of it; None: each
+            image is one crop.
 
     Raises:
         InputError: a scene is smaller than the crop, or `batch_size` is not a multiple of `shard_count`.
@@ -103,11 +110,15 @@ def train_batches(
         raise InputError(
             f"config field data.batch_size: found {batch_size}; expected a multiple of {shard_count} (processes)"
         )
-    transform = RandomCrop(source, crop_size, skip_bad_scenes, augmentation)
-    crops = grain.MapDataset.source(crop_table(source, crop_size)).seed(seed).shuffle().repeat().random_map(transform)
+    side = patch_size or crop_size
+    per_side = crop_size // side
+    num_crops = batch_size * per_side**2
+    transform = RandomCrop(source, side, skip_bad_scenes, augmentation)
+    crops = grain.MapDataset.source(crop_table(source, side)).seed(seed).shuffle().repeat().random_map(transform)
     if shard_count > 1:
-        crops = grain.MapDataset.source(_Shard(crops, batch_size, shard_index, shard_count))
-    return Batches(crops.batch(batch_size // shard_count, drop_remainder=True, batch_fn=decoded_batch), num_workers)
+        crops = grain.MapDataset.source(_Shard(crops, num_crops, shard_index, shard_count))
+    make_batch = partial(mosaic_batch, per_side=per_side) if per_side > 1 else decoded_batch
+    return Batches(crops.batch(num_crops // shard_count, drop_remainder=True, batch_fn=make_batch), num_workers)
 
 
 @dataclass(frozen=True)
@@ -256,6 +267,16 @@ def decoded_batch(crops: Sequence[Crop]) -> dict[str, np.ndarray]:
         batch["clipped"] = np.stack(masks)
     skipped = [scene for crop in crops for scene in crop.skipped]
     return batch | ({SKIPPED: np.array(skipped)} if skipped else {})
+
+
+def mosaic_batch(crops: Sequence[Crop], per_side: int) -> dict[str, np.ndarray]:
+    """Decodes crops and puts `per_side`² of them together, row by row, into each image of the batch."""
+    batch = decoded_batch(crops)
+    for key in batch.keys() - {SKIPPED}:
+        count, side, _, *rest = batch[key].shape
+        grid = batch[key].reshape(count // per_side**2, per_side, per_side, side, side, *rest)
+        batch[key] = np.swapaxes(grid, 2, 3).reshape(-1, per_side * side, per_side * side, *rest)
+    return batch
 
 
 def turned_copy(pixels: np.ndarray, turns: int, flip: bool) -> np.ndarray:

@@ -48,6 +48,7 @@ def _pixels(config: Config, dataset: Dataset) -> Iterator[tuple[np.ndarray, np.n
         num_workers=data.num_workers,
         skip_bad_scenes=dataset.skip_bad_scenes,
         augmentation=make_augmentation(data, train),
+        patch_size=data.patch_size,
     )
     crops = max(len(train), math.ceil(FITTED_PIXELS / data.crop_size**2))
     every = math.ceil(crops * data.crop_size**2 / (2 * FITTED_PIXELS))  # above 1 for many large crops

@@ -138,7 +138,8 @@ def _open_data(config: Config) -> Dataset:
 def _open_batches(config: Config, dataset: Dataset) -> tuple[int, Batches]:
     """Returns the run's number of steps and its endless batches."""
     data = config.data
-    num_steps = config.train.total_steps(steps_per_epoch(dataset.train, data.batch_size, data.crop_size))
+    sizes = data.crop_size, data.patch_size
+    num_steps = config.train.total_steps(steps_per_epoch(dataset.train, data.batch_size, *sizes))
     batches = train_batches(
         dataset.train,
         batch_size=data.batch_size,
@@ -149,6 +150,7 @@ def _open_batches(config: Config, dataset: Dataset) -> tuple[int, Batches]:
         num_workers=data.num_workers,
         skip_bad_scenes=dataset.skip_bad_scenes,
         augmentation=make_augmentation(data, dataset.train),
+        patch_size=data.patch_size,
     )
     return num_steps, batches
 

@@ -119,6 +119,27 @@ def test_rgb_and_cube_turn_together_and_bands_stay(make_source):
     np.testing.assert_array_equal(batch["cube"][..., 0], batch["cube"][..., 3])
 
 
+def test_a_mosaic_puts_together_the_crops_that_its_patch_size_gives_alone(synthetic):
+    (mosaic,) = first_batches(synthetic.train, 1, batch_size=2, crop_size=16, patch_size=8)
+    (crops,) = first_batches(synthetic.train, 1, batch_size=8, crop_size=8)
+    for key in ("rgb", "cube"):
+        for index, crop in enumerate(crops[key]):
+            image, place = divmod(index, 4)
+            top, left = (8 * step for step in divmod(place, 2))
+            np.testing.assert_array_equal(mosaic[key][image, top : top + 8, left : left + 8], crop)
+
+
+def test_the_shards_of_mosaics_are_those_of_one_host(synthetic):
+    (whole,) = first_batches(synthetic.train, 1, patch_size=8)
+    shards = [first_batches(synthetic.train, 1, patch_size=8, shard_index=i, shard_count=2)[0] for i in range(2)]
+    np.testing.assert_array_equal(whole["cube"], np.concatenate([shard["cube"] for shard in shards]))
+
+
+def test_an_epoch_of_mosaics_sees_as_many_pixels(make_source):
+    source = make_source(3, 32, 32)
+    assert steps_per_epoch(source, 1, 16, 8) == steps_per_epoch(source, 1, 16)
+
+
 def test_turned_gives_the_eight_symmetries():
     pixels = np.arange(8).reshape(2, 2, 2)
     views = {turned(pixels, turns, flip).tobytes() for turns in range(4) for flip in (False, True)}
