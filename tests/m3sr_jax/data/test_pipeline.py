@@ -136,7 +136,7 @@ def test_the_shards_of_mosaics_are_those_of_one_host(synthetic):
 
 
 def test_an_epoch_of_mosaics_sees_as_many_pixels(make_source):
-    source = make_source(3, 32, 32)
+    source, _ = make_source([(32, 32)] * 3)
     assert steps_per_epoch(source, 1, 16, 8) == steps_per_epoch(source, 1, 16)
 
 
