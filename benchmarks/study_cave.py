@@ -8,7 +8,7 @@ Command:  python benchmarks/study_cave.py --scenes FILE_OR_FOLDER [--parts main 
 to test. --tuning trains on 16 of the 20 and scores the other four: choose options there, never on the test scenes.
 
   main      {M3SR, MST++, pixel} × {paper, base, full}, seeds 0 to 2, 1,000 steps of 2 crops of 64². "paper" is MAE and
-            Adam at 4e-4; "full" is configs/cave_fast.py; "base" is the same without exposure and spectral angle.
+            Adam at 4e-4; "full" is configs/cave_fast.py; "base" is the same without exposure, mosaics and angle.
   ablation  M3SR with "full" at 300 steps: without each branch, other groups, wavelets and losses, seeds 0 to 2.
   long      M3SR and MST++ with "full" for 5,000 steps.
 
@@ -49,7 +49,7 @@ NETWORKS = ("m3sr", "mst_plus_plus", "pixel")
 EXPOSURES = (0.5, 1.0, 2.0)
 # Recipe → variants and fields on top of configs/cave_fast.py.
 PAPER = {"optim.learning_rate": 4e-4, "optim.warmup_steps": 0, "model.base": "none"}
-PLAIN = {"data.exposure": (), "loss.spectral_angle": 0.0}
+PLAIN = {"data.exposure": (), "data.patch_size": None, "loss.spectral_angle": 0.0}
 RECIPES: dict[str, dict[str, Any]] = {"paper": PAPER | PLAIN, "base": PLAIN, "full": {}}
 PIXEL_RATE = 5e-3  # with a base; the pixel network is small
 ABLATIONS: dict[str, dict[str, Any]] = {
