@@ -65,8 +65,10 @@ class Config:
 
     def _check_linear_start(self) -> None:
         model = self.model
-        if model.name not in ("m3sr", "mst_plus_plus") or model.base != "none" or model.pixel_head:
-            found = f"model.name {model.name}, model.base {model.base}, model.pixel_head {spelled(model.pixel_head)}"
+        added = ("base", "pixel_head", "normalise_exposure")
+        plain = all(getattr(model, name) == getattr(ModelConfig, name) for name in added)
+        if model.name not in ("m3sr", "mst_plus_plus") or not plain:
+            found = ", ".join(f"model.{name} {spelled(getattr(model, name))}" for name in ("name", *added))
             raise InputError(
                 f"config field train.start: least_squares sets the parameters of m3sr or mst_plus_plus without a base, "
                 f"found {found}; unset train.start"

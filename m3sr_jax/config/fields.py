@@ -100,6 +100,7 @@ class ModelConfig(_Section):
     # What the network builds on: a regression fitted on the training scenes, a pixel network (models/base.py).
     base: str = _option("none", choices=("none", *REGRESSIONS))
     pixel_head: bool = False
+    normalise_exposure: bool = False  # the network sees each image divided by its brightness
     dtype: str = _option("float32", choices=DTYPES)
     param_dtype: str = _option("float32", choices=DTYPES)
     remat: bool = _option(False, free=True)

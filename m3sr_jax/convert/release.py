@@ -86,7 +86,8 @@ def release_activations(model: M3SR, intermediates: Mapping[str, Any]) -> dict[s
 
 def _layout(model: nn.Module) -> Iterator[Tensor]:
     if isinstance(model, WithBase):
-        raise InputError("config field model.base or model.pixel_head: releases have neither; use the network alone")
+        fields = "model.base, model.pixel_head or model.normalise_exposure"
+        raise InputError(f"config field {fields}: releases have none of them; use the network alone")
     network = network_of(model)
     if network is None or network.layout is None:
         raise InputError(f"{type(model).__name__}: found no release layout for it, expected a network with a release")

@@ -19,7 +19,7 @@ from m3sr_jax.networks import NETWORKS, Network, load
 __all__ = ["M3SR", "build_model", "create", "init_params", "parameter_shapes", "with_scans"]
 
 _SMALL_IMAGE = (1, 8, 8, 3)
-_BASE_FIELDS = {"base", "pixel_head"}  # of `WithBase`; every network takes them
+_BASE_FIELDS = {"base", "pixel_head", "normalise_exposure"}  # of `WithBase`; every network takes them
 
 
 def create(name: str, **fields) -> nn.Module:
@@ -58,15 +58,17 @@ def build_model(config: ModelConfig) -> nn.Module:
     try:
         changed = {f.name for f in dataclasses.fields(config) if getattr(config, f.name) != f.default}
         own = _entry(config.name).fields
-        given = (own | changed) - {"name", *(_BASE_FIELDS - own)}
+        with_base = not own & _BASE_FIELDS and bool(changed & _BASE_FIELDS)
+        given = (own | changed) - {"name"} - (_BASE_FIELDS if with_base else set())
         fields = {name: value for name, value in dataclasses.asdict(config).items() if name in given}
         for name in fields.keys() & {"dtype", "param_dtype"}:
             fields[name] = jnp.dtype(fields[name])
         network = create(config.name, **fields)
-        if own & _BASE_FIELDS or (config.base == "none" and not config.pixel_head):
+        if not with_base:
             return network
         types: Any = {name: jnp.dtype(getattr(config, name)) for name in ("dtype", "param_dtype")}
-        return WithBase(network, config.base, config.pixel_head, config.num_bands, **types)
+        base = {name: getattr(config, name) for name in _BASE_FIELDS}
+        return WithBase(network, num_bands=config.num_bands, **base, **types)
     except (TypeError, ValueError, KeyError) as error:
         raise InputError(f"config group model: {error}") from error
 

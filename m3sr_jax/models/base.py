@@ -17,6 +17,7 @@ from m3sr_jax.models.pixel import Pixel
 from m3sr_jax.regression import Regression, features, terms_of
 
 INITIAL_GAIN = 0.1
+DARK = 1e-3  # a quarter of an 8-bit step: a black image stays black
 # Paths in the parameter tree. The coefficients are fitted when a run starts and get no gradient.
 COEFFICIENTS = "regression"
 
@@ -52,10 +53,14 @@ class PlainRegression(nn.Module):
 class WithBase(nn.Module):
     """Computes φ(rgb)·W + pixel(rgb) + gain·network(rgb), with a learned gain for each band that starts at 0.1.
 
+    With `normalise_exposure`, network and pixel head see rgb / s, and their sum is multiplied by s, the root mean square
+    of the image: half the exposure then gives half of what they add, and with a homogeneous regression half the cube.
+
     Attributes:
       network: RGB (B, H, W, 3) → (B, H, W, num_bands), with its parameters under "network".
       base: the regression φ(rgb)·W, a name of `m3sr_jax.regression.REGRESSIONS`, or "none".
       pixel_head: whether to add a `Pixel` of its own, without a gain.
+      normalise_exposure: whether to divide by each image's brightness, and multiply by it again.
       num_bands: S, bands of the output.
       dtype: type of the pixel head's computation; the regression is always computed in float32 or wider.
       param_dtype: type of the pixel head's parameters.
@@ -67,19 +72,30 @@ class WithBase(nn.Module):
     num_bands: int = 31
     dtype: Dtype = jnp.float32
     param_dtype: Dtype = jnp.float32
+    normalise_exposure: bool = False
 
     @nn.compact
     def __call__(self, rgb: Num[Array | np.ndarray, "B H W C"]) -> Float[Array, "B H W S"]:
         """Reconstructs the spectrum of every pixel, as the network does; raises what the network raises."""
-        cube = self.network(rgb)
+        brightness = _brightness(rgb) if self.normalise_exposure else None
+        image = rgb if brightness is None else (rgb / brightness).astype(jnp.asarray(rgb).dtype)
+        cube = self.network(image)
         gain = self.param("gain", nn.initializers.constant(INITIAL_GAIN), (self.num_bands,), jnp.float32)
         cube *= gain.astype(cube.dtype)[None, None, None]
         if self.pixel_head:
             head = Pixel(self.num_bands, dtype=self.dtype, param_dtype=self.param_dtype, name="pixel_head")
-            cube += head(rgb).astype(cube.dtype)
+            cube += head(image).astype(cube.dtype)
+        if brightness is not None:
+            cube *= brightness.astype(cube.dtype)
         if self.base == "none":
             return cube
         return cube + _regression(self, jnp.asarray(rgb, cube.dtype), jnp.float32)
+
+
+def _brightness(rgb: Num[Array | np.ndarray, "B H W C"]) -> Float[Array, "B 1 1 1"]:
+    """Returns the root mean square of each image, at least `DARK`."""
+    squares = jnp.square(jnp.asarray(rgb, jnp.promote_types(jnp.asarray(rgb).dtype, jnp.float32)))
+    return jnp.maximum(jnp.sqrt(squares.mean((1, 2, 3), keepdims=True)), DARK)
 
 
 def _regression(

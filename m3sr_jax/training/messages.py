@@ -42,7 +42,8 @@ def greeting(run: Run) -> list[str]:
 
 def _base(model: ModelConfig) -> str:
     bases = [model.base] * (model.base != "none") + ["a pixel head"] * model.pixel_head
-    return f" on {' and '.join(bases)}" if bases else ""
+    base = f" on {' and '.join(bases)}" if bases else ""
+    return base + " of normalised exposure" * model.normalise_exposure
 
 
 def evaluated(step: int, scores: Mapping[str, float]) -> str:

@@ -112,7 +112,7 @@ def test_conflicts_are_the_fields_that_shape_a_run():
 def test_model_fields_are_the_networks():
     ours = {field.name: field.default for field in dataclasses.fields(ModelConfig)}
     theirs = {f.name: f.default for f in dataclasses.fields(M3SR) if f.name not in ("parent", "name")}
-    assert ours.keys() - theirs.keys() == {"name", "base", "pixel_head"}
+    assert ours.keys() - theirs.keys() == {"name", "base", "pixel_head", "normalise_exposure"}
     plain = theirs.keys() - {"dtype", "param_dtype"}
     assert {name: ours[name] for name in plain} == {name: theirs[name] for name in plain}
     model = build_model(ModelConfig(num_groups=2, dtype="bfloat16"))

@@ -47,6 +47,26 @@ def test_a_pixel_head_adds_a_pixel_network_with_or_without_a_regression():
     }
 
 
+@pytest.mark.parametrize("fields", [{"name": "pixel", "pixel_head": True}, {"name": "m3sr", "features": 4}])
+def test_with_normalised_exposure_half_the_light_gives_half_the_cube(fields):
+    model = build_model(ModelConfig(base="root2", normalise_exposure=True, **fields))
+    params = with_regression(init_params(model, jax.random.key(0)), random_fit("root2"))
+    whole, half = (model.apply({"params": params}, RGB * np.float32(factor)) for factor in (1, 0.5))
+    np.testing.assert_allclose(half, whole / 2, atol=1e-5)
+    fixed = build_model(ModelConfig(base="root2", **fields))
+    whole, half = (fixed.apply({"params": params}, RGB * np.float32(factor)) for factor in (1, 0.5))
+    assert np.abs(half - whole / 2).max() > 1e-4
+
+
+def test_a_black_image_stays_black_and_its_gradient_finite():
+    model = build_model(ModelConfig(name="pixel", base="root2", normalise_exposure=True))
+    params = with_regression(init_params(model, jax.random.key(0)), random_fit("root2"))
+    black = np.zeros_like(RGB)
+    assert np.abs(model.apply({"params": params}, black)).max() < 1e-3
+    grads = jax.grad(lambda params: jnp.mean(model.apply({"params": params}, black)))(params)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
+
+
 def test_everything_but_the_regression_has_a_gradient():
     model = build_model(ModelConfig(name="pixel", base="root2", pixel_head=True))
     params = with_regression(init_params(model, jax.random.key(0)), random_fit("root2"))

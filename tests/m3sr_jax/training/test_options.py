@@ -20,8 +20,8 @@ from m3sr_jax.training.metric_writer import read_metrics
 AUGMENTED = {"exposure": (-2.0, 1.0), "noise": 0.01, "jpeg_quality": (70, 95)}
 OPTIONS = {
     "everything": (
-        {"base": "root2_weighted", "pixel_head": True},
-        AUGMENTED,
+        {"base": "root2_weighted", "pixel_head": True, "normalise_exposure": True},
+        AUGMENTED | {"patch_size": 8},
         {"warmup_steps": 3, "name": "adamw", "weight_decay": 0.1, "ema_decay": 0.9},
     ),
     "muon": ({"base": "cubic"}, {}, {"name": "muon", "weight_decay": 0.1, "grad_clip": 1.0}),
