@@ -1,8 +1,8 @@
 """Training batches: random crops, quarter turns and flips of scenes, with Grain.
 
 An epoch draws from every scene as many random crops as fit side by side, in a new random order. Batches continue across
-the end of an epoch, so no batch is short and a small data set can fill a large batch. With a patch size, each image of a
-batch is a mosaic of smaller crops from different scenes: a batch of the same cost shows more of the data.
+the end of an epoch, so no batch is short and a small data set can fill a large batch. With a patch size, each image is
+a mosaic of smaller crops from different scenes: a batch of the same cost shows more of the data.
 """
 
 from __future__ import annotations
