@@ -53,8 +53,8 @@ class PlainRegression(nn.Module):
 class WithBase(nn.Module):
     """Computes φ(rgb)·W + pixel(rgb) + gain·network(rgb), with a learned gain for each band that starts at 0.1.
 
-    With `normalise_exposure`, network and pixel head see rgb / s, and their sum is multiplied by s, the image's root mean
-    square: half the exposure then gives half of what they add, and with a homogeneous regression half the cube.
+    With `normalise_exposure`, network and pixel head see rgb / s, and their sum is multiplied by s, the image's root
+    mean square: half the exposure then gives half of what they add, and with a homogeneous regression half the cube.
 
     Attributes:
       network: RGB (B, H, W, 3) → (B, H, W, num_bands), with its parameters under "network".
