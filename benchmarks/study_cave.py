@@ -49,7 +49,7 @@ NETWORKS = ("m3sr", "mst_plus_plus", "pixel")
 EXPOSURES = (0.5, 1.0, 2.0)
 # Recipe → variants and fields on top of configs/cave_fast.py.
 PAPER = {"optim.learning_rate": 4e-4, "optim.warmup_steps": 0, "model.base": "none"}
-PLAIN = {"data.exposure": (), "data.patch_size": None, "loss.spectral_angle": 0.0}
+PLAIN = {"data.exposure": (), "data.patch_size": None, "loss.spectral_angle": 0.0, "model.normalise_exposure": False}
 RECIPES: dict[str, dict[str, Any]] = {"paper": PAPER | PLAIN, "base": PLAIN, "full": {}}
 PIXEL_RATE = 5e-3  # with a base; the pixel network is small
 ABLATIONS: dict[str, dict[str, Any]] = {

@@ -1,9 +1,10 @@
 """CAVE at a small budget: M3SR learns what a regression misses, with photos of many exposures.
 
-The base is a root-polynomial regression of degree 2, weighted by relative error and fitted when the run starts; images
-are mosaics of 16² patches from many scenes, half of which get an exposure from 1/4 to 2; the loss is MAE plus 0.02
-times the spectral angle. 1,000 steps of 2 images of 64². Scenes, camera and data.split_file are as in configs/cave.py.
-M3SR on a base cannot become a file of its release.
+The base is a root-polynomial regression of degree 2, weighted by relative error and fitted when the run starts. The
+network sees images of normalised exposure: half the light gives half the cube. Training images are mosaics of 16²
+patches from many scenes, half of which get an exposure from 1/4 to 2; the loss is MAE plus 0.02 times the spectral
+angle. 1,000 steps of 2 images of 64². Scenes, camera and data.split_file are as in configs/cave.py. M3SR on a base
+cannot become a file of its release.
 
 Command:   python train.py --config configs/cave_fast.py --workdir runs/cave_fast --config.data.root=DIR
 Variants:  --config configs/cave_fast.py:NAME, see m3sr_jax/config/recipes.py; "pixel" is the pixel network.
@@ -18,6 +19,7 @@ def get_config(variant=""):
     config = paper_recipe("cave", variant, log_every_steps=10, eval_every_steps=250)
 
     config.model.base = "root2_weighted"
+    config.model.normalise_exposure = True
 
     config.data.batch_size = 2
     config.data.crop_size = 64
