@@ -6,13 +6,14 @@ Each function takes a model and the image's height and width in pixels, and retu
 from __future__ import annotations
 
 import itertools
+import math
 
-from m3sr_jax.cost.terms import RGB, Cost, conv, layer_norm, pooling, shared, times, total, unet
+from m3sr_jax.cost.terms import RGB, Cost, conv, layer_norm, padded, pooling, shared, times, total, unet
 from m3sr_jax.models.base import PlainRegression, WithBase
 from m3sr_jax.models.baselines.essaformer import ESSAformer
 from m3sr_jax.models.baselines.fmnet import SIZES, WEIGHT_LAYERS, FMNet
 from m3sr_jax.models.baselines.gmsr import GMSR, STATE_SIZE, WIDTHS
-from m3sr_jax.models.baselines.hrnet import MULTIPLE, HRNet
+from m3sr_jax.models.baselines.hrnet import HRNet
 from m3sr_jax.models.baselines.hscnn_plus import GROWTH, WIDTH, HSCNNPlus
 from m3sr_jax.models.baselines.hsrnet import GROUPS, HSRNet
 from m3sr_jax.models.baselines.hsrnet import WIDTH as REFINEMENT_WIDTH
@@ -41,13 +42,13 @@ def base_costs(model: WithBase, height: int, width: int) -> dict[str, Cost]:
     if model.base != "none":
         parts |= regression_costs(model, height, width)
     if model.pixel_head:
-        parts["pixel head"] = total(pixel_costs(Pixel(model.num_bands), height, width).values())
+        parts["pixel head"] = total(pixel_costs(Pixel(num_bands=model.num_bands), height, width).values())
     return parts
 
 
 def mst_plus_plus_costs(model: MSTPlusPlus, height: int, width: int) -> dict[str, Cost]:
     """Counts MST++; thop misses attention's two products and `rescale`."""
-    pixels, features, bands = _padded(height, width), model.features, model.num_bands
+    pixels, features, bands = math.prod(padded(model, height, width)), model.features, model.num_bands
     attention = feed_forward = Cost()
     for level in range(LEVELS + 1):
         channels, here, count = features << level, pixels >> 2 * level, 1 if level == LEVELS else 2
@@ -82,7 +83,7 @@ def hscnn_plus_costs(model: HSCNNPlus, height: int, width: int) -> dict[str, Cos
 
 def hrnet_costs(model: HRNet, height: int, width: int) -> dict[str, Cost]:
     """Counts HRNet; thop includes the gates, which the release computes and discards."""
-    pixels, parts = _padded(height, width), {}
+    pixels, parts = math.prod(padded(model, height, width)), {}
     for name, scale, count in (("1/8", 8, 1), ("1/4", 4, 1), ("1/2", 2, 2), ("full size", 1, 4)):
         channels, here = scale * model.width, pixels // scale**2
         cost = conv(9, RGB * scale**2, channels, here, bias=True)
@@ -198,7 +199,3 @@ def essaformer_costs(model: ESSAformer, height: int, width: int) -> dict[str, Co
         "attention": shared(attention, 2, calls),
         "convs": shared(convs, 2, calls),
     }
-
-
-def _padded(height: int, width: int) -> int:
-    return (height + -height % MULTIPLE) * (width + -width % MULTIPLE)

@@ -8,8 +8,8 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from m3sr_jax.cost.terms import RGB, Cost, conv, layer_norm, times, unet
-from m3sr_jax.models.m3sr import M3SR, MULTIPLE
+from m3sr_jax.cost.terms import RGB, Cost, conv, layer_norm, padded, times, unet
+from m3sr_jax.models.m3sr import M3SR
 from m3sr_jax.models.spectral import CONV_WIDTH
 from m3sr_jax.models.spectral import STATE_SIZE as SPECTRAL_STATE
 from m3sr_jax.models.ss2d import DIRECTIONS, num_heads
@@ -20,13 +20,13 @@ from m3sr_jax.models.wavelets import dwt2
 
 def m3sr_costs(model: M3SR, height: int, width: int) -> dict[str, Cost]:
     """Counts M3SR's parts in the order of the network."""
-    padded = height + -height % MULTIPLE, width + -width % MULTIPLE
-    pixels, bands, features = padded[0] * padded[1], model.num_bands, model.features
+    height, width = padded(model, height, width)
+    pixels, bands, features = height * width, model.num_bands, model.features
     parts = {"first, last conv": conv(9, RGB, bands, pixels) + conv(9, bands, bands, pixels)}
     parts["U-Net convs"] = times(unet(bands, features, pixels), model.num_stages)
     for level, blocks in enumerate(model.num_blocks):
         count = model.num_stages * blocks * (1 if level == LEVELS else 2)
-        for name, cost in _block(model, features << level, padded[0] >> level, padded[1] >> level):
+        for name, cost in _block(model, features << level, height >> level, width >> level):
             parts[name] = parts.get(name, Cost()) + times(cost, count)
     return parts
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 
+from m3sr_jax.models.image import ImageNetwork
 from m3sr_jax.models.unet import LEVELS
 
 RGB = 3
@@ -33,6 +34,11 @@ class Cost:
     def __add__(self, other: Cost) -> Cost:
         pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
         return Cost(*(mine + theirs for mine, theirs in pairs))
+
+
+def padded(model: ImageNetwork, height: int, width: int) -> tuple[int, int]:
+    """Returns the height and width of an image inside a network."""
+    return height + -height % model.MULTIPLE, width + -width % model.MULTIPLE
 
 
 def conv(taps: int, inputs: int, outputs: int, pixels: int, *, bias: bool = False) -> Cost:

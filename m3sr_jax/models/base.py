@@ -11,8 +11,8 @@ from flax import linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array, Float, Num
 
-from m3sr_jax.models.image import check_image
-from m3sr_jax.models.layers import statistics_dtype
+from m3sr_jax.models.image import ImageNetwork
+from m3sr_jax.models.layers import Layer, statistics_dtype
 from m3sr_jax.models.pixel import Pixel
 from m3sr_jax.regression import Regression, features, terms_of
 
@@ -22,35 +22,25 @@ DARK = 1e-3  # a quarter of an 8-bit step: a black image stays black
 COEFFICIENTS = "regression"
 
 
-class PlainRegression(nn.Module):
-    """Computes φ(rgb)·W alone.
+class PlainRegression(ImageNetwork):
+    """Computes φ(rgb)·W alone, in float32 or wider.
 
     Attributes:
-      base: a name of `m3sr_jax.regression.REGRESSIONS`.
-      num_bands: S, bands of the output.
-      dtype: type of the image that the network takes; it computes in float32 or wider.
-      param_dtype: type of the parameters.
+      base: a name of `m3sr_jax.regression.REGRESSIONS`; a call with "none" raises ValueError.
     """
 
+    TITLE = "the regression"
+
     base: str = "root3"
-    num_bands: int = 31
-    dtype: Dtype = jnp.float32
-    param_dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, rgb: Num[Array | np.ndarray, "B H W C"]) -> Float[Array, "B H W S"]:
-        """Reconstructs the spectrum of every pixel: (B, H, W, 3) → (B, H, W, num_bands), of any size.
-
-        Raises:
-          ValueError: there are not three channels, the values are integers, or `base` names no regression.
-        """
+    def reconstruct(self, image: Float[Array, "B H W 3"]) -> Float[Array, "B H W S"]:
         if self.base == "none":
             raise ValueError("the network regression is its base alone: set model.base to a regression, such as root2")
-        image = check_image("the regression", rgb, 1, self.dtype)
         return _regression(self, image.astype(statistics_dtype(self.dtype)), self.param_dtype)
 
 
-class WithBase(nn.Module):
+class WithBase(Layer):
     """Computes φ(rgb)·W + pixel(rgb) + gain·network(rgb), with a learned gain for each band that starts at 0.1.
 
     With `normalise_exposure`, network and pixel head see rgb / s, and their sum is multiplied by s, the image's root
@@ -70,8 +60,6 @@ class WithBase(nn.Module):
     base: str = "none"
     pixel_head: bool = False
     num_bands: int = 31
-    dtype: Dtype = jnp.float32
-    param_dtype: Dtype = jnp.float32
     normalise_exposure: bool = False
 
     @nn.compact
@@ -83,7 +71,7 @@ class WithBase(nn.Module):
         gain = self.param("gain", nn.initializers.constant(INITIAL_GAIN), (self.num_bands,), jnp.float32)
         cube *= gain.astype(cube.dtype)[None, None, None]
         if self.pixel_head:
-            head = Pixel(self.num_bands, dtype=self.dtype, param_dtype=self.param_dtype, name="pixel_head")
+            head = Pixel(num_bands=self.num_bands, **self.types, name="pixel_head")
             cube += head(image).astype(cube.dtype)
         if brightness is not None:
             cube *= brightness.astype(cube.dtype)

@@ -1,11 +1,50 @@
-"""What the networks require of an image, and how they pad it."""
+"""From an image to a cube: what every network requires of an image, how it pads it, and what it returns."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import ClassVar
+
 import jax.numpy as jnp
 import numpy as np
-from flax.typing import Dtype
+from flax import linen as nn
+from flax.typing import Dtype, Initializer
 from jaxtyping import Array, Float, Num
+
+from m3sr_jax.models.layers import Layer, conv, statistics_dtype, uniform_fan_in
+
+
+class ImageNetwork(Layer, kw_only=True):
+    """RGB in [0, 1] to `num_bands` bands. A network of its own defines `reconstruct`, a compact method.
+
+    Attributes:
+      num_bands: S, bands of the output.
+    """
+
+    TITLE: ClassVar[str]
+    MIN_SIZE: ClassVar[int] = 1  # of H and W, in pixels
+    MULTIPLE: ClassVar[int] = 1  # H and W must divide by it inside
+
+    num_bands: int = 31
+
+    def __call__(self, rgb: Num[Array | np.ndarray, "B H W C"]) -> Float[Array, "B H W S"]:
+        """Reconstructs the spectrum of every pixel: (B, H, W, 3) → (B, H, W, num_bands), H and W at least `MIN_SIZE`.
+
+        The output is float32 or wider, in the unit of the cubes the network was trained on.
+
+        Raises:
+          ValueError: H or W is below `MIN_SIZE`, there are not three channels, or the values are integers.
+        """
+        image = check_image(self.TITLE, rgb, self.MIN_SIZE, self.dtype)
+        if self.MULTIPLE == 1:
+            cube = self.reconstruct(image)
+        else:
+            cube = self.reconstruct(reflect_to_multiple(image, self.MULTIPLE))[:, : rgb.shape[1], : rgb.shape[2]]
+        return cube.astype(statistics_dtype(self.dtype))
+
+    def reconstruct(self, image: Float[Array, "B H W 3"]) -> Float[Array, "B H W S"]:
+        """Computes the cube of an image in the type of the computation, with sides that `MULTIPLE` divides."""
+        raise NotImplementedError
 
 
 def check_image(
@@ -45,3 +84,26 @@ def pad_edges(x: Float[Array, "B H W C"], margin: int) -> Float[Array, "B h w C"
     """
     widths = ((0, 0), (margin, margin), (margin, margin), (0, 0))
     return jnp.pad(x, widths, mode="edge") if margin else x
+
+
+class EdgeConv(Layer):
+    """Applies `activation` to a convolution with bias of an image that is padded with its edge pixels.
+
+    Attributes:
+      features: channels out.
+      size: side of the kernel.
+      activation: of each value.
+      kernel_init: size²·(channels in) → the kernel's initialiser.
+    """
+
+    features: int
+    size: int
+    activation: Callable[[Array], Array] = nn.relu
+    kernel_init: Callable[[int], Initializer] = uniform_fan_in
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W O"]:
+        inputs = x.shape[-1]
+        fields = {"use_bias": True, "kernel_init": self.kernel_init(self.size**2 * inputs), **self.types}
+        convolve = conv(self.features, inputs, self.size, padding=0, name="conv", **fields)
+        return self.activation(convolve(pad_edges(x, self.size // 2)))

@@ -40,28 +40,41 @@ def statistics_dtype(dtype: Dtype) -> Dtype:
     return jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
 
 
-class LayerNorm(nn.Module):
+class Layer(nn.Module, kw_only=True):
+    """A module that knows the type of its computation and that of its parameters.
+
+    Attributes:
+      dtype: type of the computation; scans and statistics stay in float32 or wider.
+      param_dtype: type of the parameters.
+    """
+
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
+
+    @property
+    def types(self) -> dict[str, Any]:
+        """Both types, as fields of the layers inside."""
+        return {"dtype": self.dtype, "param_dtype": self.param_dtype}
+
+
+class LayerNorm(Layer):
     """Layer norm of every pixel, then a scale and a shift for each channel.
 
     Linen's own layers promote types implicitly, which strict promotion forbids.
     """
 
     epsilon: float
-    dtype: Dtype = jnp.float32
-    param_dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
         return _scale_and_shift(self, layer_norm(x.astype(statistics_dtype(self.dtype)), self.epsilon))
 
 
-class GroupNorm(nn.Module):
+class GroupNorm(Layer):
     """Group norm of every image, then a scale and a shift for each channel."""
 
     num_groups: int
     epsilon: float
-    dtype: Dtype = jnp.float32
-    param_dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
@@ -125,7 +138,7 @@ def conv_whole_vectors(x: Float[Array, "B H W C"], kernel: Float[Array, "K L C O
     return jax.lax.conv_general_dilated(x, wide, *args, **kwargs)[..., :outputs]
 
 
-class UpConv(nn.Module):
+class UpConv(Layer):
     """Doubles H and W by a transposed 2×2 convolution of stride 2.
 
     out[2i+k, 2j+l, o] = bias[o] + Σ_c x[i, j, c]·kernel[c, k, l, o]. The 2×2 patches do not overlap, so one matrix
@@ -133,8 +146,6 @@ class UpConv(nn.Module):
     """
 
     features: int
-    dtype: Dtype = jnp.float32
-    param_dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B 2*H 2*W O"]:

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
-from flax.typing import Dtype
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Float
 from m3sr_kernels import Implementation
 
 from m3sr_jax.config.names import BRANCHES
-from m3sr_jax.models.image import check_image, reflect_to_multiple
+from m3sr_jax.models.image import ImageNetwork
 from m3sr_jax.models.layers import conv, statistics_dtype
 from m3sr_jax.models.mpf import BlockGroup, MPFBlock
 from m3sr_jax.models.unet import LEVELS, UNet
@@ -23,7 +20,7 @@ from m3sr_jax.models.wavelets import library_name
 MULTIPLE = 8
 
 
-class M3SR(nn.Module):
+class M3SR(ImageNetwork):
     """Spectral reconstruction network of "M3SR": RGB in [0, 1] to `num_bands` bands, no clamp on the output.
 
     `model.apply({"params": params}, rgb, capture_intermediates=True)` also returns the output of every layer, under the
@@ -35,25 +32,21 @@ class M3SR(nn.Module):
       num_blocks: MPF blocks at full, half and quarter size (the decoder mirrors the first two).
       branches: which of the branches run; the fusion is a softmax over them.
       wavelet: wavelet of the frequency branch, see `m3sr_jax.models.wavelets.dwt2`.
-      num_bands: S, bands of the output.
       features: F, width of the U-Net at full size.
-      dtype: type of the computation; scans and norm statistics stay in float32, and so does the output.
-      param_dtype: type of the parameters.
       remat: recompute each block's activations in the backward pass instead of keeping them.
       implementation: which scan kernels run, see `m3sr_kernels`; None takes the best available.
 
     Source: the paper's figure 2; the authors' release for what the paper leaves open.
     """
 
+    TITLE, MIN_SIZE, MULTIPLE = "M3SR", MULTIPLE, MULTIPLE
+
     num_groups: int = 4
     num_stages: int = 1
     num_blocks: Sequence[int] = (1, 1, 1)
     branches: Sequence[str] = BRANCHES
     wavelet: str = "haar"
-    num_bands: int = 31
     features: int = 31
-    dtype: Dtype = jnp.float32
-    param_dtype: Dtype = jnp.float32
     remat: bool = False
     implementation: Implementation | None = None
 
@@ -64,35 +57,26 @@ class M3SR(nn.Module):
         super().__post_init__()
 
     @nn.compact
-    def __call__(self, rgb: Num[Array | np.ndarray, "B H W C"]) -> Float[Array, "B H W S"]:
-        """Reconstructs the spectrum of every pixel: (B, H, W, 3) → (B, H, W, num_bands), H and W at least 8.
-
-        The output is float32 or wider, in the unit of the cubes the model was trained on.
-
-        Raises:
-          ValueError: H or W is below 8, there are not three channels, or the values are integers.
-        """
-        x = reflect_to_multiple(check_image("M3SR", rgb, MULTIPLE, self.dtype), MULTIPLE)
-        convolve = partial(conv, dtype=self.dtype, param_dtype=self.param_dtype)
+    def reconstruct(self, image: Float[Array, "B H W 3"]) -> Float[Array, "B H W S"]:
+        convolve = partial(conv, **self.types)
         make_block = partial(
             nn.remat(MPFBlock) if self.remat else MPFBlock,
             num_groups=self.num_groups,
             branches=self.branches,
             wavelet=self.wavelet,
-            dtype=self.dtype,
-            param_dtype=self.param_dtype,
+            **self.types,
             implementation=self.implementation,
         )
 
         def make_group(level: int, name: str) -> nn.Module:
             return BlockGroup(self.num_blocks[level], make_block, name=name)
 
-        start = y = convolve(self.num_bands, 3, name="conv_in")(x)
+        start = y = convolve(self.num_bands, 3, name="conv_in")(image)
         for stage in range(self.num_stages):
-            y = UNet(self.features, make_group, self.dtype, self.param_dtype, name=f"unet_{stage}")(y)
+            y = UNet(self.features, make_group, **self.types, name=f"unet_{stage}")(y)
         y = convolve(self.num_bands, self.num_bands, name="conv_out")(y)
         wide = statistics_dtype(self.dtype)
-        return (y.astype(wide) + start.astype(wide))[:, : rgb.shape[1], : rgb.shape[2]]
+        return y.astype(wide) + start.astype(wide)
 
 
 def _check_fields(model: M3SR) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import jax.numpy as jnp
 from flax import linen as nn
-from flax.typing import Dtype
 from jaxtyping import Array, Float
 from m3sr_kernels import Implementation
 
 from m3sr_jax.config.names import BRANCHES
 from m3sr_jax.models.frequency import FrequencyBranch
+from m3sr_jax.models.layers import Layer
 from m3sr_jax.models.spectral import SpectralBranch
 from m3sr_jax.models.ss2d import ResidualSS2D
 
@@ -20,14 +19,12 @@ from m3sr_jax.models.ss2d import ResidualSS2D
 FUSION_ORDER = tuple(sorted(BRANCHES, key=lambda name: name == "frequency"))
 
 
-class MPFBlock(nn.Module):
+class MPFBlock(Layer):
     """Computes x + Σ softmax(w)_i·branch_i(x) over the `branches` that are switched on."""
 
     num_groups: int = 4
     branches: Sequence[str] = BRANCHES
     wavelet: str = "haar"
-    dtype: Dtype = jnp.float32
-    param_dtype: Dtype = jnp.float32
     implementation: Implementation | None = None
 
     @nn.compact
@@ -44,8 +41,7 @@ class MPFBlock(nn.Module):
             "spectral": partial(SpectralBranch, num_groups=self.num_groups),
             "frequency": partial(FrequencyBranch, wavelet=self.wavelet),
         }
-        make = partial(branches[name], dtype=self.dtype, param_dtype=self.param_dtype)
-        return make(implementation=self.implementation, name=name)
+        return branches[name](implementation=self.implementation, **self.types, name=name)
 
 
 class BlockGroup(nn.Module):

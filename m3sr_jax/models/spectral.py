@@ -10,7 +10,7 @@ from flax.typing import Dtype
 from jaxtyping import Array, Float
 from m3sr_kernels import Implementation, mamba_token_mix
 
-from m3sr_jax.models.layers import GroupNorm, conv, linear_init, uniform_fan_in
+from m3sr_jax.models.layers import GroupNorm, Layer, conv, linear_init, uniform_fan_in
 
 STATE_SIZE = 16
 CONV_WIDTH = 4
@@ -48,20 +48,18 @@ class TokenMixer(nn.Module):
         return mamba_token_mix(tokens, params, implementation=self.implementation)
 
 
-class SpectralBranch(nn.Module):
+class SpectralBranch(Layer):
     """Widens C to G·C channels, mixes each pixel's G tokens of C channels, and narrows back to C."""
 
     num_groups: int
-    dtype: Dtype = jnp.float32
-    param_dtype: Dtype = jnp.float32
     implementation: Implementation | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
         width, groups = x.shape[-1], self.num_groups
-        pointwise = partial(conv, size=1, use_bias=True, dtype=self.dtype, param_dtype=self.param_dtype)
+        pointwise = partial(conv, size=1, use_bias=True, **self.types)
         x = pointwise(groups * width, width, name="expand")(x)
         mixer = TokenMixer(self.param_dtype, self.implementation, name="mixer")
         mixed = mixer(x.reshape(-1, groups, width)).reshape(x.shape)
-        normed = GroupNorm(groups, 1e-5, self.dtype, self.param_dtype, name="norm")(mixed)
+        normed = GroupNorm(groups, 1e-5, **self.types, name="norm")(mixed)
         return pointwise(width, groups * width, name="reduce")(nn.silu(normed) + x)

@@ -6,11 +6,10 @@ from functools import partial
 
 import jax.numpy as jnp
 from flax import linen as nn
-from flax.typing import Dtype
 from jaxtyping import Array, Float
 from m3sr_kernels import Implementation, depthwise_conv_silu, ss2d_scan
 
-from m3sr_jax.models.layers import LayerNorm, linear_init, statistics_dtype, uniform_fan_in
+from m3sr_jax.models.layers import Layer, LayerNorm, linear_init, statistics_dtype, uniform_fan_in
 
 DIRECTIONS = 4
 STATE_SIZE = 8
@@ -48,25 +47,21 @@ def project_directions(
     return dt, b, c
 
 
-class SS2D(nn.Module):
+class SS2D(Layer):
     """Mixes pixels along rows and columns, both ways: project, depthwise 3×3, SiLU, scan, norm, project."""
 
-    dtype: Dtype = jnp.float32
-    param_dtype: Dtype = jnp.float32
     implementation: Implementation | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W E"]) -> Float[Array, "B H W E"]:
         width = x.shape[-1]
-        dense = partial(
-            nn.Dense, use_bias=False, kernel_init=linear_init, dtype=self.dtype, param_dtype=self.param_dtype
-        )
+        dense = partial(nn.Dense, use_bias=False, kernel_init=linear_init, **self.types)
         x = dense(2 * width, name="in_proj")(x)
         kernel = self.param("conv_kernel", uniform_fan_in(9), (3, 3, 2 * width), self.param_dtype)
         # The other names are of scans.
         implementation = self.implementation if self.implementation in (None, "native") else "xla"
         x = depthwise_conv_silu(x, kernel.astype(self.dtype), implementation=implementation)
-        y = LayerNorm(1e-5, self.dtype, self.param_dtype, name="out_norm")(self._scan(x))
+        y = LayerNorm(1e-5, **self.types, name="out_norm")(self._scan(x))
         return dense(width, name="out_proj")(y)
 
     def _scan(self, x: Float[Array, "B H W I"]) -> Float[Array, "B H W I"]:
@@ -82,15 +77,13 @@ class SS2D(nn.Module):
         return ss2d_scan(x, dt, -jnp.exp(a_log), b, c, d, dt_bias, implementation=self.implementation)
 
 
-class ResidualSS2D(nn.Module):
+class ResidualSS2D(Layer):
     """Computes x + SS2D(LayerNorm(x)), the spatial branch and the core of the frequency branch."""
 
     epsilon: float
-    dtype: Dtype = jnp.float32
-    param_dtype: Dtype = jnp.float32
     implementation: Implementation | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W E"]) -> Float[Array, "B H W E"]:
-        normed = LayerNorm(self.epsilon, self.dtype, self.param_dtype, name="norm")(x)
-        return x + SS2D(self.dtype, self.param_dtype, self.implementation, name="ss2d")(normed)
+        normed = LayerNorm(self.epsilon, **self.types, name="norm")(x)
+        return x + SS2D(self.implementation, **self.types, name="ss2d")(normed)

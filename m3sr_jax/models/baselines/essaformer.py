@@ -11,32 +11,27 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from flax.typing import Dtype
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Float
 
-from m3sr_jax.models.image import check_image
-from m3sr_jax.models.layers import LayerNorm, conv, statistics_dtype
+from m3sr_jax.models.image import ImageNetwork
+from m3sr_jax.models.layers import Layer, LayerNorm, conv, statistics_dtype
 
 DROP_CHANNEL = 0.2
 SLOPE = 0.2  # of the leaky ReLUs
 
 
-class SpectralAttention(nn.Module):
+class SpectralAttention(Layer):
     """Computes a linear layer of v + Q·(Kᵀ·v)/√N over the N pixels of an image.
 
     Q and K are the channels' shares of a pixel's energy; Q has unit length at each pixel, K in each channel.
     """
 
-    dtype: Dtype = jnp.float32
-    param_dtype: Dtype = jnp.float32
-
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
         batch, height, width, channels = x.shape
-        dense = partial(conv, in_features=channels, size=1, use_bias=True)
-        dense = partial(dense, dtype=self.dtype, param_dtype=self.param_dtype)
+        dense = partial(conv, in_features=channels, size=1, use_bias=True, **self.types)
         pixels = x.reshape(batch, height * width, channels)
         query, key, value = jnp.split(dense(3 * channels, name="query_key_value")(pixels), 3, axis=-1)
         query, key = _unit_length(_energy_shares(query), axis=2), _unit_length(_energy_shares(key), axis=1)
@@ -61,60 +56,47 @@ def _root(count: Any, dtype: Dtype) -> Float[Array, ""]:
     return jnp.sqrt(jnp.asarray(count, dtype))  # math.sqrt takes no symbolic count
 
 
-class Block(nn.Module):
+class Block(Layer):
     """Adds to an image three convolutions of it beside the attention to it."""
-
-    dtype: Dtype = jnp.float32
-    param_dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
-        width, types = x.shape[-1], (self.dtype, self.param_dtype)
-        convolve = partial(conv, in_features=2 * width, use_bias=True, dtype=self.dtype, param_dtype=self.param_dtype)
+        width = x.shape[-1]
+        convolve = partial(conv, in_features=2 * width, use_bias=True, **self.types)
         # Drops whole channels of a sample, in training alone.
         drop = partial(nn.Dropout, DROP_CHANNEL, broadcast_dims=(1, 2), deterministic=not self.has_rng("dropout"))
-        mixed = SpectralAttention(*types, name="attention")(LayerNorm(1e-5, *types, name="norm")(x))
+        mixed = SpectralAttention(**self.types, name="attention")(LayerNorm(1e-5, **self.types, name="norm")(x))
         y = jnp.concatenate([drop()(mixed), x], axis=-1)
         for i, size in enumerate((1, 3)):
             y = drop()(nn.leaky_relu(convolve(2 * width, size=size, name=f"conv_{i}")(y), SLOPE))
         return convolve(width, size=1, name="conv_2")(y) + x
 
 
-class ESSAformer(nn.Module):
+class ESSAformer(ImageNetwork):
     """ESSAformer (6.114 M parameters in this setting): RGB in [0, 1] to `num_bands` bands, no clamp.
 
     Its attention sums over the whole image, so tiles change a prediction; other images of a batch do not. With a
     "dropout" key, as in training, each block drops channels with probability 0.2 at three places.
 
     Attributes:
-      num_bands: S, bands of the output.
       width: channels inside.
-      dtype: type of the computation; norms and the attention's shares stay in float32.
-      param_dtype: type of the parameters.
       remat: recompute each block's activations in the backward pass instead of keeping them.
 
     Source: Zhang et al., "ESSAformer: Efficient Transformer for Hyperspectral Image Super-resolution" (ICCV 2023).
     """
 
-    num_bands: int = 31
+    TITLE = "ESSAformer"
+
     width: int = 256
-    dtype: Dtype = jnp.float32
-    param_dtype: Dtype = jnp.float32
     remat: bool = False
 
     @nn.compact
-    def __call__(self, rgb: Num[Array | np.ndarray, "B H W C"]) -> Float[Array, "B H W S"]:
-        """Reconstructs the spectrum of every pixel: (B, H, W, 3) → (B, H, W, num_bands), any H and W.
-
-        Raises:
-          ValueError: there are not three channels, or the values are integers.
-        """
-        image = check_image("ESSAformer", rgb, 1, self.dtype)
-        convolve = partial(conv, use_bias=True, dtype=self.dtype, param_dtype=self.param_dtype)
+    def reconstruct(self, image: Float[Array, "B H W 3"]) -> Float[Array, "B H W S"]:
+        convolve = partial(conv, use_bias=True, **self.types)
         block = nn.remat(Block) if self.remat else Block
-        up, down = (block(self.dtype, self.param_dtype, name=name) for name in ("up", "down"))
+        up, down = (block(**self.types, name=name) for name in ("up", "down"))
         before = convolve(self.width, 3, name="conv_in")(image)
         y = up(before)
         for again in (down, up, down, up):
             before, y = y, again(y + before)
-        return convolve(self.num_bands, self.width, name="conv_out")(y).astype(statistics_dtype(self.dtype))
+        return convolve(self.num_bands, self.width, name="conv_out")(y)

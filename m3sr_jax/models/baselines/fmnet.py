@@ -8,11 +8,10 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from flax.typing import Dtype
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Float
 
-from m3sr_jax.models.image import check_image
-from m3sr_jax.models.layers import conv, normal_fan, statistics_dtype
+from m3sr_jax.models.image import ImageNetwork
+from m3sr_jax.models.layers import Layer, conv, normal_fan
 
 SIZES = 3, 7, 11  # of the functions' kernels, in pixels
 WEIGHT_LAYERS = 3  # hidden layers, after its first, of the network that weighs the functions
@@ -23,61 +22,53 @@ def _convolve(x: Float[Array, "B H W C"], features: int, size: int = 3, **fields
     return conv(features, x.shape[-1], size, kernel_init=normal_fan(size**2 * features), **fields)(x)
 
 
-class PixelWeights(nn.Module):
+class PixelWeights(Layer):
     """Computes the weight of each function at each pixel, s_m/(Σ s + 1e-9) with sigmoids s; not a softmax."""
 
     width: int
-    dtype: Dtype = jnp.float32
-    param_dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W M"]:
-        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         for name in ("input", *(f"hidden_{i}" for i in range(WEIGHT_LAYERS))):
-            x = nn.relu(_convolve(x, self.width, name=name, **types))
-        scores = nn.sigmoid(_convolve(x, len(SIZES), name="output", **types))
+            x = nn.relu(_convolve(x, self.width, name=name, **self.types))
+        scores = nn.sigmoid(_convolve(x, len(SIZES), name="output", **self.types))
         return scores / (scores.sum(-1, keepdims=True) + 1e-9)
 
 
-class Mixture(nn.Module):
+class Mixture(Layer):
     """Computes Σ_m w_m·D_m(x), with weights w for each pixel; D_m is two convolutions with a ReLU between."""
 
     features: int
     width: int
-    dtype: Dtype = jnp.float32
-    param_dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W O"]:
-        fields: dict[str, Any] = {"use_bias": True, "dtype": self.dtype, "param_dtype": self.param_dtype}
-        weights = PixelWeights(self.width, self.dtype, self.param_dtype, name="weights")(x)
+        convolve = functools.partial(_convolve, use_bias=True, **self.types)
+        weights = PixelWeights(self.width, **self.types, name="weights")(x)
         parts = []
         for size, weight in zip(SIZES, jnp.split(weights, len(SIZES), axis=-1), strict=True):
-            hidden = nn.relu(_convolve(x, self.width, size, name=f"input_{size}", **fields))
-            parts.append(weight * _convolve(hidden, self.features, size, name=f"output_{size}", **fields))
+            hidden = nn.relu(convolve(x, self.width, size, name=f"input_{size}"))
+            parts.append(weight * convolve(hidden, self.features, size, name=f"output_{size}"))
         return functools.reduce(jnp.add, parts)
 
 
-class FMNet(nn.Module):
+class FMNet(ImageNetwork):
     """FMNet (11.793 M parameters): RGB in [0, 1] to `num_bands` bands, no clamp.
 
     Attributes:
       num_bands: S, bands of the output and of the image that RGB is interpolated to.
       blocks: mixtures in a row; two more follow.
       width: channels inside.
-      dtype: type of the computation.
-      param_dtype: type of the parameters.
       remat: recompute each mixture's activations in the backward pass instead of keeping them.
 
     Source: Zhang et al., "Pixel-aware Deep Function-mixture Network for Spectral Super-Resolution" (AAAI 2020), as the
     DL4sSR toolbox computes it; four blocks have the published cost.
     """
 
-    num_bands: int = 31
+    TITLE = "FMNet"
+
     blocks: int = 4
     width: int = 64
-    dtype: Dtype = jnp.float32
-    param_dtype: Dtype = jnp.float32
     remat: bool = False
 
     @property
@@ -87,23 +78,16 @@ class FMNet(nn.Module):
         return 1 + self.blocks * (1 + mixture) + 2 * mixture
 
     @nn.compact
-    def __call__(self, rgb: Num[Array | np.ndarray, "B H W C"]) -> Float[Array, "B H W S"]:
-        """Reconstructs the spectrum of every pixel: (B, H, W, 3) → (B, H, W, num_bands), any H and W.
-
-        Raises:
-          ValueError: there are not three channels, or the values are integers.
-        """
-        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+    def reconstruct(self, image: Float[Array, "B H W 3"]) -> Float[Array, "B H W S"]:
         mixture = nn.remat(Mixture) if self.remat else Mixture
-        start = interpolate_bands(check_image("FMNet", rgb, 1, self.dtype), self.num_bands)
-        y, mixed = _convolve(start, self.width, name="input", **types), []
+        start = interpolate_bands(image, self.num_bands)
+        y, mixed = _convolve(start, self.width, name="input", **self.types), []
         for i in range(self.blocks):
-            y = nn.relu(_convolve(y, self.width, name=f"conv_{i}", **types))
-            y = mixture(self.width, self.width, name=f"mixture_{i}", **types)(y)
+            y = nn.relu(_convolve(y, self.width, name=f"conv_{i}", **self.types))
+            y = mixture(self.width, self.width, name=f"mixture_{i}", **self.types)(y)
             mixed.append(y)
-        y = mixture(self.width, self.width, name="combine", **types)(jnp.concatenate(mixed, axis=-1))
-        y = mixture(self.num_bands, self.width, name="output", **types)(y) + start
-        return y.astype(statistics_dtype(self.dtype))
+        y = mixture(self.width, self.width, name="combine", **self.types)(jnp.concatenate(mixed, axis=-1))
+        return mixture(self.num_bands, self.width, name="output", **self.types)(y) + start
 
 
 def interpolate_bands(rgb: Float[Array, "B H W 3"], bands: int) -> Float[Array, "B H W S"]:

@@ -13,41 +13,38 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from flax.typing import Dtype
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Float
 from m3sr_kernels import Implementation, s6_scan
 from m3sr_kernels.depthwise_conv_silu.xla import depthwise_conv3x3
 from m3sr_kernels.ss2d_scan.orders import to_image, to_sequence
 
-from m3sr_jax.models.image import check_image
-from m3sr_jax.models.layers import LayerNorm, conv, statistics_dtype, uniform_fan_in
+from m3sr_jax.models.image import ImageNetwork
+from m3sr_jax.models.layers import Layer, LayerNorm, conv, uniform_fan_in
 from m3sr_jax.models.spectral import log_state_index
 from m3sr_jax.models.ss2d import DIRECTIONS
 
 WIDTHS = 10, 20  # channels of the first two stages; the last stage has one for each band
 STATE_SIZE = 16
-MIN_SIZE = 3  # the spatial gradient repeats its last but one row and column
 STEP_RANGE = 1e-3, 1e-1  # of Δ at the start
 DROP_PATH = 0.1
 
 
-class MambaSS2D(nn.Module):
+class MambaSS2D(Layer):
     """Mamba-1 over the four scan orders of an image, summed and gated; every channel has its own Δ and decays."""
 
-    dtype: Dtype = jnp.float32
-    param_dtype: Dtype = jnp.float32
     implementation: Implementation | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W E"]) -> Float[Array, "B H W E"]:
         width = x.shape[-1]
         inner = 2 * width
-        pointwise = partial(conv, size=1, dtype=self.dtype, param_dtype=self.param_dtype)
+        pointwise = partial(conv, size=1, **self.types)
         u, gate = jnp.split(pointwise(2 * inner, width, name="in_proj")(x), 2, axis=-1)
         kernel = self.param("conv_kernel", uniform_fan_in(9), (3, 3, inner), self.param_dtype)
         bias = self.param("conv_bias", uniform_fan_in(9), (inner,), self.param_dtype)
         u = depthwise_conv3x3(u, kernel.astype(self.dtype)) + bias.astype(self.dtype)[None, None, None]
         y = self._scan(nn.silu(u), rank=-(-width // 16))
-        y = LayerNorm(1e-5, self.dtype, self.param_dtype, name="out_norm")(y) * nn.silu(gate)
+        y = LayerNorm(1e-5, **self.types, name="out_norm")(y) * nn.silu(gate)
         return pointwise(width, inner, name="out_proj")(y)
 
     def _scan(self, u: Float[Array, "B H W I"], rank: int) -> Float[Array, "B H W I"]:
@@ -77,11 +74,8 @@ def _inverse_softplus_of_step(key: Array, shape: tuple[int, ...], dtype: Dtype) 
     return step + jnp.log(-jnp.expm1(-step))
 
 
-class SpatialAttention(nn.Module):
+class SpatialAttention(Layer):
     """Weighs pixels by their differences from the right and lower neighbours; all stages share one."""
-
-    dtype: Dtype = jnp.float32
-    param_dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W E"]) -> Float[Array, "B H W E"]:
@@ -90,20 +84,17 @@ class SpatialAttention(nn.Module):
         down = jnp.concatenate([down, down[:, -2:-1]], axis=1)
         scaled = _to_unit_range(jnp.concatenate([right, down], axis=-1))
         summary = jnp.concatenate([scaled.mean(-1, keepdims=True), scaled.max(-1, keepdims=True)], axis=-1)
-        convolve = partial(conv, dtype=self.dtype, param_dtype=self.param_dtype)
+        convolve = partial(conv, **self.types)
         return x * nn.sigmoid(convolve(1, 2, size=7, name="conv")(summary))
 
 
-class SpectralAttention(nn.Module):
+class SpectralAttention(Layer):
     """Weighs channels by the differences between neighbouring channels."""
-
-    dtype: Dtype = jnp.float32
-    param_dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W E"]) -> Float[Array, "B H W E"]:
         width = x.shape[-1]
-        pointwise = partial(conv, size=1, dtype=self.dtype, param_dtype=self.param_dtype)
+        pointwise = partial(conv, size=1, **self.types)
         scaled = _to_unit_range(jnp.diff(x, axis=-1), epsilon=1e-8)
         scaled = jnp.concatenate([scaled, scaled[..., -1:]], axis=-1)
         hidden, out = (pointwise(width, width, name=name) for name in ("hidden", "out"))
@@ -118,45 +109,36 @@ def _to_unit_range(gradients: Float[Array, "B H W C"], epsilon: float = 0.0) -> 
     return (gradients - low) / jnp.where(span > 0, span, 1)
 
 
-class GMSR(nn.Module):
+class GMSR(ImageNetwork):
     """GMSR (0.045 M parameters; 0.019 M as published, without the scans'): RGB in [0, 1] to `num_bands`, no clamp.
 
     With a "dropout" key, as in training, each stage drops its Mamba branch with probability 0.1 for each sample.
 
     Attributes:
-      num_bands: S, bands of the output.
-      dtype: type of the computation; scans and norms stay in float32.
-      param_dtype: type of the parameters.
       implementation: which scan kernels run, see `m3sr_kernels`; None takes the best available.
 
     Source: Wang et al., "GMSR: Gradient-Guided Mamba for Spectral Reconstruction from RGB Images" (2024).
     """
 
-    num_bands: int = 31
-    dtype: Dtype = jnp.float32
-    param_dtype: Dtype = jnp.float32
+    TITLE = "GMSR"
+    MIN_SIZE = 3  # the spatial gradient repeats its last but one row and column
+
     implementation: Implementation | None = None
 
     @nn.compact
-    def __call__(self, rgb: Num[Array | np.ndarray, "B H W C"]) -> Float[Array, "B H W S"]:
-        """Reconstructs the spectrum of every pixel: (B, H, W, 3) → (B, H, W, num_bands), H and W at least 3.
-
-        Raises:
-          ValueError: H or W is below 3, there are not three channels, or the values are integers.
-        """
-        x = check_image("GMSR", rgb, MIN_SIZE, self.dtype)
-        types = self.dtype, self.param_dtype
-        pointwise = partial(conv, size=1, dtype=self.dtype, param_dtype=self.param_dtype)
-        spatial = SpatialAttention(*types, name="spatial_attention")
+    def reconstruct(self, image: Float[Array, "B H W 3"]) -> Float[Array, "B H W S"]:
+        x, types = image, self.types
+        pointwise = partial(conv, size=1, **types)
+        spatial = SpatialAttention(**types, name="spatial_attention")
         for stage, width in enumerate((*WIDTHS, self.num_bands), start=1):
             x = pointwise(width, x.shape[-1], name=f"widen_{stage}")(x)
-            mixer = MambaSS2D(*types, self.implementation, name=f"ss2d_{stage}")
-            scanned = self._drop_path(mixer(LayerNorm(1e-5, *types, name=f"norm_{stage}")(x)))
-            spectral = SpectralAttention(*types, name=f"spectral_attention_{stage}")
+            mixer = MambaSS2D(self.implementation, **types, name=f"ss2d_{stage}")
+            scanned = self._drop_path(mixer(LayerNorm(1e-5, **types, name=f"norm_{stage}")(x)))
+            spectral = SpectralAttention(**types, name=f"spectral_attention_{stage}")
             parts = jnp.concatenate([scanned, spatial(x), spectral(x)], axis=-1)
             fused = pointwise(width, 3 * width, use_bias=True, name=f"fuse_{stage}")(parts)
             x = x + nn.gelu(fused, approximate=False)
-        return x.astype(statistics_dtype(self.dtype))
+        return x
 
     def _drop_path(self, x: Float[Array, "B H W E"]) -> Float[Array, "B H W E"]:
         if not self.has_rng("dropout"):

@@ -5,113 +5,92 @@ from __future__ import annotations
 from functools import partial
 
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
-from flax.typing import Dtype
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Float
 
-from m3sr_jax.models.image import check_image, reflect_to_multiple
-from m3sr_jax.models.layers import conv, statistics_dtype
+from m3sr_jax.models.image import ImageNetwork
+from m3sr_jax.models.layers import Layer, conv
 
-MULTIPLE = 8
-MIN_SIZE = 5  # reflection adds at most one row fewer than the image has
 RESIDUAL_SCALE = 0.1
 
 
-class Unit(nn.Module):
+class Unit(Layer):
     """Leaky ReLU (slope 0.2) of a convolution with bias."""
 
     features: int
     size: int = 3
-    dtype: Dtype = jnp.float32
-    param_dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W O"]:
-        convolve = partial(conv, use_bias=True, dtype=self.dtype, param_dtype=self.param_dtype)
+        convolve = partial(conv, use_bias=True, **self.types)
         return nn.leaky_relu(convolve(self.features, x.shape[-1], self.size, name="conv")(x), 0.2)
 
 
-class DenseBlock(nn.Module):
+class DenseBlock(Layer):
     """Five convolutions, each of the input and all earlier outputs; adds a tenth of the last to the input."""
-
-    dtype: Dtype = jnp.float32
-    param_dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
         width, seen = x.shape[-1], x
         for i in range(1, 6):
             features = width if i == 5 else width // 2
-            new = Unit(features, 3, self.dtype, self.param_dtype, name=f"conv{i}")(seen)
+            new = Unit(features, **self.types, name=f"conv{i}")(seen)
             seen = jnp.concatenate([seen, new], axis=-1)
         return RESIDUAL_SCALE * new + x
 
 
-class GlobalBlock(nn.Module):
+class GlobalBlock(Layer):
     """Two convolutions in a row; adds a tenth of the second to the input.
 
     The release also computes a squeeze-and-excitation gate here, which it discards.
     """
 
-    dtype: Dtype = jnp.float32
-    param_dtype: Dtype = jnp.float32
-
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
         y = x
         for name in ("conv1", "conv2"):
-            y = Unit(x.shape[-1], 3, self.dtype, self.param_dtype, name=name)(y)
+            y = Unit(x.shape[-1], **self.types, name=name)(y)
         return RESIDUAL_SCALE * y + x
 
 
-class HRNet(nn.Module):
+class HRNet(ImageNetwork):
     """HRNet (31.705 M parameters as published): RGB in [0, 1] to `num_bands` bands, no clamp.
 
     Attributes:
-      num_bands: S, bands of the output.
       width: channels at full size; 2, 4 and 8 times as many at 1/2, 1/4 and 1/8.
-      dtype: type of the computation.
-      param_dtype: type of the parameters.
       remat: recompute each block's activations in the backward pass instead of keeping them.
 
     Source: Zhao et al., "Hierarchical Regression Network for Spectral Reconstruction from RGB Images" (CVPRW 2020).
     """
 
-    num_bands: int = 31
+    TITLE, MULTIPLE = "HRNet", 8
+    MIN_SIZE = 5  # reflection adds at most one row fewer than the image has
+
     width: int = 64
-    dtype: Dtype = jnp.float32
-    param_dtype: Dtype = jnp.float32
     remat: bool = False
 
     @nn.compact
-    def __call__(self, rgb: Num[Array | np.ndarray, "B H W C"]) -> Float[Array, "B H W S"]:
-        """Reconstructs the spectrum of every pixel: (B, H, W, 3) → (B, H, W, num_bands), H and W at least 5.
-
-        Raises:
-          ValueError: H or W is below 5, there are not three channels, or the values are integers.
-        """
-        x = reflect_to_multiple(check_image("HRNet", rgb, MIN_SIZE, self.dtype), MULTIPLE)
-        y = self._unit("top1", 8 * self.width)(unshuffle(x, 8))
+    def reconstruct(self, image: Float[Array, "B H W 3"]) -> Float[Array, "B H W S"]:
+        y = self._unit("top1", 8 * self.width)(unshuffle(image, 8))
         y = self._blocks("top2", 1, y)
         y = shuffle(self._unit("top3", 8 * self.width, size=1)(y), 2)
         for name, scale, blocks in (("mid", 4, 1), ("bot", 2, 2), ("main", 1, 4)):
             features = scale * self.width
-            here = self._unit(f"{name}1", features)(unshuffle(x, scale))
+            here = self._unit(f"{name}1", features)(unshuffle(image, scale))
             y = self._unit(f"{name}2", features)(jnp.concatenate([here, y], axis=-1))
             y = self._blocks(f"{name}3", blocks, y)
             y = self._unit(f"{name}4", features if scale > 1 else self.num_bands)(y)
             y = shuffle(y, 2) if scale > 1 else y
-        return y[:, : rgb.shape[1], : rgb.shape[2]].astype(statistics_dtype(self.dtype))
+        return y
 
     def _unit(self, name: str, features: int, size: int = 3) -> Unit:
-        return Unit(features, size, self.dtype, self.param_dtype, name=name)
+        return Unit(features, size, **self.types, name=name)
 
     def _blocks(self, name: str, count: int, y: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
         """Runs `count` dense blocks and a global one; their names are `name` and a number from 1."""
         for i, kind in enumerate([DenseBlock] * count + [GlobalBlock], start=1):
             block = nn.remat(kind) if self.remat else kind
-            y = block(self.dtype, self.param_dtype, name=f"{name}{i}")(y)
+            y = block(**self.types, name=f"{name}{i}")(y)
         return y
 
 

@@ -5,34 +5,27 @@ from __future__ import annotations
 from functools import partial
 
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
-from flax.typing import Dtype
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Float
 from m3sr_kernels.depthwise_conv_silu.xla import depthwise_conv3x3
 
-from m3sr_jax.models.image import check_image, reflect_to_multiple
-from m3sr_jax.models.layers import LayerNorm, conv, linear_init, statistics_dtype, uniform_fan_in
+from m3sr_jax.models.image import ImageNetwork
+from m3sr_jax.models.layers import Layer, LayerNorm, conv, linear_init, statistics_dtype, uniform_fan_in
 from m3sr_jax.models.unet import UNet
 
-MULTIPLE = 8
-MIN_SIZE = 5  # reflection adds at most one row fewer than the image has
 
-
-class SpectralAttention(nn.Module):
+class SpectralAttention(Layer):
     """Attention between the channels of each head over all pixels, plus a positional embedding of the values.
 
     With q̂, k̂ of unit length over the pixels: A = softmax_j(s·Σ_p k̂[p,i]·q̂[p,j]), out[p,i] = Σ_j A[i,j]·v[p,j].
     """
 
     heads: int
-    dtype: Dtype = jnp.float32
-    param_dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
         batch, height, width, channels = x.shape
-        dense = partial(nn.Dense, channels, kernel_init=linear_init, dtype=self.dtype, param_dtype=self.param_dtype)
+        dense = partial(nn.Dense, channels, kernel_init=linear_init, **self.types)
         query, key, value = (dense(use_bias=False, name=name)(x) for name in ("query", "key", "value"))
         rescale = self.param("rescale", nn.initializers.ones, (self.heads,), self.param_dtype)
 
@@ -59,73 +52,59 @@ def _unit_over_pixels(x: Float[Array, "B P h c"]) -> Float[Array, "B P h c"]:
     return x * jnp.reciprocal(jnp.sqrt(jnp.maximum(jnp.square(x).sum(1, keepdims=True), 1e-24)))
 
 
-class FeedForward(nn.Module):
+class FeedForward(Layer):
     """Layer norm, 1×1 to four times the width, depthwise 3×3 and 1×1 back, with GELUs between."""
-
-    dtype: Dtype = jnp.float32
-    param_dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
         width = x.shape[-1]
-        pointwise = partial(conv, size=1, dtype=self.dtype, param_dtype=self.param_dtype)
-        x = LayerNorm(1e-5, self.dtype, self.param_dtype, name="norm")(x)
+        pointwise = partial(conv, size=1, **self.types)
+        x = LayerNorm(1e-5, **self.types, name="norm")(x)
         x = nn.gelu(pointwise(4 * width, width, name="expand")(x), approximate=False)
         kernel = self.param("conv_kernel", uniform_fan_in(9), (3, 3, 4 * width), self.param_dtype)
         x = nn.gelu(depthwise_conv3x3(x, kernel.astype(self.dtype)), approximate=False)
         return pointwise(width, 4 * width, name="reduce")(x)
 
 
-class TransformerBlock(nn.Module):
+class TransformerBlock(Layer):
     """Computes x + attention(x), then x + feed-forward(x)."""
 
     heads: int
-    dtype: Dtype = jnp.float32
-    param_dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
-        x = x + SpectralAttention(self.heads, self.dtype, self.param_dtype, name="attention")(x)
-        return x + FeedForward(self.dtype, self.param_dtype, name="feed_forward")(x)
+        x = x + SpectralAttention(self.heads, **self.types, name="attention")(x)
+        return x + FeedForward(**self.types, name="feed_forward")(x)
 
 
-class MSTPlusPlus(nn.Module):
+class MSTPlusPlus(ImageNetwork):
     """MST++ (1.62 M parameters as published): RGB in [0, 1] to `num_bands` bands, no clamp.
 
     Attributes:
       num_bands: S, bands of the output and between the U-Nets.
       features: width of a U-Net at full size, and of every attention head.
       transformers: U-Nets in a row.
-      dtype: type of the computation; norms and the attention's softmax stay in float32.
-      param_dtype: type of the parameters.
       remat: recompute each block's activations in the backward pass instead of keeping them.
 
     Source: Cai et al., "MST++: Multi-stage Spectral-wise Transformer for Efficient Spectral Reconstruction", 2022.
     """
 
-    num_bands: int = 31
+    TITLE, MULTIPLE = "MST++", 8
+    MIN_SIZE = 5  # reflection adds at most one row fewer than the image has
+
     features: int = 31
     transformers: int = 3
-    dtype: Dtype = jnp.float32
-    param_dtype: Dtype = jnp.float32
     remat: bool = False
 
     @nn.compact
-    def __call__(self, rgb: Num[Array | np.ndarray, "B H W C"]) -> Float[Array, "B H W S"]:
-        """Reconstructs the spectrum of every pixel: (B, H, W, 3) → (B, H, W, num_bands), H and W at least 5.
-
-        Raises:
-          ValueError: H or W is below 5, there are not three channels, or the values are integers.
-        """
-        x = reflect_to_multiple(check_image("MST++", rgb, MIN_SIZE, self.dtype), MULTIPLE)
-        convolve = partial(conv, dtype=self.dtype, param_dtype=self.param_dtype)
+    def reconstruct(self, image: Float[Array, "B H W 3"]) -> Float[Array, "B H W S"]:
+        convolve = partial(conv, **self.types)
         block = nn.remat(TransformerBlock) if self.remat else TransformerBlock
 
         def make_group(level: int, name: str) -> nn.Module:
-            return block(2**level, self.dtype, self.param_dtype, name=name)
+            return block(2**level, **self.types, name=name)
 
-        start = y = convolve(self.num_bands, 3, name="conv_in")(x)
+        start = y = convolve(self.num_bands, 3, name="conv_in")(image)
         for i in range(self.transformers):
-            y = UNet(self.features, make_group, self.dtype, self.param_dtype, name=f"unet_{i}")(y)
-        y = convolve(self.num_bands, self.num_bands, name="conv_out")(y)
-        return (y + start)[:, : rgb.shape[1], : rgb.shape[2]].astype(statistics_dtype(self.dtype))
+            y = UNet(self.features, make_group, **self.types, name=f"unet_{i}")(y)
+        return convolve(self.num_bands, self.num_bands, name="conv_out")(y) + start
