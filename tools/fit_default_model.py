@@ -19,7 +19,7 @@ from safetensors.numpy import save_file
 from m3sr_jax.checkpoint import WEIGHTS_FILE
 from m3sr_jax.config import ModelConfig
 from m3sr_jax.data.photo.develop import CLIPPED
-from m3sr_jax.data.photo.scenes import SCALE, VERSION, simulated_photo
+from m3sr_jax.data.photo.scenes import SCALE, PhotoSpec, simulated_photo
 from m3sr_jax.data.photo.surfaces import Pigments
 from m3sr_jax.data.spectra import split_reflectances
 from m3sr_jax.inference.predictor import PRETRAINED
@@ -74,7 +74,7 @@ def write(folder: Path, fitted: Regression, photos: dict[str, int], scores: dict
     folder.mkdir(parents=True, exist_ok=True)
     provenance = {
         "command": "python tools/fit_default_model.py",
-        "photos": photos | {"simulation": VERSION},
+        "photos": photos | {"simulation": PhotoSpec.VERSION},
         "psnr_on_simulated_photos": {name: round(score, 3) for name, score in scores.items()},
     }
     card = ModelCard(

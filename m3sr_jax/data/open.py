@@ -63,13 +63,11 @@ def open_dataset(
         InputError: the name is unknown, or data are missing or unusable.
     """
     camera = config.camera or DEFAULT_CAMERA
+    generated = config.num_train_scenes, config.num_valid_scenes, config.scene_size, config.scene_size
     if config.name == "synthetic":
-        side = config.scene_size
-        spec = SyntheticSpec(config.num_train_scenes, config.num_valid_scenes, side, side, camera)
-        return open_synthetic(spec, config.root)
+        return open_synthetic(SyntheticSpec(*generated, camera=camera), config.root)
     if config.name == "photo":
-        side = config.scene_size
-        return open_photo(PhotoSpec(config.num_train_scenes, config.num_valid_scenes, side, side), config.root)
+        return open_photo(PhotoSpec(*generated), config.root)
     if config.name not in FILES:
         raise InputError(
             f'data.name: found "{config.name}"; expected one of {", ".join(["synthetic", *FILES, "photo"])}'

@@ -3,10 +3,12 @@ import dataclasses
 import numpy as np
 import pytest
 
+from m3sr_jax.data import generated
 from m3sr_jax.data import synthetic as module
 from m3sr_jax.data.camera import load_camera
+from m3sr_jax.data.generated import cache_folder
 from m3sr_jax.data.spectra import FAMILIES
-from m3sr_jax.data.synthetic import SyntheticSpec, cache_folder, open_synthetic, photograph
+from m3sr_jax.data.synthetic import SyntheticSpec, open_synthetic, photograph
 from m3sr_jax.errors import InputError
 from m3sr_jax.io.wavelengths import BANDS
 
@@ -69,7 +71,7 @@ def test_more_scenes_begin_with_the_same_ones(synthetic, synthetic_spec, tmp_pat
 
 
 def test_scenes_are_made_once(synthetic_spec, synthetic_root, synthetic, monkeypatch):
-    monkeypatch.setattr(module, "_make", lambda *_: pytest.fail("made again"))
+    monkeypatch.setattr(generated, "_make_all", lambda *_: pytest.fail("made again"))
     again = open_synthetic(synthetic_spec, synthetic_root)
     np.testing.assert_array_equal(again.train[0].cube, synthetic.train[0].cube)
 
@@ -83,7 +85,7 @@ def test_the_folder_depends_on_every_parameter(synthetic_spec, tmp_path, monkeyp
 
 def test_the_folder_depends_on_the_version(synthetic_spec, monkeypatch):
     before = synthetic_spec.key()
-    monkeypatch.setattr(module, "VERSION", module.VERSION + 1)
+    monkeypatch.setattr(SyntheticSpec, "VERSION", SyntheticSpec.VERSION + 1)
     assert synthetic_spec.key() != before
 
 

@@ -58,5 +58,5 @@ def test_photos_are_made_once_and_the_same_everywhere(photos, root, tmp_path):
     np.testing.assert_array_equal(again.valid[2].cube, photos.valid[2].cube)
     (folder,) = root.iterdir()
     (folder / "train_names.json").write_text("[")
-    with pytest.raises(InputError, match="damaged photos"):
+    with pytest.raises(InputError, match="damaged scenes"):
         open_photo(SPEC, root)
