@@ -57,6 +57,7 @@ def measure(folder: Path, batches: int) -> dict[str, float | int | str]:
     from m3sr_jax.config import DataConfig
     from m3sr_jax.data.open import open_dataset
     from m3sr_jax.data.pipeline import train_batches
+    from m3sr_jax.environment import peak_memory
 
     start = time.perf_counter()
     source = open_dataset(DataConfig(name="ntire2022", root=str(folder))).train
@@ -81,18 +82,10 @@ def measure(folder: Path, batches: int) -> dict[str, float | int | str]:
         "cpu_s_per_batch": cpu,
         "batches_per_s_by_cpu": cores / cpu,
         "slowest_s": max(seconds),
-        "peak_resident_gib": peak_resident() / 2**30,
+        "peak_resident_gib": peak_memory()["host"] / 2**30,  # the store's mapped pages included
         "cores": cores,
         "load": load,
     }
-
-
-def peak_resident() -> int:
-    """Peak resident memory in bytes, the store's mapped pages included."""
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def make_scenes(folder: Path, train: int = 24) -> tuple[Path, Path]:

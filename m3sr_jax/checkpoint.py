@@ -82,7 +82,7 @@ def load_params(directory: str | os.PathLike[str], model: nn.Module, which: Whic
     Raises:
         InputError: as `load_model`; lists the parameters that do not fit, and notices changed numbers.
     """
-    from m3sr_jax.models import parameter_shapes
+    from m3sr_jax.models import check_shapes, parameter_shapes, shapes_of
 
     root = Path(directory).absolute()
     read_card(root)
@@ -92,8 +92,8 @@ def load_params(directory: str | os.PathLike[str], model: nn.Module, which: Whic
     path = _params_directory(root, which)
     with _checkpointer() as checkpointer:
         try:
-            found = _shapes(checkpointer.metadata(path).item_metadata.tree)
-            _check_shapes(path, found, _shapes(expected))
+            found = shapes_of(checkpointer.metadata(path).item_metadata.tree)
+            check_shapes(f"{path}: the parameters", found, shapes_of(expected))
             wanted, params = _saved_checksum(path), checkpointer.restore(path, expected)
         except InputError:
             raise
@@ -160,39 +160,22 @@ def _params_directory(root: Path, which: Which) -> Path:
     raise InputError(f"{root}: no checkpoint yet; wait until the training run has saved its first one")
 
 
-def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-    import jax
-
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {"/".join(str(key.key) for key in keys): tuple(leaf.shape) for keys, leaf in leaves}
-
-
 def _read_weights(path: Path, expected: Any) -> Any:
     """Reads a tree of parameters from a safetensors file, as float32."""
     import numpy as np
     from flax.traverse_util import unflatten_dict
     from safetensors.numpy import load_file
 
+    from m3sr_jax.models import check_shapes, shapes_of
+
     with reading(path, "a safetensors file of parameters"):
         try:
             arrays = load_file(path)
         except Exception as error:  # safetensors raises a class of its own
             raise InputError(f"{path}: not a readable safetensors file ({one_line(error)})") from error
-    _check_shapes(path, {name: array.shape for name, array in arrays.items()}, _shapes(expected))
-    return unflatten_dict({tuple(name.split("/")): array.astype(np.float32) for name, array in arrays.items()})
-
-
-def _check_shapes(path: Path, found: dict[str, tuple[int, ...]], wanted: dict[str, tuple[int, ...]]) -> None:
-    if faults := _mismatches(found, wanted):
-        listed = ", ".join(faults[:8]) + (f" and {len(faults) - 8} more" if len(faults) > 8 else "")
-        raise InputError(f"{path}: the parameters do not fit the model: {listed}")
-
-
-def _mismatches(found: dict[str, tuple[int, ...]], wanted: dict[str, tuple[int, ...]]) -> list[str]:
-    missing = [f"{name} missing" for name in wanted if name not in found]
-    unknown = [f"{name} unknown" for name in found if name not in wanted]
-    shared = [name for name in wanted if name in found]
-    return missing + unknown + [f"{n} is {found[n]}, not {wanted[n]}" for n in shared if found[n] != wanted[n]]
+    found = {name: array.shape for name, array in arrays.items()}
+    check_shapes(f"{path}: the parameters", found, shapes_of(expected))
+    return unflatten_dict({name: array.astype(np.float32) for name, array in arrays.items()}, sep="/")
 
 
 def _checkpointer() -> Any:

@@ -1,5 +1,7 @@
 """The exception that the command line turns into a message and exit code 2."""
 
+from collections.abc import Sequence
+
 MAX_LENGTH = 1500  # characters
 
 
@@ -20,3 +22,9 @@ class InputError(Exception):
 def one_line(error: BaseException, limit: int = 300) -> str:
     """Returns a library's message on one line of at most `limit` characters; the error's type if it has none."""
     return " ".join(str(error).split())[:limit] or type(error).__name__
+
+
+def shortened(names: Sequence[str], limit: int = 8) -> str:
+    """Joins names for a message, at most `limit` of them."""
+    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + rest

@@ -6,13 +6,10 @@ from pathlib import Path
 
 project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
 extras = project["optional-dependencies"]
-for requirement in [
+needed = [
     *project["dependencies"],
-    *extras["torch"],
-    *extras["tensorboard"],
-    *extras["viewer"],
-    *extras["heif"],
-    *extras["raw"],
-]:
+    *(name for extra in ("torch", "tensorboard", "heif", "raw") for name in extras[extra]),
+]
+for requirement in needed:
     print(re.sub(r">=", "==", requirement))
 print(*(f"jaxlib=={version}" for version in re.findall(r"^jax>=(.+)$", "\n".join(project["dependencies"]), re.M)))

@@ -7,7 +7,7 @@ import dataclasses
 from m3sr_jax.cli.data_options import DataOptions
 from m3sr_jax.cli.progress import advance
 from m3sr_jax.config.names import OnDisk
-from m3sr_jax.errors import InputError
+from m3sr_jax.errors import InputError, shortened
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Check(DataOptions):
         for note in dataset.notes:
             print(f"note: {note}")
         for oddity, scenes in findings.oddities.items():
-            print(f"note: {oddity}: {len(scenes)} scenes, {', '.join(scenes[:5])}{' …' if len(scenes) > 5 else ''}")
+            print(f"note: {oddity}: {len(scenes)} scenes, {shortened(scenes, 5)}")
         for fault in findings.faults:
             print(f"fault: {fault}")
         nm, (height, width) = dataset.train.wavelengths, dataset.train.size(0) if len(dataset.train) else (0, 0)

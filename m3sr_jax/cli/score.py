@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
+from m3sr_jax.errors import shortened
 from m3sr_jax.processes import start_jax
 
 if TYPE_CHECKING:
@@ -52,7 +53,6 @@ class Score:
         """
         from m3sr_jax.cli.evaluate import check_output, create_folder
         from m3sr_jax.data.pairs import CubeFormat
-        from m3sr_jax.data.splits import shortened
         from m3sr_jax.evaluation.protocols import get_protocol
         from m3sr_jax.evaluation.score import match_cubes, read_pair, score_cubes
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from m3sr_jax.errors import InputError
+from m3sr_jax.errors import InputError, one_line
 from m3sr_jax.io.files import BoundedFile, check_claim
 
 PREFIX = "module."
@@ -57,7 +57,7 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     try:
         return load_file(path)
     except Exception as error:  # safetensors documents no closed set
-        raise InputError(f"{path}: not a complete .safetensors file of float tensors ({_first_line(error)})") from error
+        raise InputError(f"{path}: not a complete .safetensors file of float tensors ({one_line(error)})") from error
 
 
 def _read_torch(path: Path) -> dict[str, np.ndarray]:
@@ -78,7 +78,7 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
         raise
     except Exception as error:  # a damaged or hostile file can make the unpickler raise anything
         raise InputError(
-            f"{path}: not a complete PyTorch checkpoint of plain tensors; no code in it was run ({_first_line(error)})"
+            f"{path}: not a complete PyTorch checkpoint of plain tensors; no code in it was run ({one_line(error)})"
         ) from error
 
 
@@ -107,7 +107,3 @@ def _is_plain(value: Any) -> bool:
         return False
     # A view may claim many times the numbers that its storage holds.
     return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

@@ -12,8 +12,8 @@ from flax import traverse_util
 
 from m3sr_jax.convert.layout import Tensor
 from m3sr_jax.convert.m3sr import m3sr_modules
-from m3sr_jax.errors import InputError
-from m3sr_jax.models import M3SR, parameter_shapes
+from m3sr_jax.errors import InputError, shortened
+from m3sr_jax.models import M3SR, check_shapes, parameter_shapes, shapes_of
 from m3sr_jax.models.base import WithBase
 from m3sr_jax.networks import load, network_of
 
@@ -31,12 +31,12 @@ def params_from_release(state_dict: Mapping[str, np.ndarray], model: nn.Module) 
     Raises:
       InputError: keys are missing, unknown or of the wrong shape, or values are not floats; the message lists them.
     """
-    shapes = _shapes(model)
+    shapes = shapes_of(parameter_shapes(model))
     tensors = list(_layout(model))
-    expected = {t.key: t.shape if t.path is None else t.axes.release_shape(shapes[t.path]) for t in tensors}
-    _check_arrays("the release's state dict", state_dict, expected)
+    expected = {t.key: t.shape if t.path is None else t.axes.release_shape(shapes["/".join(t.path)]) for t in tensors}
+    check_shapes("the release's tensors", {key: np.shape(value) for key, value in state_dict.items()}, expected)
     if wrong := [key for key in expected if np.asarray(state_dict[key]).dtype.kind != "f"]:
-        raise InputError(f"the release's state dict holds values that are not floats: {_some(wrong)}")
+        raise InputError(f"the release's state dict holds values that are not floats: {shortened(wrong)}")
     flat = {t.path: t.axes.from_release(np.asarray(state_dict[t.key])) for t in tensors if t.path is not None}
     return traverse_util.unflatten_dict(flat)
 
@@ -55,10 +55,9 @@ def params_to_release(params: Mapping[str, Any], model: nn.Module) -> dict[str, 
     Raises:
       InputError: parameters are missing, unknown or of the wrong shape.
     """
-    shapes = _shapes(model)
     flat = {path: np.asarray(value) for path, value in traverse_util.flatten_dict(params).items()}
-    named = {"/".join(path): value for path, value in flat.items()}
-    _check_arrays("the parameter tree", named, {"/".join(path): shape for path, shape in shapes.items()})
+    found = {"/".join(path): value.shape for path, value in flat.items()}
+    check_shapes("the parameters", found, shapes_of(parameter_shapes(model)))
     dtype = next(iter(flat.values())).dtype
     return {
         t.key: np.zeros(t.shape, dtype) if t.path is None else t.axes.to_release(flat[t.path]) for t in _layout(model)
@@ -92,26 +91,3 @@ def _layout(model: nn.Module) -> Iterator[Tensor]:
     if network is None or network.layout is None:
         raise InputError(f"{type(model).__name__}: found no release layout for it, expected a network with a release")
     return load(network.layout)(model)
-
-
-def _shapes(model: nn.Module) -> dict[tuple[str, ...], tuple[int, ...]]:
-    flat: Any = traverse_util.flatten_dict(parameter_shapes(model))
-    return {path: leaf.shape for path, leaf in flat.items()}
-
-
-def _check_arrays(what: str, arrays: Mapping[str, Any], expected: Mapping[str, tuple[int, ...]]) -> None:
-    """Raises unless names and shapes are exactly as expected."""
-    missing = [key for key in expected if key not in arrays]
-    unknown = [key for key in arrays if key not in expected]
-    shapes = {key: np.shape(arrays[key]) for key in expected if key in arrays}
-    wrong = [f"{key} {found} instead of {expected[key]}" for key, found in shapes.items() if found != expected[key]]
-    faults = {"missing": missing, "unknown": unknown, "of another shape": wrong}
-    found = "; ".join(f"{len(keys)} {fault}: {_some(keys)}" for fault, keys in faults.items() if keys)
-    if found:
-        raise InputError(f"{what} does not fit the model ({found}); check the model's name and fields")
-
-
-def _some(keys: list[str], shown: int = 10) -> str:
-    """Joins the first keys and counts the rest."""
-    rest = f", and {len(keys) - shown} more" if len(keys) > shown else ""
-    return ", ".join(keys[:shown]) + rest

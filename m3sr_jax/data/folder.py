@@ -17,8 +17,8 @@ from m3sr_jax.config import DataConfig
 from m3sr_jax.data.camera import DEFAULT_CAMERA, camera_identity, load_camera
 from m3sr_jax.data.pairs import CubeFormat, Pairs, open_pairs
 from m3sr_jax.data.scenes import CACHE_BYTES, Dataset
-from m3sr_jax.data.splits import PARTS, Split, find_files, present_scenes, read_split, scene_name, shortened
-from m3sr_jax.errors import InputError
+from m3sr_jax.data.splits import PARTS, Split, find_files, present_scenes, read_split, scene_name
+from m3sr_jax.errors import InputError, shortened
 from m3sr_jax.io.cubes import READ_SUFFIXES
 from m3sr_jax.io.photos import PHOTO_SUFFIXES
 from m3sr_jax.io.wavelengths import parse_wavelengths

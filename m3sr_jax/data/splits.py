@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from m3sr_jax.errors import InputError
+from m3sr_jax.errors import InputError, shortened
 from m3sr_jax.io.files import reading
 
 PARTS = ("train", "valid")
@@ -118,12 +118,6 @@ def present_scenes(
             f"data.split_file selects the scenes to use{own}"
         )
     return parts, tuple(missing)
-
-
-def shortened(names: Sequence[str], limit: int = 8) -> str:
-    """Joins names for a message, at most `limit` of them."""
-    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + rest
 
 
 def find_files(root: str | os.PathLike[str], pattern: str) -> Iterator[tuple[re.Match[str], Path]]:

@@ -189,6 +189,8 @@ def _read_manifest(folder: Path) -> Manifest:
         values = json.loads(path.read_text())
         if not values["finished"]:
             raise InputError(f"{folder}: found an unfinished store; run the same `m3sr prepare` again to finish it")
+        if (found := values.get("format")) != FORMAT:
+            raise InputError(f"{path}: found a store of format {found}, expected {FORMAT}; run `m3sr prepare` again")
         wavelengths = [float(centre) for centre in values["wavelengths"]]
         normalization, camera = values["rgb_normalization"], values["camera"]
         if not isinstance(camera, str) or normalization not in RGB_NORMALIZATIONS:
@@ -217,7 +219,7 @@ def open_store(
         required: the parts that must not be empty.
 
     Raises:
-        InputError: the store is unfinished, damaged, or of another data set or camera.
+        InputError: the store is unfinished, damaged, or of another format, data set or camera.
     """
     folder = Path(root)
     store = _read_manifest(folder)

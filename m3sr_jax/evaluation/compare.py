@@ -12,7 +12,7 @@ import numpy as np
 
 from m3sr_jax.errors import InputError
 from m3sr_jax.evaluation.intervals import bootstrap_interval
-from m3sr_jax.evaluation.tables import COLUMNS
+from m3sr_jax.evaluation.tables import COLUMNS, metric_cells, metric_table
 from m3sr_jax.io.files import reading
 
 if TYPE_CHECKING:
@@ -125,12 +125,11 @@ def mean_rows(evaluations: Sequence[Evaluation], scenes: Sequence[str]) -> list[
     """Formats one row per evaluation: label and means over the scenes."""
     rows = []
     for evaluation in evaluations:
-        cells = [evaluation.label]
-        for metric, (_, digits, _) in COLUMNS.items():
+        means: dict[str, float | None] = {}
+        for metric in COLUMNS:
             scores = [evaluation.scenes[name][metric] for name in scenes]
-            finite = [score for score in scores if score is not None]
-            cells.append(f"{np.mean(finite):.{digits}f}" if len(finite) == len(scores) else "–")
-        rows.append(cells)
+            means[metric] = None if None in scores else float(np.mean(scores))
+        rows.append([evaluation.label, *metric_cells(means)])
     return rows
 
 
@@ -158,10 +157,7 @@ def comparison_tables(evaluations: Sequence[Evaluation]) -> list[Table]:
 
     scenes, first = check_comparable(evaluations), evaluations[0]
     style: Any = {"box": box.SIMPLE_HEAD, "title_justify": "left", "caption_justify": "left"}
-    means = Table(title=f"Mean over {len(scenes)} shared scenes", caption=f"Protocol {_terms(first)}", **style)
-    means.add_column("", no_wrap=True)
-    for heading, _, _ in COLUMNS.values():
-        means.add_column(heading, justify="right")
+    means = metric_table(f"Mean over {len(scenes)} shared scenes", f"Protocol {_terms(first)}")
     for row in mean_rows(evaluations, scenes):
         means.add_row(*row)
     note = "95 % bootstrap intervals; p: two-sided Wilcoxon signed-rank test, not corrected for multiple comparisons"

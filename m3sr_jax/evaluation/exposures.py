@@ -13,7 +13,7 @@ from m3sr_jax.data.scenes import CodedScene, Dataset, SceneSource
 from m3sr_jax.errors import InputError
 from m3sr_jax.evaluation.evaluate import Predict, Report, evaluate_all
 from m3sr_jax.evaluation.protocols import Protocol
-from m3sr_jax.evaluation.tables import COLUMNS, display_name
+from m3sr_jax.evaluation.tables import display_name, finite, metric_cells, metric_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -87,10 +87,7 @@ def _at(source: SceneSource, exposure: float) -> SceneSource:
 def exposure_means(reports: ExposureReports) -> dict[str, dict[str, dict[str, float | None]]]:
     """Returns exposure → method → metric → mean in JSON types: None where it is not finite."""
     return {
-        f"{exposure:g}": {
-            report.name: {name: mean if np.isfinite(mean) else None for name, mean in report.means.items()}
-            for report in methods
-        }
+        f"{exposure:g}": {report.name: finite(report.means) for report in methods}
         for exposure, methods in reports.items()
     }
 
@@ -101,21 +98,14 @@ def exposure_rows(reports: ExposureReports) -> list[list[str]]:
     rows = []
     for method in order:
         for exposure, methods in reports.items():
-            means = methods[method].means
-            cells = [f"{means[metric]:.{digits}f}" for metric, (_, digits, _) in COLUMNS.items()]
-            rows.append([f"{display_name(methods[method].name)}, ×{exposure:g}", *cells])
+            report = methods[method]
+            rows.append([f"{display_name(report.name)}, ×{exposure:g}", *metric_cells(report.means)])
     return rows
 
 
 def exposure_table(reports: ExposureReports) -> Table:
     """Lays out the means at every exposure for the terminal."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(title="Photos of other exposures", box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
-    table.add_column("", no_wrap=True)
-    for column, _, _ in COLUMNS.values():
-        table.add_column(column, justify="right", min_width=6)
+    table = metric_table("Photos of other exposures")
     for place, row in enumerate(exposure_rows(reports), 1):
         table.add_row(*row, end_section=place % len(reports) == 0)
     return table

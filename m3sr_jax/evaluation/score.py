@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from m3sr_jax.data.scenes import Scene
-from m3sr_jax.data.splits import find_files, scene_name, shortened
-from m3sr_jax.errors import InputError
+from m3sr_jax.data.splits import find_files, scene_name
+from m3sr_jax.errors import InputError, shortened
 from m3sr_jax.evaluation.evaluate import Report
 from m3sr_jax.evaluation.figures import Estimate, reconstruction_figure
 from m3sr_jax.evaluation.protocols import Protocol, band_rmse, evaluate_pair

@@ -17,6 +17,7 @@ from m3sr_jax.environment import environment, peak_memory
 from m3sr_jax.evaluation.evaluate import LEAST_SQUARES, Report
 from m3sr_jax.evaluation.intervals import bootstrap_interval
 from m3sr_jax.evaluation.published import Published
+from m3sr_jax.networks import NETWORKS
 from m3sr_jax.regression import REGRESSIONS, WEIGHTED
 
 if TYPE_CHECKING:
@@ -79,9 +80,9 @@ def report_json(
 
 
 def _scores(report: Report) -> dict[str, Any]:
-    scenes = {name: _finite(scores) for name, scores in report.scenes.items()}
+    scenes = {name: finite(scores) for name, scores in report.scenes.items()}
     return {
-        "mean": _finite(report.means),
+        "mean": finite(report.means),
         "interval_95": intervals(report),
         "scenes": scenes,
         "band_rmse": list(report.band_rmse),
@@ -94,26 +95,33 @@ def intervals(report: Report) -> dict[str, tuple[float, float] | None]:
     return {metric: bootstrap_interval([s[metric] for s in report.scenes.values()]) for metric in COLUMNS}
 
 
-def _finite(scores: Mapping[str, float]) -> dict[str, float | None]:
+def finite(scores: Mapping[str, float]) -> dict[str, float | None]:
+    """Returns the scores in JSON types: None where one is not finite."""
     return {name: score if math.isfinite(score) else None for name, score in scores.items()}
 
 
 def score_table(reports: Sequence[Report], published: Sequence[Published] = ()) -> Table:
     """Lays out the means for the terminal: the best of each column in bold, the protocol's terms below."""
-    from rich import box
-    from rich.table import Table
-
-    heading = f"Mean over {len(reports[0].scenes)} scenes"
-    table = Table(title=heading, box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left", caption_justify="left")
-    table.caption = "\n".join(_notes(reports, published))
-    table.add_column("", no_wrap=True)
-    for column, _, _ in COLUMNS.values():
-        table.add_column(column, justify="right", min_width=6)  # in a narrow terminal headings wrap, numbers stay whole
+    notes = "\n".join(_notes(reports, published))
+    table = metric_table(f"Mean over {len(reports[0].scenes)} scenes", notes)
     measured = _mean_rows(reports, "[bold]{}[/bold]")
     for place, row in enumerate([measured[0], _interval_row(reports[0], "\n"), *measured[1:]]):
         table.add_row(*row, end_section=place == len(reports))
-    for row in published:
-        table.add_row(f"{row.method} (published)", *_cells(row.scores), style="dim")
+    for row in _published_rows(published):
+        table.add_row(*row, style="dim")
+    return table
+
+
+def metric_table(title: str, caption: str = "") -> Table:
+    """Returns an empty table for the terminal with a column for labels and one for each metric."""
+    from rich import box
+    from rich.table import Table
+
+    style: Any = {"box": box.SIMPLE_HEAD, "pad_edge": False, "title_justify": "left", "caption_justify": "left"}
+    table = Table(title=title, caption=caption or None, **style)
+    table.add_column("", no_wrap=True)
+    for column, _, _ in COLUMNS.values():
+        table.add_column(column, justify="right", min_width=6)  # in a narrow terminal headings wrap, numbers stay whole
     return table
 
 
@@ -136,12 +144,11 @@ def report_markdown(
     if dataset.get("missing"):
         lines += [f"**{dataset['missing']} files or scenes of the official split are missing.**", ""]
     measured = _mean_rows(reports, "**{}**")
-    rows = [measured[0], _interval_row(ours, "–"), *measured[1:]]
-    rows += [[f"{row.method} (published)", *_cells(row.scores)] for row in published]
+    rows = [measured[0], _interval_row(ours, "–"), *measured[1:], *_published_rows(published)]
     lines += [*_markdown_table("", rows), "", " ".join(_notes(reports, published)), ""]
     if figure:
         lines += [f"![Reconstruction of a held-out scene]({figure})", ""]
-    by_scene = [[scene, *_cells(scores)] for scene, scores in ours.scenes.items()]
+    by_scene = [[scene, *metric_cells(scores)] for scene, scores in ours.scenes.items()]
     lines += ["## Every scene", "", *_markdown_table("scene", by_scene), ""]
     if ours.band_rmse and "wavelengths" in dataset:
         bands = zip(dataset["wavelengths"], ours.band_rmse, strict=True)
@@ -181,11 +188,11 @@ def report_latex(reports: Sequence[Report], published: Sequence[Published] = ())
     """Formats the means as rows of a LaTeX table (method and scores), below the terms as comments."""
     lines = [f"% Protocol {reports[0].protocol.describe()}", *(f"% {line}" for line in verdict(reports))]
     lines += [f"% {' & '.join(['Method', *COLUMNS])}"]
-    rows = [[display_name(report.name), *_cells(report.means)] for report in reports]
+    rows = [[display_name(report.name), *metric_cells(report.means)] for report in reports]
     lines += [_latex_row(row) for row in rows]
     if published:
         lines += [r"\midrule", f"% {PUBLISHED_NOTE}"]
-        lines += [_latex_row([f"{row.method} (published)", *_cells(row.scores)]) for row in published]
+        lines += map(_latex_row, _published_rows(published))
     return "\n".join([*lines, ""])
 
 
@@ -215,7 +222,7 @@ def report_csv(reports: Sequence[Report], published: Sequence[Published] = ()) -
 
 def _mean_rows(reports: Sequence[Report], emphasis: str) -> list[list[str]]:
     means = [report.means for report in reports]
-    rows = [[display_name(report.name), *_cells(report.means)] for report in reports]
+    rows = [[display_name(report.name), *metric_cells(report.means)] for report in reports]
     for column, (metric, (_, _, higher_is_better)) in enumerate(COLUMNS.items(), start=1):
         ranked = [mean[metric] * (-1 if higher_is_better else 1) for mean in means]
         if len(rows) > 1 and not any(map(math.isnan, ranked)):
@@ -232,7 +239,12 @@ def _interval_row(report: Report, between: str) -> list[str]:
     return ["  95 % interval", *cells]
 
 
-def _cells(scores: Mapping[str, float | None]) -> list[str]:
+def _published_rows(published: Sequence[Published]) -> list[list[str]]:
+    return [[f"{row.method} (published)", *metric_cells(row.scores)] for row in published]
+
+
+def metric_cells(scores: Mapping[str, float | None]) -> list[str]:
+    """Formats the score of each metric, "–" for none."""
     found = [(scores.get(metric), digits) for metric, (_, digits, _) in COLUMNS.items()]
     return ["–" if score is None else f"{score:.{digits}f}" for score, digits in found]
 
@@ -241,7 +253,7 @@ def display_name(method: str) -> str:
     """Returns the name of a method that tables and pictures show."""
     fit = method.removeprefix(LEAST_SQUARES)
     if fit == method:
-        return "M3SR" if method == "m3sr" else method
+        return NETWORKS[method].title if method in NETWORKS else method
     return f"{'weighted ' * fit.endswith(WEIGHTED)}{fit.removesuffix(WEIGHTED)} least squares"
 
 

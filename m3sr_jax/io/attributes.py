@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 
 from m3sr_jax.errors import InputError
-from m3sr_jax.io.declared import Coding
+from m3sr_jax.io.declared import PERCENT, Coding
 
-PERCENT = ("%", "percent")
 # Names without case and punctuation: CF's and NEON's.
 OTHER_SCALES = (
     *("slope", "intercept", "gain", "gains", "offset", "offsets", "scale", "scales", "bias", "scalingfactor"),

@@ -64,13 +64,6 @@ def read_cube(
 ) -> tuple[Float32[np.ndarray, "H W S"], Float64[np.ndarray, " S"]]:
     """Reads a cube and its wavelengths; as `read_cube_file`, but a cube needs wavelengths.
 
-    Args:
-        path: see `read_cube_file`.
-        key: see `read_cube_file`.
-        wavelengths: see `read_cube_file`.
-        white: see `read_cube_file`.
-        allow_missing: see `read_cube_file`.
-
     Returns:
         cube (H, W, S) and band centres in nm, rising.
 
@@ -136,8 +129,7 @@ def read_cube_header(
 
 def cube_notes(path: str | os.PathLike[str], *, key: str | None = None, wavelengths: str | None = None) -> list[str]:
     """Returns what the reader chooses, guesses or applies, in words; skips the values as `read_cube_header` does."""
-    found = _arranged(path, key, wavelengths, values=False)
-    return list(found.notes)
+    return list(_arranged(path, key, wavelengths, values=False).notes)
 
 
 def write_cube(

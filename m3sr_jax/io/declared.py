@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float32
 
+PERCENT = ("%", "percent")  # spellings of a unit
 # A header rounds the value that it declares as missing to about seven digits.
 SAME_VALUE = 1e-6
 BLOCK_VALUES = 2**22  # values decoded at a time: bounds the memory for float64

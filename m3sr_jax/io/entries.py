@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from m3sr_jax.errors import InputError
+from m3sr_jax.errors import InputError, shortened
 from m3sr_jax.io.wavelengths import BANDS
 
 NUMBER_KINDS = "fiu"
@@ -92,10 +92,9 @@ def choose_cube(path: Path, entries: Mapping[str, Entry], key: str | None) -> tu
     if len(candidates) == 1:
         return _real(path, candidates[0]), [f"array {candidates[0].name}"]
     names = sorted(entry.label for entry in entries.values() if entry.numeric)
-    found = f"numeric arrays {', '.join(names[:MOST_LISTED])}" if names else "no numeric arrays"
-    more = f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
+    found = f"numeric arrays {shortened(names, MOST_LISTED)}" if names else "no numeric arrays"
     hint = "; choose one with --key NAME" if names else ""
-    raise InputError(f"{path}: found {found}{more}; expected one named cube{hint}")
+    raise InputError(f"{path}: found {found}; expected one named cube{hint}")
 
 
 def _named(path: Path, entries: Mapping[str, Entry], key: str) -> Entry:
@@ -107,9 +106,8 @@ def _named(path: Path, entries: Mapping[str, Entry], key: str) -> Entry:
     if len(found) == 1:
         return _real(path, entries[found[0]])
     names = sorted(entry.label for name, entry in entries.items() if not tails or name in tails)
-    more = " …" if len(names) > MOST_LISTED else ""
     problem = "several arrays" if tails else "no array"
-    expected = f"expected one of {', '.join(names[:MOST_LISTED]) or '(none)'}{more}"
+    expected = f"expected one of {shortened(names, MOST_LISTED) or '(none)'}"
     raise InputError(f"{path}: found {problem} called {key}; {expected}")
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from m3sr_jax.errors import InputError
-from m3sr_jax.io.declared import Coding
+from m3sr_jax.io.declared import PERCENT, Coding
 from m3sr_jax.io.wavelengths import named_centres
 
 GDAL_METADATA, GDAL_NODATA = 42112, 42113
@@ -28,7 +28,6 @@ WAVELENGTH_NAMES = {
     "wavelength_um": "um",
 }
 UNIT_NAMES = ("wavelength_units", "wavelength_unit", "wavelengthunits", "units")
-PERCENT = ("%", "percent")
 
 
 def coding_of_tags(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ from flax import linen as nn
 from m3sr_kernels import Implementation
 
 from m3sr_jax.config import ModelConfig
-from m3sr_jax.errors import InputError
+from m3sr_jax.errors import InputError, shortened
 from m3sr_jax.models.base import WithBase
 from m3sr_jax.models.m3sr import M3SR
 from m3sr_jax.networks import NETWORKS, Network, load
@@ -101,6 +102,24 @@ def parameter_shapes(model: nn.Module) -> dict:
     image = jax.ShapeDtypeStruct(_SMALL_IMAGE, jnp.float32)
     tree: Any = jax.eval_shape(with_scans(model, "reference").init, jax.random.key(0), image)
     return tree["params"]
+
+
+def shapes_of(tree: Any) -> dict[str, tuple[int, ...]]:
+    """Returns "unet_0/…/kernel" → shape for the arrays of a nested dict, or for what describes them."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {"/".join(str(key.key) for key in keys): tuple(leaf.shape) for keys, leaf in leaves}
+
+
+def check_shapes(what: str, found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> None:
+    """Raises InputError, which lists what differs, unless names and shapes are exactly those wanted."""
+    shared = [name for name in wanted if name in found]
+    faults = {
+        "missing": [name for name in wanted if name not in found],
+        "unknown": [name for name in found if name not in wanted],
+        "of another shape": [f"{n} {found[n]} instead of {wanted[n]}" for n in shared if found[n] != wanted[n]],
+    }
+    if listed := "; ".join(f"{len(keys)} {fault}: {shortened(keys)}" for fault, keys in faults.items() if keys):
+        raise InputError(f"{what} do not fit the model ({listed}); check the model's name and fields")
 
 
 def with_scans(model: nn.Module, implementation: Implementation) -> nn.Module:

@@ -10,7 +10,7 @@ import numpy as np
 
 from m3sr_jax.config import Config
 from m3sr_jax.data.augmentation import make_augmentation
-from m3sr_jax.data.pipeline import train_batches
+from m3sr_jax.data.pipeline import Batches, train_batches
 from m3sr_jax.data.scenes import Dataset
 from m3sr_jax.models.base import with_linear_start, with_regression
 from m3sr_jax.regression import fit
@@ -37,10 +37,10 @@ def with_fit(config: Config, dataset: Dataset, params: dict[str, Any]) -> dict[s
     return params
 
 
-def _pixels(config: Config, dataset: Dataset) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields rgb (P, 3) and spectra (P, S) of about `FITTED_PIXELS`, and of at least as many crops as scenes."""
+def configured_batches(config: Config, dataset: Dataset, **shard: int) -> Batches:
+    """Returns the training batches of a run; `shard` is for `train_batches`."""
     data, train = config.data, dataset.train
-    batches = train_batches(
+    return train_batches(
         train,
         batch_size=data.batch_size,
         crop_size=data.crop_size,
@@ -49,8 +49,14 @@ def _pixels(config: Config, dataset: Dataset) -> Iterator[tuple[np.ndarray, np.n
         skip_bad_scenes=dataset.skip_bad_scenes,
         augmentation=make_augmentation(data, train),
         patch_size=data.patch_size,
+        **shard,
     )
-    crops = max(len(train), math.ceil(FITTED_PIXELS / data.crop_size**2))
+
+
+def _pixels(config: Config, dataset: Dataset) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields rgb (P, 3) and spectra (P, S) of about `FITTED_PIXELS`, and of at least as many crops as scenes."""
+    data, batches = config.data, configured_batches(config, dataset)
+    crops = max(len(dataset.train), math.ceil(FITTED_PIXELS / data.crop_size**2))
     every = math.ceil(crops * data.crop_size**2 / (2 * FITTED_PIXELS))  # above 1 for many large crops
     try:
         for _ in range(math.ceil(crops / data.batch_size)):

@@ -81,19 +81,3 @@ def _clipped(config: OptimConfig, optimizer: optax.GradientTransformation) -> op
 def _unless_fitted(path: Any, change: Any) -> Any:
     # Weight decay and rounding would change the coefficients, though their gradient is zero.
     return jnp.zeros_like(change) if path and getattr(path[0], "key", None) == COEFFICIENTS else change
-
-
-def scored_parameters(params: Any, opt_state: Any, ema: Any) -> Any:
-    """Returns the parameters to evaluate and to keep as the best: a running mean where the run has one.
-
-    Args:
-        params: the parameters of the last update.
-        opt_state: the optimiser's state.
-        ema: the running mean, or None.
-    """
-    if ema is not None:
-        return ema
-    if isinstance(opt_state, optax.contrib.ScheduleFreeState):
-        with jax.numpy_dtype_promotion("standard"):
-            return optax.contrib.schedule_free_eval_params(opt_state, params)
-    return params

@@ -18,9 +18,8 @@ import optax
 from m3sr_kernels.dispatch import Implementation, resolve
 
 from m3sr_jax.config import Config
-from m3sr_jax.data.augmentation import make_augmentation
 from m3sr_jax.data.open import open_dataset
-from m3sr_jax.data.pipeline import Batches, steps_per_epoch, train_batches
+from m3sr_jax.data.pipeline import Batches, steps_per_epoch
 from m3sr_jax.data.scenes import Dataset
 from m3sr_jax.environment import environment
 from m3sr_jax.errors import InputError
@@ -31,7 +30,7 @@ from m3sr_jax.models import build_model, init_params, parameter_shapes
 from m3sr_jax.processes import gather, is_writer, on_writer, writer_first, writer_only
 from m3sr_jax.training.checkpoint import Checkpoints
 from m3sr_jax.training.devices import Devices
-from m3sr_jax.training.fitting import with_fit
+from m3sr_jax.training.fitting import configured_batches, with_fit
 from m3sr_jax.training.initial import first_params
 from m3sr_jax.training.losses import weighted_loss
 from m3sr_jax.training.metric_writer import MetricWriter
@@ -140,19 +139,8 @@ def _open_batches(config: Config, dataset: Dataset) -> tuple[int, Batches]:
     data = config.data
     sizes = data.crop_size, data.patch_size
     num_steps = config.train.total_steps(steps_per_epoch(dataset.train, data.batch_size, *sizes))
-    batches = train_batches(
-        dataset.train,
-        batch_size=data.batch_size,
-        crop_size=data.crop_size,
-        seed=config.seed,
-        shard_index=jax.process_index(),
-        shard_count=jax.process_count(),
-        num_workers=data.num_workers,
-        skip_bad_scenes=dataset.skip_bad_scenes,
-        augmentation=make_augmentation(data, dataset.train),
-        patch_size=data.patch_size,
-    )
-    return num_steps, batches
+    shard = {"shard_index": jax.process_index(), "shard_count": jax.process_count()}
+    return num_steps, configured_batches(config, dataset, **shard)
 
 
 def data_fingerprint(dataset: Dataset) -> str:

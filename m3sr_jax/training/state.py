@@ -9,8 +9,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from m3sr_jax.training.optimizer import scored_parameters
-
 
 @flax.struct.dataclass
 class TrainState:
@@ -30,8 +28,11 @@ class TrainState:
 
     @property
     def scored(self) -> Any:
-        """The parameters to evaluate and to keep as the best: a running mean if there is one."""
-        return scored_parameters(self.params, self.opt_state, self.ema)
+        """The parameters to evaluate and to keep as the best: a running mean, of the run or its optimiser, if any."""
+        if self.ema is not None or not isinstance(self.opt_state, optax.contrib.ScheduleFreeState):
+            return self.params if self.ema is None else self.ema
+        with jax.numpy_dtype_promotion("standard"):
+            return optax.contrib.schedule_free_eval_params(self.opt_state, self.params)
 
 
 def create_train_state(optimizer: optax.GradientTransformation, params: Any, *, ema: bool = False) -> TrainState:

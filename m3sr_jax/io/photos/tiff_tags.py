@@ -14,6 +14,7 @@ import numpy as np
 
 from m3sr_jax.errors import InputError
 from m3sr_jax.io.files import BoundedFile
+from m3sr_jax.io.gdal_tags import GDAL_METADATA, GDAL_NODATA
 from m3sr_jax.io.photos.exif import check_ycc_tags, chromaticities, exif_space
 from m3sr_jax.io.photos.photo import Colours
 from m3sr_jax.io.photos.spaces import SRGB_PRIMARIES, ColourSpace, declared_space
@@ -34,7 +35,6 @@ COLOURS: dict[int, Colours] = {
 }
 _OTHER_COLOURS = {4: "a mask", 10: "ITU Lab", 32844: "LogL (SGI)", 32845: "LogLuv (SGI)"}
 _FORMATS = {1: "unsigned", 2: "signed integer", 3: "float", 4: "untyped", 5: "complex integer", 6: "complex"}
-GDAL_METADATA, GDAL_NODATA = 42112, 42113
 _CHANNELS = {"r": "R", "red": "R", "g": "G", "green": "G", "b": "B", "blue": "B"}
 
 
