@@ -50,6 +50,12 @@ def time_training_step(model: nn.Module, shape: tuple[int, int, int]) -> dict[st
     return result | time_in_turn({"": step}, repeats=3)[""]
 
 
+def time_forward(model: nn.Module, params: Any, shape: tuple[int, ...]) -> dict[str, float]:
+    """Times a forward pass of a batch of this shape."""
+    rgb = jax.random.uniform(jax.random.key(1), (*shape, 3))
+    return compile_and_time(lambda params, rgb: model.apply({"params": params}, rgb), params, rgb, repeats=3)
+
+
 def compile_training_step(model: nn.Module, shape: tuple[int, int, int]) -> tuple[Callable[[], Any], dict[str, float]]:
     """A call of the training step that goes on from the last one, and compile_s and temp_mib."""
     optimizer = make_optimizer(OptimConfig(), num_steps=1000)
@@ -111,17 +117,17 @@ def measure_peer(repeats: int) -> Iterator[dict[str, Any]]:
         result |= {"over_peer": result["min_s"] / result["peer_min_s"]}
         result |= {"cpu_over_peer": result["cpu_s"] / result["peer_cpu_s"]}
         if mode == "forward":
-            gflop, rate = shape[0] * _gflop(model, shape), matmul_gflops()
+            gflop, rate = gflop_of(model, shape), matmul_gflops()
             result |= {"gflop": gflop, "matmul_gflops": rate, "share": gflop / result["min_s"] / rate}
         scans = resolve(None, jax.default_backend())
         yield {"mode": mode, "shape": "x".join(map(str, shape)), "scans": scans} | result
 
 
-def _gflop(model: nn.Module, shape: tuple[int, int, int]) -> float:
-    """Of one image."""
+def gflop_of(model: nn.Module, shape: tuple[int, ...]) -> float:
+    """The exact operations of a forward pass."""
     total = cost_report(model, *shape[1:]).total
     assert total is not None
-    return total.flops / 1e9
+    return shape[0] * total.flops / 1e9
 
 
 def measure_remat() -> list[dict[str, Any]]:
@@ -143,10 +149,9 @@ def measure_model(implementation: Implementation | None, *, training: bool) -> I
     backend = jax.default_backend()
     crops = TRAINING.get(backend, TRAINING["cpu"]) if training else []
     for shape in dict.fromkeys([*FORWARD.get(backend, FORWARD["cpu"]), *crops]):
-        rgb = jax.random.uniform(jax.random.key(1), (*shape, 3))
-        times = compile_and_time(lambda params, rgb: model.apply({"params": params}, rgb), params, rgb, repeats=3)
+        times = time_forward(model, params, shape)
         rates.append(matmul_gflops())
-        gflop = shape[0] * _gflop(model, shape)
+        gflop = gflop_of(model, shape)
         row = {"mode": "forward", "shape": "x".join(map(str, shape)), "scans": scans, "gflop": gflop}
         row |= {"matmul_gflops": rates[-1]}
         forward[row["shape"]] = times["min_s"]

@@ -23,6 +23,7 @@ import colour
 import h5py
 import numpy as np
 from measure import parser, save, show
+from study_cave import TEST
 
 import m3sr_jax
 from m3sr_jax.data.photo.develop import display_matrix, draw_settings, ideal_settings, take_photo
@@ -33,14 +34,6 @@ from m3sr_jax.io.photos.photo import Photo
 from m3sr_jax.io.photos.spaces import srgb_decode
 from m3sr_jax.io.wavelengths import BANDS
 
-TEST = (
-    "balloons",
-    "egyptian_statue",
-    "fake_and_real_lemons",
-    "fake_and_real_peppers",
-    "fake_and_real_tomatoes",
-    "real_and_fake_apples",
-)
 Method = Callable[[np.ndarray], np.ndarray]
 
 

@@ -21,8 +21,8 @@ from multiprocessing import get_context
 from typing import Any
 
 import jax
-from bench_model import TRAINING, time_training_step
-from measure import compile_and_time, matmul_gflops, parser, save, show
+from bench_model import TRAINING, gflop_of, time_forward, time_training_step
+from measure import matmul_gflops, parser, save, show
 
 from m3sr_jax.cli.xla_flags import plan_for_memory
 from m3sr_jax.cost.count import PUBLISHED_SIZE, cost_report
@@ -50,12 +50,8 @@ def cost(name: str) -> dict[str, Any]:
 def forward(name: str, shape: Shape) -> dict[str, Any]:
     """Times a forward pass of a batch of this shape."""
     model, before = create(name), matmul_gflops()
-    params = init_params(model, jax.random.key(0))
-    rgb = jax.random.uniform(jax.random.key(1), (*shape, 3))
-    times = compile_and_time(lambda params, rgb: model.apply({"params": params}, rgb), params, rgb, repeats=3)
-    total = cost_report(model, *shape[1:]).total
-    assert total is not None
-    rate, gflop = max(before, matmul_gflops()), shape[0] * total.flops / 1e9
+    times = time_forward(model, init_params(model, jax.random.key(0)), shape)
+    rate, gflop = max(before, matmul_gflops()), gflop_of(model, shape)
     return {"gflop": gflop, "matmul_gflops": rate} | times | {"share": gflop / times["min_s"] / rate}
 
 

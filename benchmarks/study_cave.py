@@ -37,6 +37,7 @@ from PIL import Image
 
 from m3sr_jax.cli.xla_flags import plan_for_memory
 from m3sr_jax.config import Config, load_config
+from m3sr_jax.config.recipes import VARIANTS
 from m3sr_jax.data.cave import SPLIT
 from m3sr_jax.errors import InputError
 
@@ -54,15 +55,8 @@ RECIPES: dict[str, dict[str, Any]] = {"paper": PAPER | PLAIN, "base": PLAIN, "fu
 PIXEL_RATE = 5e-3  # with a base; the pixel network is small
 ABLATIONS: dict[str, dict[str, Any]] = {
     "full": {},
-    **{
-        f"no_{off}": {"model.branches": kept}
-        for off, kept in (
-            ("spatial", ("frequency", "spectral")),
-            ("frequency", ("spatial", "spectral")),
-            ("spectral", ("spatial", "frequency")),
-        )
-    },
-    **{f"groups{count}": {"model.num_groups": count} for count in (2, 8, 16)},
+    **{f"no_{off}": VARIANTS[f"no_{off}"] for off in ("spatial", "frequency", "spectral")},
+    **{f"groups{count}": VARIANTS[f"groups{count}"] for count in (2, 8, 16)},
     **{wavelet: {"model.wavelet": wavelet} for wavelet in ("db2", "sym4", "bior2.2")},
     "mae alone": {"loss.spectral_angle": 0.0},
     "angle 0.1": {"loss.spectral_angle": 0.1},

@@ -48,6 +48,12 @@ class Network:
         return set(load(self.model).__dataclass_fields__) - {"parent", "name"}
 
 
+def _baseline(name: str, title: str, model: str, signature: str, bands: str, **facts: Any) -> Network:
+    """Returns the entry of a class in the module of `m3sr_jax.models.baselines` that has the network's name."""
+    layout, costs = f"m3sr_jax.convert.baselines:{name}_layout", f"m3sr_jax.cost.baselines:{name}_costs"
+    return Network(title, f"m3sr_jax.models.baselines.{name}:{model}", layout, costs, signature, bands, **facts)
+
+
 NETWORKS: dict[str, Network] = {
     "m3sr": Network(
         title="M3SR",
@@ -60,86 +66,57 @@ NETWORKS: dict[str, Network] = {
         grid=8,
         published_gflop=100.9,
     ),
-    "mst_plus_plus": Network(
-        title="MST++",
-        model="m3sr_jax.models.baselines.mst_plus_plus:MSTPlusPlus",
-        layout="m3sr_jax.convert.baselines:mst_plus_plus_layout",
-        costs="m3sr_jax.cost.baselines:mst_plus_plus_costs",
+    "mst_plus_plus": _baseline(
+        *("mst_plus_plus", "MST++", "MSTPlusPlus"),
         signature="body.0.encoder_layers.0.0.blocks.0.0.to_q.weight",
         bands="conv_in.weight",
         grid=8,
         published_gflop=177.7,
     ),
-    "hscnn_plus": Network(
-        title="HSCNN+",
-        model="m3sr_jax.models.baselines.hscnn_plus:HSCNNPlus",
-        layout="m3sr_jax.convert.baselines:hscnn_plus_layout",
-        costs="m3sr_jax.cost.baselines:hscnn_plus_costs",
+    "hscnn_plus": _baseline(
+        *("hscnn_plus", "HSCNN+", "HSCNNPlus"),
         signature="conv.Ex0.conv1.1.weight",
         bands="conv1_final.1.weight",
         published_gflop=808.0,
     ),
-    "hrnet": Network(
-        title="HRNet",
-        model="m3sr_jax.models.baselines.hrnet:HRNet",
-        layout="m3sr_jax.convert.baselines:hrnet_layout",
-        costs="m3sr_jax.cost.baselines:hrnet_costs",
+    "hrnet": _baseline(
+        *("hrnet", "HRNet", "HRNet"),
         signature="top1.conv2d.weight",
         bands="main4.conv2d.weight",
         grid=8,
         published_gflop=1249.0,
     ),
-    "gmsr": Network(
-        title="GMSR",
-        model="m3sr_jax.models.baselines.gmsr:GMSR",
-        layout="m3sr_jax.convert.baselines:gmsr_layout",
-        costs="m3sr_jax.cost.baselines:gmsr_costs",
+    "gmsr": _baseline(
+        *("gmsr", "GMSR", "GMSR"),
         signature="VSS1.self_attention.x_proj_weight",
         bands="conv3.0.weight",
         published_gflop=8.0,
     ),
-    "hsrnet": Network(
-        title="HSRNet",
-        model="m3sr_jax.models.baselines.hsrnet:HSRNet",
-        layout="m3sr_jax.convert.baselines:hsrnet_layout",
-        costs="m3sr_jax.cost.baselines:hsrnet_costs",
+    "hsrnet": _baseline(
+        *("hsrnet", "HSRNet", "HSRNet"),
         signature="HSI1.conv1.1.weight",
         bands="HSI1.conv3.1.weight",
         whole_image=True,
     ),
-    "fmnet": Network(
-        title="FMNet",
-        model="m3sr_jax.models.baselines.fmnet:FMNet",
-        layout="m3sr_jax.convert.baselines:fmnet_layout",
-        costs="m3sr_jax.cost.baselines:fmnet_costs",
+    "fmnet": _baseline(
+        *("fmnet", "FMNet", "FMNet"),
         signature="cdic.base.0.input.weight",
         bands="odic.base.0.output.weight",
         published_gflop=5819.5,
     ),
-    "essaformer": Network(
-        title="ESSAformer",
-        model="m3sr_jax.models.baselines.essaformer:ESSAformer",
-        layout="m3sr_jax.convert.baselines:essaformer_layout",
-        costs="m3sr_jax.cost.baselines:essaformer_costs",
+    "essaformer": _baseline(
+        *("essaformer", "ESSAformer", "ESSAformer"),
         signature="blockup.convup.attn.lnqkv.weight",
         bands="conv_last.weight",
         release_fields="m3sr_jax.convert.infer:essaformer_fields",
         whole_image=True,
         note="in a setting of this project: its release enlarges cubes, here it takes RGB at factor 1",
     ),
-    "pixel": Network(
-        title="Pixel",
-        model="m3sr_jax.models.pixel:Pixel",
-        costs="m3sr_jax.cost.baselines:pixel_costs",
-    ),
+    "pixel": Network("Pixel", "m3sr_jax.models.pixel:Pixel", costs="m3sr_jax.cost.baselines:pixel_costs"),
     "regression": Network(
-        title="Regression",
-        model="m3sr_jax.models.base:PlainRegression",
-        costs="m3sr_jax.cost.baselines:regression_costs",
+        *("Regression", "m3sr_jax.models.base:PlainRegression"), costs="m3sr_jax.cost.baselines:regression_costs"
     ),
 }
-# The other networks of papers, each with a release.
-BASELINES = tuple(name for name, network in NETWORKS.items() if name != "m3sr" and network.layout)
 
 
 def load(reference: str | type) -> Any:

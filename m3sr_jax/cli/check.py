@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from m3sr_jax.cli.data_options import DataOptions
-from m3sr_jax.cli.progress import advance
+from m3sr_jax.cli.progress import progress_bar
 from m3sr_jax.config.names import OnDisk
 from m3sr_jax.errors import InputError, shortened
 
@@ -28,10 +28,6 @@ class Check(DataOptions):
         Raises:
             InputError: something is missing or faulty, or the folder or the split file cannot be used at all.
         """
-        from functools import partial
-
-        from rich.progress import Progress
-
         from m3sr_jax.config import DataConfig
         from m3sr_jax.data.camera import print_notes
         from m3sr_jax.data.check import check_scenes
@@ -41,9 +37,8 @@ class Check(DataOptions):
         config = self.data_config(DataConfig(name=self.dataset))
         faults: list[str] = []
         dataset = open_dataset(config, faults)
-        with Progress(transient=True) as bar:
-            task = bar.add_task("reading", total=None)
-            findings = check_scenes(dataset, faults, partial(advance, bar, task), headers_only=self.quick)
+        with progress_bar("reading") as progress:
+            findings = check_scenes(dataset, faults, progress, headers_only=self.quick)
         if self.camera:
             print_notes(self.camera)
         for file in findings.missing:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from m3sr_jax.checkpoint import Which
 from m3sr_jax.cli.data_options import DataOptions
 from m3sr_jax.cli.processes import Processes
-from m3sr_jax.cli.progress import advance
+from m3sr_jax.cli.progress import progress_bar
 from m3sr_jax.config import names
 from m3sr_jax.errors import InputError
 
@@ -183,22 +182,16 @@ def create_folder(path: Path) -> None:
 
 
 def _fits(dataset: Dataset) -> dict[str, Predict]:
-    from rich.progress import Progress
-
     from m3sr_jax.evaluation.evaluate import fit_baselines
     from m3sr_jax.processes import is_writer
 
-    with Progress(transient=True, disable=not is_writer()) as progress:
-        progress.add_task("fitting least squares", total=None)
+    with progress_bar("fitting least squares", shown=is_writer()):
         return fit_baselines(dataset)
 
 
 def _score(methods: Mapping[str, Predict], dataset: Dataset, protocol: Protocol, observe: Observe) -> list[Report]:
-    from rich.progress import Progress
-
     from m3sr_jax.evaluation.evaluate import evaluate_all
     from m3sr_jax.processes import is_writer
 
-    with Progress(transient=True, disable=not is_writer()) as progress:
-        task = progress.add_task("scoring", total=len(dataset.valid))
-        return evaluate_all(methods, dataset.valid, protocol, partial(advance, progress, task), observe=observe)
+    with progress_bar("scoring", shown=is_writer()) as progress:
+        return evaluate_all(methods, dataset.valid, protocol, progress, observe=observe)

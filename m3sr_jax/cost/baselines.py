@@ -5,6 +5,7 @@ Each function takes a model and the image's height and width in pixels, and retu
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 
@@ -23,12 +24,14 @@ from m3sr_jax.models.ss2d import DIRECTIONS
 from m3sr_jax.models.unet import LEVELS
 from m3sr_jax.regression import terms_of
 
+biased = functools.partial(conv, bias=True)
+
 
 def pixel_costs(model: Pixel, height: int, width: int) -> dict[str, Cost]:
     """Counts the pixel network; its roots are left out, as all elementwise work is."""
     sizes = [3 * RGB, model.width, model.width, model.num_bands]
     pairs = itertools.pairwise(sizes)
-    return {"1×1 layers": total(conv(1, inputs, outputs, height * width, bias=True) for inputs, outputs in pairs)}
+    return {"1×1 layers": total(biased(1, inputs, outputs, height * width) for inputs, outputs in pairs)}
 
 
 def regression_costs(model: PlainRegression | WithBase, height: int, width: int) -> dict[str, Cost]:
@@ -53,7 +56,7 @@ def mst_plus_plus_costs(model: MSTPlusPlus, height: int, width: int) -> dict[str
     for level in range(LEVELS + 1):
         channels, here, count = features << level, pixels >> 2 * level, 1 if level == LEVELS else 2
         products = Cost(parameters=2**level, flops=4 * channels * features * here)
-        projections = times(conv(1, channels, channels, here), 3) + conv(1, channels, channels, here, bias=True)
+        projections = times(conv(1, channels, channels, here), 3) + biased(1, channels, channels, here)
         attention += times(projections + products + times(conv(9, 1, channels, here), 2), count)
         wide = conv(1, channels, 4 * channels, here) + conv(1, 4 * channels, channels, here)
         feed_forward += times(layer_norm(channels, here) + wide + conv(9, 1, 4 * channels, here), count)
@@ -68,16 +71,16 @@ def mst_plus_plus_costs(model: MSTPlusPlus, height: int, width: int) -> dict[str
 def hscnn_plus_costs(model: HSCNNPlus, height: int, width: int) -> dict[str, Cost]:
     """Counts HSCNN+; one 1×1 convolution of the stem runs twice, and thop misses the unused one."""
     pixels = height * width
-    summary = conv(1, GROWTH, GROWTH, pixels, bias=True)
+    summary = biased(1, GROWTH, GROWTH, pixels)
     again = Cost(flops=summary.flops, thop_flops=summary.thop_flops, unused=summary.parameters)
-    stem = times(conv(9, RGB, GROWTH, pixels, bias=True), 2) + summary + again
-    block = times(conv(9, WIDTH, GROWTH, pixels, bias=True), 2)
-    block += times(conv(1, GROWTH, GROWTH // 2, pixels, bias=True), 2) + conv(1, 3 * GROWTH, GROWTH, pixels, bias=True)
+    stem = times(biased(9, RGB, GROWTH, pixels), 2) + summary + again
+    block = times(biased(9, WIDTH, GROWTH, pixels), 2)
+    block += times(biased(1, GROWTH, GROWTH // 2, pixels), 2) + biased(1, 3 * GROWTH, GROWTH, pixels)
     inputs = [4 * GROWTH + GROWTH * i for i in range(model.dense_blocks + 1)]
     return {
         "stem": stem,
-        "dense blocks": total(conv(1, seen, WIDTH, pixels, bias=True) + block for seen in inputs[:-1]),
-        "last conv": conv(1, inputs[-1], model.num_bands, pixels, bias=True),
+        "dense blocks": total(biased(1, seen, WIDTH, pixels) + block for seen in inputs[:-1]),
+        "last conv": biased(1, inputs[-1], model.num_bands, pixels),
     }
 
 
@@ -86,27 +89,27 @@ def hrnet_costs(model: HRNet, height: int, width: int) -> dict[str, Cost]:
     pixels, parts = math.prod(padded(model, height, width)), {}
     for name, scale, count in (("1/8", 8, 1), ("1/4", 4, 1), ("1/2", 2, 2), ("full size", 1, 4)):
         channels, here = scale * model.width, pixels // scale**2
-        cost = conv(9, RGB * scale**2, channels, here, bias=True)
+        cost = biased(9, RGB * scale**2, channels, here)
         if scale == 8:
-            cost += conv(1, channels, channels, here, bias=True)
+            cost += biased(1, channels, channels, here)
         else:  # the input's channels and those shuffled up: a quarter of twice as many
-            cost += conv(9, channels + channels // 2, channels, here, bias=True)
-            cost += conv(9, channels, channels if scale > 1 else model.num_bands, here, bias=True)
+            cost += biased(9, channels + channels // 2, channels, here)
+            cost += biased(9, channels, channels if scale > 1 else model.num_bands, here)
         parts[f"scale {name}"] = cost + times(_dense_block(channels, here), count) + _global_block(channels, here)
     return parts
 
 
 def _dense_block(channels: int, pixels: int) -> Cost:
     seen = [channels + i * (channels // 2) for i in range(5)]
-    growth = total(conv(9, inputs, channels // 2, pixels, bias=True) for inputs in seen[:-1])
-    return growth + conv(9, seen[-1], channels, pixels, bias=True)
+    growth = total(biased(9, inputs, channels // 2, pixels) for inputs in seen[:-1])
+    return growth + biased(9, seen[-1], channels, pixels)
 
 
 def _global_block(channels: int, pixels: int) -> Cost:
     quarter = channels // 4
     gate = channels * quarter + quarter * quarter + quarter * channels
     unseen = Cost(unused=gate, thop_parameters=gate, thop_flops=2 * gate)
-    return times(conv(9, channels, channels, pixels, bias=True), 2) + unseen + pooling(channels, pixels)
+    return times(biased(9, channels, channels, pixels), 2) + unseen + pooling(channels, pixels)
 
 
 def gmsr_costs(model: GMSR, height: int, width: int) -> dict[str, Cost]:
@@ -115,7 +118,7 @@ def gmsr_costs(model: GMSR, height: int, width: int) -> dict[str, Cost]:
     parts: dict[str, Cost] = dict.fromkeys(("1×1 convs", "SS2D", "spatial attention", "spectral attention"), Cost())
     kernel = 2 * 49
     for channels in (*WIDTHS, model.num_bands):
-        parts["1×1 convs"] += conv(1, before, channels, pixels) + conv(1, 3 * channels, channels, pixels, bias=True)
+        parts["1×1 convs"] += conv(1, before, channels, pixels) + biased(1, 3 * channels, channels, pixels)
         parts["SS2D"] += _mamba_ss2d(channels, pixels) + Cost(unused=2 * channels)
         parts["spatial attention"] += Cost(flops=2 * kernel * pixels, thop_flops=2 * kernel * pixels)
         parts["spectral attention"] += _channel_gate(channels) + pooling(channels, pixels)
@@ -126,7 +129,7 @@ def gmsr_costs(model: GMSR, height: int, width: int) -> dict[str, Cost]:
 
 def _mamba_ss2d(channels: int, pixels: int) -> Cost:
     inner, rank = 2 * channels, -(-channels // 16)
-    matrices = conv(1, channels, 2 * inner, pixels) + conv(9, 1, inner, pixels, bias=True)
+    matrices = conv(1, channels, 2 * inner, pixels) + biased(9, 1, inner, pixels)
     matrices += conv(1, inner, channels, pixels)
     projections = DIRECTIONS * inner * (rank + 2 * STATE_SIZE + rank)
     # As in M3SR's spectral branch, with a decay for every channel and state; the directions are summed.
@@ -139,17 +142,12 @@ def _mamba_ss2d(channels: int, pixels: int) -> Cost:
 def hsrnet_costs(model: HSRNet, height: int, width: int) -> dict[str, Cost]:
     """HSRNet: a gate runs on the means and on the maxima; thop counts the means as a multiply-add a value."""
     pixels, bands = height * width, model.num_bands
-    first = total(
-        conv(9, 2 * RGB - 1, group, pixels, bias=True) + conv(1, group, group, pixels, bias=True)
-        for group in GROUPS.values()
-    )
-    refinement = conv(9, bands, REFINEMENT_WIDTH, pixels, bias=True) + conv(
-        9, REFINEMENT_WIDTH, bands, pixels, bias=True
-    )
-    refinement += conv(1, bands, bands, pixels, bias=True)
+    first = total(biased(9, 2 * RGB - 1, n, pixels) + biased(1, n, n, pixels) for n in GROUPS.values())
+    refinement = biased(9, bands, REFINEMENT_WIDTH, pixels) + biased(9, REFINEMENT_WIDTH, bands, pixels)
+    refinement += biased(1, bands, bands, pixels)
     return {
         "first cube": first,
-        "convs": times(conv(9, bands, bands, pixels, bias=True), model.stages),
+        "convs": times(biased(9, bands, bands, pixels), model.stages),
         "refinements": times(refinement, model.stages),
         "gates": times(_channel_gate(bands) + pooling(bands, pixels), 2 * model.stages),
     }
@@ -164,12 +162,10 @@ def _channel_gate(channels: int) -> Cost:
 def fmnet_costs(model: FMNet, height: int, width: int) -> dict[str, Cost]:
     """FMNet: all of it is convolutions."""
     pixels, channels = height * width, model.width
-    mixtures = [(channels, channels)] * model.blocks + [
-        (model.blocks * channels, channels),
-        (channels, model.num_bands),
-    ]
+    mixtures = [(channels, channels)] * model.blocks
+    mixtures += [(model.blocks * channels, channels), (channels, model.num_bands)]
     functions = total(
-        conv(size**2, inputs, channels, pixels, bias=True) + conv(size**2, channels, outputs, pixels, bias=True)
+        biased(size**2, inputs, channels, pixels) + biased(size**2, channels, outputs, pixels)
         for inputs, outputs in mixtures
         for size in SIZES
     )
@@ -187,15 +183,12 @@ def essaformer_costs(model: ESSAformer, height: int, width: int) -> dict[str, Co
     """ESSAformer: two blocks' parameters are used five times; thop does not see attention's two products."""
     pixels, channels, calls = height * width, model.width, 5
     products = Cost(flops=4 * channels**2 * pixels)
-    attention = layer_norm(channels, pixels) + conv(1, channels, 3 * channels, pixels, bias=True)
-    attention += conv(1, channels, channels, pixels, bias=True) + products
-    convs = conv(1, 2 * channels, 2 * channels, pixels, bias=True) + conv(
-        9, 2 * channels, 2 * channels, pixels, bias=True
-    )
-    convs += conv(1, 2 * channels, channels, pixels, bias=True)
+    attention = layer_norm(channels, pixels) + biased(1, channels, 3 * channels, pixels)
+    attention += biased(1, channels, channels, pixels) + products
+    convs = total(biased(taps, 2 * channels, 2 * channels, pixels) for taps in (1, 9))
+    convs += biased(1, 2 * channels, channels, pixels)
     return {
-        "first, last conv": conv(9, RGB, channels, pixels, bias=True)
-        + conv(9, channels, model.num_bands, pixels, bias=True),
+        "first, last conv": biased(9, RGB, channels, pixels) + biased(9, channels, model.num_bands, pixels),
         "attention": shared(attention, 2, calls),
         "convs": shared(convs, 2, calls),
     }

@@ -6,6 +6,7 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from m3sr_jax.config import DataConfig
 from m3sr_jax.data.arad import LAYOUTS, open_arad
@@ -76,21 +77,12 @@ def open_dataset(
     root, split_file = config.root, config.split_file
     if is_store(root):
         return open_store(root, config.name, split_file=split_file, camera=config.camera, required=required)
+    options: Any = {"cache_bytes": cache_bytes, "faults": faults, "required": required}
     if config.name == "folder":
-        return open_folder(config, cache_bytes=cache_bytes, faults=faults, required=required)
+        return open_folder(config, **options)
     if config.name == "cave":
-        return open_cave(
-            root, split_file=split_file, camera=camera, cache_bytes=cache_bytes, faults=faults, required=required
-        )
-    return open_arad(
-        LAYOUTS[config.name],
-        root,
-        split_file=split_file,
-        camera=config.camera,
-        cache_bytes=cache_bytes,
-        faults=faults,
-        required=required,
-    )
+        return open_cave(root, split_file=split_file, camera=camera, **options)
+    return open_arad(LAYOUTS[config.name], root, split_file=split_file, camera=config.camera, **options)
 
 
 def located(config: DataConfig) -> DataConfig:

@@ -76,24 +76,35 @@ def illuminant(family: str, rng: np.random.Generator) -> tuple[str, Float64[np.n
         name and relative spectral power at `BANDS`, with largest value 1, through a triangular band-pass 10 nm wide, as
         a spectrometer measures it.
     """
-    import colour
-
     if family == "tungsten":
         kelvin = rng.uniform(2600, 3100)
         name, power = f"{kelvin:.0f}K", black_body(kelvin)
     elif family == "daylight":
         kelvin = rng.uniform(5000, 7500)
-        chromaticity = colour.temperature.CCT_to_xy_CIE_D(kelvin)
-        name, power = f"D{kelvin / 100:.0f}", through_band_pass(colour.sd_CIE_illuminant_D_series(chromaticity))
+        name, power = f"D{kelvin / 100:.0f}", daylight(kelvin)
     else:
         name = str(rng.choice(_LAMPS[family]))
-        power = through_band_pass(colour.SDS_ILLUMINANTS[name])
+        power = lamp(name)
     return name, power / power.max()
 
 
 def black_body(kelvin: float) -> Float64[np.ndarray, " 31"]:
     """Computes a black body's power at `BANDS` by Planck's law, 1 / (λ⁵ (exp(c₂ / λT) − 1)) with c₂ = 1.4388 cm K."""
     return 1 / (BANDS**5 * np.expm1(1.4388e7 / (BANDS * kelvin)))
+
+
+def daylight(kelvin: float) -> Float64[np.ndarray, " 31"]:
+    """Returns the power of the CIE D series at a colour temperature of 4,000 to 25,000 K."""
+    import colour
+
+    return through_band_pass(colour.sd_CIE_illuminant_D_series(colour.temperature.CCT_to_xy_CIE_D(kelvin)))
+
+
+def lamp(name: str) -> Float64[np.ndarray, " 31"]:
+    """Returns the power of a tabulated illuminant: "D65", "A", "FL11", "LED-B3" and others."""
+    import colour
+
+    return through_band_pass(colour.SDS_ILLUMINANTS[name])
 
 
 def through_band_pass(spectrum: Any) -> Float64[np.ndarray, " 31"]:

@@ -127,8 +127,8 @@ def mean_rows(evaluations: Sequence[Evaluation], scenes: Sequence[str]) -> list[
     for evaluation in evaluations:
         means: dict[str, float | None] = {}
         for metric in COLUMNS:
-            scores = [evaluation.scenes[name][metric] for name in scenes]
-            means[metric] = None if None in scores else float(np.mean(scores))
+            finite = [score for name in scenes if (score := evaluation.scenes[name][metric]) is not None]
+            means[metric] = float(np.mean(finite)) if len(finite) == len(scenes) else None
         rows.append([evaluation.label, *metric_cells(means)])
     return rows
 

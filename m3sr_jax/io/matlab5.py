@@ -45,16 +45,6 @@ class _Matrix:
         return ARRAY_CLASSES.get(self.kind)
 
 
-def read_matlab5(path: Path) -> dict[str, np.ndarray]:
-    """Reads all real numeric arrays by name, with the axes MATLAB shows; skips cells, text and complex arrays.
-
-    Raises:
-        ValueError: the file is not MATLAB v5, or claims more than it holds.
-        zlib.error: compressed data are damaged.
-    """
-    return {name: entry.read() for name, entry in matlab5_entries(path).items() if entry.numeric}
-
-
 def matlab5_entries(path: Path) -> dict[str, Entry]:
     """Lists the numeric arrays of a file, real and complex, without their numbers; members of structs are `a.b`.
 

@@ -1,7 +1,8 @@
 """Training losses: (prediction, target) → one scalar for a batch.
 
 Conventions: cubes (B, H, W, S), channels last, in [0, 1]. The prediction may have any floating type; it is first cast
-to the target's (float32 or float64), so that a bfloat16 model is trained on a float32 loss.
+to the target's (float32 or float64), so that a bfloat16 model is trained on a float32 loss. Cubes of different shapes
+raise ValueError.
 """
 
 from __future__ import annotations
@@ -32,9 +33,6 @@ def mae(prediction: Float[Array, "B H W S"], target: Float[Array, "B H W S"]) ->
     Returns:
         A scalar ≥ 0 in the unit of the cubes.
 
-    Raises:
-        ValueError: If the shapes differ.
-
     Source: the M3SR paper's training loss.
     """
     return jnp.mean(jnp.abs(_difference(prediction, target)))
@@ -54,9 +52,6 @@ def mrae(
     Returns:
         A scalar ≥ 0 without a unit.
 
-    Raises:
-        ValueError: If the shapes differ.
-
     Source: the training loss of the MST++ toolbox, whose denominator is Y without a floor.
     """
     denominator = jnp.maximum(target, jnp.asarray(mrae_floor, target.dtype))
@@ -75,9 +70,6 @@ def spectral_angle(prediction: Float[Array, "B H W S"], target: Float[Array, "B 
 
     Returns:
         A scalar in [0, π].
-
-    Raises:
-        ValueError: If the shapes differ.
 
     Source: Kruse et al. 1993; the atan2 form is Kahan's.
     """
@@ -99,9 +91,6 @@ def wavelet(prediction: Float[Array, "B H W S"], target: Float[Array, "B H W S"]
 
     Returns:
         A scalar ≥ 0.
-
-    Raises:
-        ValueError: If the shapes differ.
 
     Source: the transform of the frequency branch; its use as a loss is ours, not the paper's.
     """

@@ -7,8 +7,7 @@ import functools
 import numpy as np
 from jaxtyping import Float64
 
-from m3sr_jax.data.spectra import black_body, through_band_pass
-from m3sr_jax.io.wavelengths import BANDS
+from m3sr_jax.data import spectra
 
 # Family → share of the photos. Most photos are taken by daylight; lamps have the rest.
 SHARES = {"daylight": 0.45, "black body": 0.2, "led": 0.2, "fluorescent": 0.15}
@@ -27,29 +26,18 @@ def draw_light(rng: np.random.Generator) -> tuple[str, Float64[np.ndarray, " 31"
     family = str(rng.choice(list(SHARES), p=list(SHARES.values())))
     if family == "daylight":
         kelvin = rng.uniform(*DAYLIGHT_KELVIN)
-        return f"D{kelvin / 100:.0f}", daylight(kelvin)
-    if family == "black body":
+        name, power = f"D{kelvin / 100:.0f}", spectra.daylight(kelvin)
+    elif family == "black body":
         kelvin = rng.uniform(*BLACK_BODY_KELVIN)
-        power = black_body(kelvin)
-        return f"{kelvin:.0f}K", power / power.mean()
-    name = str(rng.choice(LEDS if family == "led" else FLUORESCENT))
-    return name, lamp(name)
-
-
-def daylight(kelvin: float) -> Float64[np.ndarray, " 31"]:
-    """Returns the CIE D series at a colour temperature of 4,000 to 25,000 K, with mean 1."""
-    import colour
-
-    spectrum = colour.sd_CIE_illuminant_D_series(colour.temperature.CCT_to_xy_CIE_D(kelvin))
-    power = through_band_pass(spectrum)
-    return power / power.mean()
+        name, power = f"{kelvin:.0f}K", spectra.black_body(kelvin)
+    else:
+        name = str(rng.choice(LEDS if family == "led" else FLUORESCENT))
+        return name, lamp(name)
+    return name, power / power.mean()
 
 
 @functools.lru_cache(maxsize=64)
 def lamp(name: str) -> Float64[np.ndarray, " 31"]:
     """Returns a tabulated illuminant ("D65", "A", "FL11", "LED-B3", …) through a 10 nm band-pass, with mean 1."""
-    import colour
-
-    power = through_band_pass(colour.SDS_ILLUMINANTS[name])
-    assert power.shape == BANDS.shape
+    power = spectra.lamp(name)
     return power / power.mean()

@@ -3,7 +3,6 @@ import pytest
 import scipy.io
 
 from m3sr_jax.errors import InputError
-from m3sr_jax.io.matlab5 import read_matlab5
 from m3sr_jax.io.named_arrays import read_named_arrays
 
 TYPES = ["f8", "f4", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8"]
@@ -16,7 +15,7 @@ def test_agrees_with_scipy(tmp_path, compressed, dtype, shape):
     array = np.random.default_rng(0).integers(0, 100, shape).astype(dtype)
     path = tmp_path / "file.mat"
     scipy.io.savemat(path, {"a": array, "another_name": array + array.dtype.type(1)}, do_compression=compressed)
-    found = read_matlab5(path)
+    found = read_named_arrays(path)
     assert set(found) == {"a", "another_name"}
     for name, expected in ((name, scipy.io.loadmat(path)[name]) for name in found):
         assert found[name].dtype == expected.dtype
@@ -31,7 +30,7 @@ def test_everything_but_real_numbers_is_skipped_and_structs_are_entered(tmp_path
         "complex": np.ones(2) * 1j,
     }
     scipy.io.savemat(tmp_path / "file.mat", others | {"numbers": np.arange(3.0)})
-    assert list(read_matlab5(tmp_path / "file.mat")) == ["struct.field", "numbers"]
+    assert list(read_named_arrays(tmp_path / "file.mat")) == ["struct.field", "numbers"]
 
 
 def test_either_byte_order(tmp_path):
@@ -49,7 +48,7 @@ def test_either_byte_order(tmp_path):
     ]
     matrix = b"".join(element(kind, data.tobytes()) for kind, data in parts)
     (tmp_path / "file.mat").write_bytes(b"MATLAB 5.0".ljust(124) + b"\x01\x00MI" + element(14, matrix))
-    np.testing.assert_array_equal(read_matlab5(tmp_path / "file.mat")["a"], values.reshape(2, 3, order="F"))
+    np.testing.assert_array_equal(read_named_arrays(tmp_path / "file.mat")["a"], values.reshape(2, 3, order="F"))
 
 
 @pytest.mark.parametrize("compressed", [True, False])
