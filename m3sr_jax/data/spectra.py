@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ _LAMPS = {"fluorescent": ("FL7", "FL8", "FL9"), "led": ("LED-B3", "LED-V1", "LED
 FAMILIES = ("daylight", "tungsten", "daylight", "led", "daylight", "tungsten", "daylight", "fluorescent")
 
 
+@functools.cache
 def reflectances() -> Float64[np.ndarray, "N 31"]:
     """Returns the measured reflectances in colour-science that cover 400-700 nm, one per pigment: about 340 of 450.
 

@@ -67,12 +67,10 @@ def match_cubes(prediction: Path, truth: Path) -> tuple[list[Pair], list[str]]:
             f"{prediction} and {truth}: no cube of one has the name of a cube in the other; found "
             f"{shortened(sorted(found), 4) or 'none'} and {shortened(sorted(true), 4) or 'none'}"
         )
-    alone = [str(path) for files, others in ((found, true), (true, found)) for path in _without(files, others)]
-    return pairs, sorted(alone)
-
-
-def _without(files: dict[str, Path], others: dict[str, Path]) -> list[Path]:
-    return [path for name, path in files.items() if name not in others]
+    alone = [
+        path for files, others in ((found, true), (true, found)) for name, path in files.items() if name not in others
+    ]
+    return pairs, sorted(map(str, alone))
 
 
 def _cubes(folder: Path) -> dict[str, Path]:

@@ -47,8 +47,8 @@ def hdf5_entries(path: Path) -> Iterator[dict[str, Entry]]:
         matlab = path.suffix.lower() == ".mat"
         listed = [datasets[name].size or 0 for name in ("bands", "wavelengths") if name in datasets]
         bands = listed[0] if listed else len(BANDS)
-        if any(_has_variable_text(dataset) for dataset in datasets.values()):
-            check_heaps(path)
+        if any(dataset.attrs.get_id(name).dtype.kind == "O" for dataset in datasets.values() for name in dataset.attrs):
+            check_heaps(path)  # text of variable length
         entries = [_entry(path, name, dataset, matlab, bands) for name, dataset in datasets.items()]
         yield {entry.name: entry for entry in entries if entry is not None}
 
@@ -111,10 +111,6 @@ def _attributes(dataset: h5py.Dataset) -> dict[str, Any]:
             value = value.ravel()[0] if value.size == 1 else ""
         found[str(name)] = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
     return found
-
-
-def _has_variable_text(dataset: h5py.Dataset) -> bool:
-    return any(dataset.attrs.get_id(name).dtype.kind == "O" for name in dataset.attrs)
 
 
 def check_heaps(path: Path) -> None:

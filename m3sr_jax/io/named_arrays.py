@@ -38,7 +38,7 @@ def open_arrays(path: Path) -> Iterator[dict[str, Entry]]:
     if suffix in (".npz", ".npy"):
         with reading(path, f"an {suffix} file of numbers"), BoundedFile(path) as file:
             yield _npz_entries(path, file) if suffix == ".npz" else _npy_entries(path, file)
-    elif suffix != ".mat" or _starts_as_hdf5(path):
+    elif suffix != ".mat" or (path.is_file() and is_hdf5(path)):
         with reading(path, "an HDF5 file"):
             _check_magic(path)
             with hdf5_entries(path) as entries:
@@ -64,10 +64,6 @@ def read_named_arrays(path: Path, names: Sequence[str] | None = None) -> dict[st
     with open_arrays(path) as entries:
         wanted = [entry for entry in entries.values() if entry.numeric and (names is None or entry.name in names)]
         return {entry.name: entry.read() for entry in wanted}
-
-
-def _starts_as_hdf5(path: Path) -> bool:
-    return path.is_file() and is_hdf5(path)
 
 
 def _check_magic(path: Path) -> None:

@@ -146,8 +146,8 @@ def colour_matrix(camera: Float64[np.ndarray, "S 3"], light: Float64[np.ndarray,
     Least squares over the measured reflectances: as they look to the camera in this light, and to CIE 1931 under D65.
     """
     weights = camera * light[:, None]
-    raw = _patches() @ (weights / weights.sum(axis=0))
-    wanted = _patches() @ display_matrix()
+    raw = reflectances() @ (weights / weights.sum(axis=0))
+    wanted = reflectances() @ display_matrix()
     blue = raw[:, 2:]
     free = np.linalg.lstsq(raw[:, :2] - blue, wanted - blue, rcond=None)[0]
     return np.vstack([free, 1 - free.sum(axis=0)])
@@ -168,8 +168,3 @@ def saturated(encoded: Float[np.ndarray, "H W 3"], factor: float) -> Float[np.nd
 def display_matrix() -> Float64[np.ndarray, "31 3"]:
     """Returns the weights of the bands that give linear sRGB under D65, see `srgb_matrix`."""
     return srgb_matrix(BANDS)
-
-
-@functools.cache
-def _patches() -> Float64[np.ndarray, "N S"]:
-    return reflectances()

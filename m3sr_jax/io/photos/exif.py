@@ -45,7 +45,7 @@ def exif_space(exif: Image.Exif, notes: list[str]) -> ColourSpace | None:
     index = str(interop.get(_INTEROP_INDEX, ""))[:3]
     if TRANSFER in exif:
         raise InputError("its EXIF declares a TransferFunction; convert the photo to sRGB")
-    _check_ycc(exif)
+    check_ycc_tags(exif.get(COEFFICIENTS), exif.get(BLACK_WHITE), "EXIF")
     if space == ADOBE or (index == "R03" and space != SRGB):
         return ColourSpace("Adobe RGB (1998)", ADOBE_PRIMARIES, ADOBE_GAMMA)
     if space == SRGB:
@@ -85,10 +85,6 @@ def check_ycc_tags(coefficients: Any, black_white: Any, where: str) -> None:
         raise InputError(f"its {where} declares YCbCrCoefficients {_listed(weights)}; expected {_listed(BT601)}")
     if len(range_) == 6 and not any(np.abs(np.subtract(range_, full)).max() < 0.5 for full in FULL_RANGES):
         raise InputError(f"its {where} declares ReferenceBlackWhite {_listed(range_)}; expected the full range")
-
-
-def _check_ycc(exif: Image.Exif) -> None:
-    check_ycc_tags(exif.get(COEFFICIENTS), exif.get(BLACK_WHITE), "EXIF")
 
 
 def _numbers(value: Any) -> tuple[float, ...]:
