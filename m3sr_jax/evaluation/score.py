@@ -67,10 +67,7 @@ def match_cubes(prediction: Path, truth: Path) -> tuple[list[Pair], list[str]]:
             f"{prediction} and {truth}: no cube of one has the name of a cube in the other; found "
             f"{shortened(sorted(found), 4) or 'none'} and {shortened(sorted(true), 4) or 'none'}"
         )
-    alone = [
-        path for files, others in ((found, true), (true, found)) for name, path in files.items() if name not in others
-    ]
-    return pairs, sorted(map(str, alone))
+    return pairs, sorted(str((found | true)[name]) for name in found.keys() ^ true.keys())
 
 
 def _cubes(folder: Path) -> dict[str, Path]:
