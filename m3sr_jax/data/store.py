@@ -189,7 +189,7 @@ def _read_manifest(folder: Path) -> Manifest:
         values = json.loads(path.read_text())
         if not values["finished"]:
             raise InputError(f"{folder}: found an unfinished store; run the same `m3sr prepare` again to finish it")
-        if (found := values.get("format")) != FORMAT:
+        if (found := json.dumps(values.get("format"))) != str(FORMAT):
             raise InputError(f"{path}: found a store of format {found}, expected {FORMAT}; run `m3sr prepare` again")
         wavelengths = [float(centre) for centre in values["wavelengths"]]
         normalization, camera = values["rgb_normalization"], values["camera"]

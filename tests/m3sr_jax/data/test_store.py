@@ -154,3 +154,11 @@ def test_the_manifest_holds_checksums_and_sizes(store):
     assert (record["name"], record["size"], record["dtype"]) == ("train0", [24, 20], "uint16")
     assert all(len(record["sha256"][name]) == 64 for name in ("rgb.npy", "cube.npy"))
     assert manifest["valid"][0]["dtype"] == "float32"
+
+
+@pytest.mark.parametrize("found", [0, 2, 1.5, "1", True, None])
+def test_a_store_of_another_format_is_refused_by_name(store, found):
+    manifest = json.loads((store / "manifest.json").read_text())
+    (store / "manifest.json").write_text(json.dumps(manifest | {"format": found}))
+    with pytest.raises(InputError, match=rf"manifest\.json: found a store of format {json.dumps(found)}, expected 1; run"):
+        open_store(store, "ntire2022")
