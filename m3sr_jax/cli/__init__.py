@@ -26,7 +26,7 @@ SUBCOMMANDS = {
     "inspect": "show a model's parameters and its cost",
     "predict": "reconstruct cubes from photos",
     "prepare": "convert a data set to a store for fast training",
-    "score": "score predicted cubes against true ones, whatever made them",
+    "score": "score the cubes of any tool against true cubes",
     "view": "make a web page of a cube: bands, spectra, errors",
 }
 

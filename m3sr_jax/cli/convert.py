@@ -22,8 +22,8 @@ class Convert:
     """Convert a release checkpoint (.pth, .safetensors) to a model folder, or a model folder to a release checkpoint.
 
     Attributes:
-        source: a release checkpoint; or, for the way back, a folder with model.json, such as a training workdir.
-        output: the folder to create; or, for the way back, a .pth or .safetensors file.
+        source: a release checkpoint; or, to convert back, a folder with model.json, such as a training workdir.
+        output: the folder to create; or, to convert back, a .pth or .safetensors file.
         rgb_normalization: how the RGB was scaled that the weights were trained on: unit (divided by 255), or minmax
             over each image, as for NTIRE 2022. The checkpoint does not say; converting again with --overwrite corrects
             a wrong choice.

@@ -1,4 +1,4 @@
-"""`m3sr score`: the field's metrics for cubes on disk, whatever made them."""
+"""`m3sr score`: the field's metrics for cubes on disk, from any tool."""
 
 from __future__ import annotations
 

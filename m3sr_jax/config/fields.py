@@ -188,7 +188,7 @@ class OptimConfig(_Section):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.weight_decay and self.name not in ("adamw", "muon"):
-            raise bad_value("optim.weight_decay", self.weight_decay, f"0 with optim.name {self.name}: adamw has it")
+            raise bad_value("optim.weight_decay", self.weight_decay, "0 unless optim.name is adamw or muon")
         if self.name == "schedule_free" and (self.ema_decay is not None or self.final_learning_rate):
             given = "ema_decay" if self.ema_decay is not None else "final_learning_rate"
             expected = "it unset: schedule_free averages the parameters itself, at a constant rate"

@@ -146,7 +146,7 @@ def fit_baselines(dataset: Dataset) -> dict[str, Predict]:
     """Fits RGB → spectrum on the training scenes: the scores that a model has to beat.
 
     The linear and the quadratic fit, and of all `m3sr_jax.regression.REGRESSIONS` the best in cross-validation over the
-    training scenes; the held-out scenes have no say in the choice. Up to `MAX_FITTED_PIXELS` in total, every pixel is
+    training scenes; the held-out scenes do not influence the choice. Up to `MAX_FITTED_PIXELS` in total, every pixel is
     used; beyond that, every k-th pixel of every k-th row.
 
     Returns:

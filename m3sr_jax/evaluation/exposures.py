@@ -1,4 +1,4 @@
-"""Scores of methods on photos of other exposures: a method that works at one exposure alone should look so."""
+"""Scores of methods on photos of other exposures: they reveal a method that works at one exposure alone."""
 
 from __future__ import annotations
 

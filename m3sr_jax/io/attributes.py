@@ -116,8 +116,8 @@ class _Declared:
         for key in keys:
             if key in self and self.kind(key) in "fiu" and not set(self.numbers(key)) <= {0.0, 1.0}:
                 shown = f"{self.spelled(key)} = {self.numbers(key)[0]:g}"
-                known = "scale_factor and add_offset"
-                raise InputError(f"{self.path}: {self.name} has {shown}, by no convention known; expected {known}")
+                reason = "which follows no known convention; expected scale_factor and add_offset"
+                raise InputError(f"{self.path}: {self.name} has {shown}, {reason}")
 
     def spelled(self, key: str) -> str:
         return self._found[key][0]

@@ -102,7 +102,7 @@ def read_cube_file(
     found = _arranged(path, key, wavelengths)
     if white is not None:
         if found.coding.scaled:
-            raise InputError(f"{path}: declares the scale of its numbers; leave the value of white, {white:g}, out")
+            raise InputError(f"{path}: found white {white:g}, but the file declares its own scale; leave white unset")
         found = replace(found, coding=replace(found.coding, divisor=white))
     notes = found.notes + _integer_note(found)
     cube = found.coding.decode(found.values)

@@ -119,7 +119,7 @@ class Header:
                 raise InputError(f"{self.path}: found {kind} gain or offset values that are not finite")
             notes.append(f"{kind} gain and offset values applied")
             if kind != "data" and self.word("data gain values"):
-                notes.append("data gain values not: they give radiance")
+                notes.append("data gain values not applied: they give radiance")
             break
         divisor = self._single("reflectance scale factor")
         if divisor is not None and not 0 < divisor < math.inf:

@@ -160,5 +160,6 @@ def test_the_manifest_holds_checksums_and_sizes(store):
 def test_a_store_of_another_format_is_refused_by_name(store, found):
     manifest = json.loads((store / "manifest.json").read_text())
     (store / "manifest.json").write_text(json.dumps(manifest | {"format": found}))
-    with pytest.raises(InputError, match=rf"manifest\.json: found a store of format {json.dumps(found)}, expected 1; run"):
+    message = rf"manifest\.json: found a store of format {json.dumps(found)}, expected 1; run"
+    with pytest.raises(InputError, match=message):
         open_store(store, "ntire2022")

@@ -55,7 +55,7 @@ def test_declarations_are_applied_to_stored_numbers(tmp_path, attributes, expect
         ({"valid_range": np.int16(3)}, "cube has a valid_range of 1 numbers; expected 2"),
         ({"_FillValue": "none"}, "cube has _FillValue = none; expected finite numbers"),
         ({"Scale_Factor": 10000.0, "add_offset": 1.0}, "cube has add_offset beside a divisor"),
-        ({"slope": 0.001}, "cube has slope = 0.001, by no convention known; expected scale_factor and add_offset"),
+        ({"slope": 0.001}, "cube has slope = 0.001, which follows no known convention; expected scale_factor"),
         ({"scale_factor": 0.1, "calibrated_nt": np.int32(5)}, "cube has calibrated_nt = 5"),
         ({"_Unsigned": "true"}, "cube has _Unsigned = true"),
     ],
