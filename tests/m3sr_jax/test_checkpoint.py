@@ -97,7 +97,7 @@ def test_changed_numbers_are_noticed_and_models_without_a_checksum_still_load(sa
 def test_parameters_of_another_model_are_listed(saved):
     with pytest.raises(InputError, match=r"do not fit the model .*conv_in/kernel .* instead of "):
         load_params(saved, build_model(dataclasses.replace(FIELDS, num_bands=4)))
-    with pytest.raises(InputError, match=r"unet_1/.* missing.* and \d+ more"):
+    with pytest.raises(InputError, match=r"missing: unet_1/.* and \d+ more"):
         load_params(saved, build_model(dataclasses.replace(FIELDS, num_stages=2)))
 
 
