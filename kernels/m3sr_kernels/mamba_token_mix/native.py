@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from m3sr_kernels.mamba_token_mix.xla import xla_mamba_token_mix
 from m3sr_kernels.native.call import ffi_call, native_call, register
+from m3sr_kernels.precision import at_precision, current
 
 Arrays = Mapping[Any, jax.Array]
 NAMES = ("in_proj", "conv_kernel", "conv_bias", "x_proj", "dt_proj", "dt_bias", "a_log", "d", "out_proj")
@@ -31,21 +32,22 @@ def native_mamba_token_mix(tokens: jax.Array, params: Arrays, *, strict: bool) -
     The gradient keeps the inputs alone.
     """
     wide = [params[name].astype(jnp.float32) for name in NAMES]
-    return cast(jax.Array, _mix(strict, tokens.astype(jnp.float32), *wide)).astype(tokens.dtype)
+    return cast(jax.Array, _mix(strict, current(), tokens.astype(jnp.float32), *wide)).astype(tokens.dtype)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _mix(strict: bool, *arrays: jax.Array) -> jax.Array:
-    return native_call(_forward, _forward_xla, [arrays[0].shape], *arrays, strict=strict)[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _mix(strict: bool, precision: str | None, *arrays: jax.Array) -> jax.Array:
+    fallback = at_precision(_forward_xla, precision)
+    return native_call(_forward, fallback, [arrays[0].shape], *arrays, strict=strict)[0]
 
 
-def _mix_fwd(strict: bool, *arrays: jax.Array):
-    return _mix(strict, *arrays), arrays
+def _mix_fwd(strict: bool, precision: str | None, *arrays: jax.Array):
+    return _mix(strict, precision, *arrays), arrays
 
 
-def _mix_bwd(strict: bool, arrays: tuple[jax.Array, ...], cotangent: jax.Array):
-    shapes = [array.shape for array in arrays]
-    return tuple(native_call(_backward, _backward_xla, shapes, *arrays, cotangent, strict=strict))
+def _mix_bwd(strict: bool, precision: str | None, arrays: tuple[jax.Array, ...], cotangent: jax.Array):
+    shapes, fallback = [array.shape for array in arrays], at_precision(_backward_xla, precision)
+    return tuple(native_call(_backward, fallback, shapes, *arrays, cotangent, strict=strict))
 
 
 _mix.defvjp(_mix_fwd, _mix_bwd)
