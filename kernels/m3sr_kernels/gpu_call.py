@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import importlib
+import re
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +22,13 @@ from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 
 MIN_CAPABILITY = {"pallas_triton": 8.0, "pallas_mosaic": 9.0}
+BACKENDS = {"pallas_triton": "jax.experimental.pallas.triton", "pallas_mosaic": "jax.experimental.pallas.mosaic_gpu"}
+# What the name of a GPU tells: older than Ampere, or Hopper and newer.
+_CAPABILITY_OF_NAME = {r"GTX|TITAN|Quadro|RTX 20[5-8]0|Tesla|V100|\b[KMPT]\d": 7.5, r"\bG?[HB][1-9]\d": 9.0}
+
+
+class UnsupportedArgumentsError(NotImplementedError):
+    """The kernels do not take these arguments; `implementation=None` then takes another implementation."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,12 +68,33 @@ class GpuCall:
 
 
 def local_gpus_run(implementation: str) -> bool:
-    """Whether every local GPU is new enough; True without one, as the program may be compiled for another machine."""
+    """Whether the GPUs of `gpu_capability` are new enough; True if they are unknown."""
+    capability = gpu_capability()
+    return capability is None or capability >= MIN_CAPABILITY[implementation]
+
+
+def gpu_capability() -> float | None:
+    """The compute capability of the oldest local GPU or, without one, of the GPU that the program is compiled for.
+
+    The name of that GPU is in the abstract mesh in use, if the caller has set one; None if nothing tells. A name tells
+    no more than "7.5 or older" and "9.0 or newer".
+    """
     try:
-        devices = jax.local_devices(backend="gpu")
+        return min(map(_capability, jax.local_devices(backend="gpu")))
     except RuntimeError:
-        return True
-    return all(_capability(device) >= MIN_CAPABILITY[implementation] for device in devices)
+        described = getattr(jax.sharding.get_abstract_mesh(), "abstract_device", None)
+    name = described.device_kind if described else ""
+    return next((capability for names, capability in _CAPABILITY_OF_NAME.items() if re.search(names, name)), None)
+
+
+@functools.cache
+def importable(implementation: str) -> bool:
+    """Whether jax has the backend of a Pallas implementation."""
+    try:
+        importlib.import_module(BACKENDS[implementation])
+    except ImportError:
+        return False
+    return True
 
 
 def _capability(device: Any) -> float:

@@ -120,12 +120,16 @@ def launch(
 
     Returns:
       The arrays of `outputs` and `continued`, (batch, elements).
+
+    Raises:
+      ValueError: an array is too large for the kernel's indices.
     """
     continued = continued or {}
     arrays = [array.reshape(array.shape[0], -1) for array in (*inputs.values(), *continued.values())]
     shapes = [jax.ShapeDtypeStruct((geometry.batch, size), dtype) for size, dtype in outputs.values()]
     shapes += [jax.ShapeDtypeStruct(array.shape, array.dtype) for array in continued.values()]
     names = [*inputs, *(f"begun {name}" for name in continued), *outputs, *continued]
+    _check_sizes(geometry, dict(zip(names, [*arrays, *shapes], strict=True)))
 
     def body(*refs: Any) -> None:
         kernel(dict(zip(names, refs, strict=True)))
@@ -141,6 +145,17 @@ def launch(
         name=name,
     )(*arrays)
     return dict(zip([*outputs, *continued], results, strict=True))
+
+
+def _check_sizes(geometry: Geometry, arrays: Mapping[str, Any]) -> None:
+    """Indices into a batch entry wrap at 2³², and Pallas reads them as unsigned; times end at 2³¹."""
+    for name, array in arrays.items():
+        if array.shape[1] >= 2**32 or geometry.length > 2**31 - geometry.chunk:
+            raise ValueError(
+                f"ss2d_scan and ssd_scan: found {geometry.length:,} pixels and {array.shape[1]:,} elements of {name} "
+                "in one batch entry; the Triton kernels index fewer than 2^31 and 2^32; scan a smaller image or "
+                "sequence, or use implementation='xla'"
+            )
 
 
 class Program:
