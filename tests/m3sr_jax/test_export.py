@@ -61,7 +61,7 @@ def test_the_script_gives_the_models_output_at_three_sizes_without_this_package(
     environment = os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
-    assert "[450.0, 550.0, 650.0]" in done.stdout
+    assert "from codes RGB, with bands at [450.0, 550.0, 650.0] nm" in done.stdout
     plain = dataclasses.replace(predictor.model, implementation="reference")
     run = jax.jit(lambda rgb: plain.apply({"params": predictor.params}, rgb), compiler_options=QUICK)
     for i, photo in enumerate(photos):
@@ -74,6 +74,7 @@ def test_parameters_and_card_are_in_one_safetensors_file(folders):
     predictor = load(folders / "model")
     with safe_open(folders / "exported" / "params.safetensors", "numpy") as file:
         assert ModelCard.from_json(file.metadata()["model.json"]) == CARD
+        assert file.metadata()["encoding"] == "codes"
         kernel = file.get_tensor("conv_in/kernel")
         assert len(file.keys()) == len(jax.tree.leaves(predictor.params))
     np.testing.assert_array_equal(kernel, predictor.params["conv_in"]["kernel"])
@@ -83,6 +84,18 @@ def test_the_program_is_for_cpu_and_cuda_and_any_size(folders):
     program = jax.export.deserialize((folders / "exported" / "model.jaxexport").read_bytes())
     assert program.platforms == ("cpu", "cuda")
     assert [str(side) for side in program.in_avals[-1].shape] == ["b", "8*h", "8*w", "3"]
+
+
+def test_the_shipped_model_takes_linear_rgb_and_says_so(tmp_path, capsys):
+    assert main(["export", "--output", str(tmp_path / "exported")]) == 0
+    assert "the program takes linear RGB in [0, 1], proportional to light" in capsys.readouterr().out
+    with safe_open(tmp_path / "exported" / "params.safetensors", "numpy") as file:
+        assert (file.metadata()["encoding"], file.metadata()["input"][:10]) == ("linear", "linear RGB")
+        params = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    program = jax.export.deserialize((tmp_path / "exported" / "model.jaxexport").read_bytes())
+    rgb = np.random.default_rng(0).random((8, 16, 3), np.float32)
+    found, expected = program.call(params, rgb[None])[0], load().predict(rgb, encoding="linear")
+    np.testing.assert_allclose(found, expected, atol=BAR)
 
 
 def test_nothing_is_overwritten_and_nothing_half_written(folders, tmp_path, monkeypatch):
