@@ -24,7 +24,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from m3sr_kernels.dispatch import NAMES, Implementation
+from m3sr_kernels.dispatch import NAMES
 
 from m3sr_jax.environment import environment
 from m3sr_jax.models import create
@@ -46,7 +46,7 @@ def shrunk(sizes: Any) -> Any:
     return type(sizes)(*cut) if hasattr(sizes, "_fields") else tuple(cut)
 
 
-def runnable(implementation: Implementation | None) -> Implementation | None:
+def runnable(implementation: str | None) -> Any:
     """The implementation to run: on a dry run the plain loop, once the name is known to exist."""
     if DRY_RUN and implementation not in (None, *NAMES):
         raise ValueError(f"unknown implementation {implementation}; expected one of {', '.join(NAMES)}")

@@ -112,7 +112,8 @@ class _HostEvent:
 
 
 def _device_seconds(call: Callable[[], Any], repeats: int) -> float:
-    event, synchronize = (_HostEvent, lambda: None) if DRY_RUN else (torch.cuda.Event, torch.cuda.synchronize)
+    event: Any = _HostEvent if DRY_RUN else torch.cuda.Event
+    synchronize = (lambda: None) if DRY_RUN else torch.cuda.synchronize
     for _ in range(2):  # the first compiles
         call()
     synchronize()

@@ -76,8 +76,8 @@ def best_on_cuda(implementations: Iterable[str] = BEST_ON_CUDA) -> Implementatio
     A GPU that nothing tells anything about counts as the oldest that Triton's kernels run on.
     """
     capability = gpu_capability() or MIN_CAPABILITY["pallas_triton"]
-    able = (name for name in BEST_ON_CUDA if name in implementations and capability >= MIN_CAPABILITY[name])
-    return next(filter(importable, able), None)
+    new_enough = [name for name in BEST_ON_CUDA if name in implementations and capability >= MIN_CAPABILITY[name]]
+    return next((name for name in new_enough if importable(name)), None)
 
 
 def _first_or(kernels: Callable, elsewhere: Callable, *arguments):

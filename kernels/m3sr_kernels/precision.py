@@ -15,7 +15,7 @@ import jax
 
 def current() -> str | None:
     """What `jax.default_matmul_precision` says here; None is the platform's default."""
-    return jax.config.jax_default_matmul_precision
+    return jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
 
 
 @functools.cache

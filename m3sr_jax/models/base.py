@@ -75,8 +75,8 @@ class WithBase(Layer):
         gain = self.param("gain", nn.initializers.constant(INITIAL_GAIN), (self.num_bands,), jnp.float32)
         cube *= gain.astype(cube.dtype)[None, None, None]
         if self.pixel_head:
-            kinds = self.types | {"matmul_precision": self.matmul_precision}
-            head = Pixel(num_bands=self.num_bands, **kinds, name="pixel_head")
+            precision = self.matmul_precision
+            head = Pixel(num_bands=self.num_bands, matmul_precision=precision, **self.types, name="pixel_head")
             cube += head(image).astype(cube.dtype)
         if brightness is not None:
             cube *= brightness.astype(cube.dtype)
