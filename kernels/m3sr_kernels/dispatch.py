@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable, Iterable, Mapping
-from typing import Literal, get_args
+from collections.abc import Callable, Container, Mapping
+from typing import Any, Literal, get_args
 
 import jax
 
@@ -70,7 +70,7 @@ def choose(
     return function
 
 
-def best_on_cuda(implementations: Iterable[str] = BEST_ON_CUDA) -> Implementation | None:
+def best_on_cuda(implementations: Container[Any] = BEST_ON_CUDA) -> Implementation | None:
     """The kernels that None means on CUDA; None if there are none that jax has and the GPU runs.
 
     A GPU that nothing tells anything about counts as the oldest that Triton's kernels run on.

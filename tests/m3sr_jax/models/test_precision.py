@@ -8,6 +8,8 @@ import pytest
 
 from m3sr_jax.config import ModelConfig, OptimConfig
 from m3sr_jax.errors import InputError
+from m3sr_jax.evaluation.report import model_facts
+from m3sr_jax.model_card import ModelCard
 from m3sr_jax.models import M3SR, build_model, create, parameter_shapes
 from m3sr_jax.networks import BASELINES
 from m3sr_jax.training.optimizer import make_optimizer
@@ -95,3 +97,13 @@ def test_a_bfloat16_network_keeps_the_platforms_precision():
 def test_an_unknown_precision_is_refused():
     with pytest.raises(InputError, match=r'model\.matmul_precision: found "half", expected one of float32, tf32'):
         ModelConfig(matmul_precision="half")
+
+
+def test_a_card_has_the_precision_unless_it_is_the_default():
+    """So cards and fingerprints of earlier versions stay as they are, and load."""
+    bands = (450.0, 550.0, 650.0)
+    usual, fast = (ModelCard(ModelConfig(num_bands=3, matmul_precision=name), bands) for name in PRECISIONS)
+    assert "matmul_precision" not in usual.to_json()
+    assert [ModelCard.from_json(card.to_json()) for card in (usual, fast)] == [usual, fast]
+    assert build_model(ModelCard.from_json(fast.to_json()).model).matmul_precision == "tf32"
+    assert [model_facts(card)["matmul_precision"] for card in (usual, fast)] == ["float32", "tf32"]
