@@ -60,7 +60,7 @@ class GpuCall:
         def flat(*leaves):
             returned, found = jax.tree.flatten(function(*tree.unflatten(leaves)))
             if found != structure or like(returned) != specs:
-                raise TypeError(f"{self.op}: its kernels return {like(returned)} in {found}, not {specs} in {structure}")
+                raise TypeError(f"{self.op}: kernels return {like(returned)} in {found}, not {specs} in {structure}")
             return returned
 
         if self.interpret:
