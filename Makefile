@@ -22,9 +22,9 @@ test: .venv/.dev
 parity: .venv/.dev
 	M3SR_FULL_PARITY=1 $(BIN)/python -m pytest -q -n auto tests/m3sr_jax/test_parity.py tests/m3sr_jax/test_baseline_parity.py tests/m3sr_kernels/test_release_numbers.py
 
-# Every baseline on every data set; make test runs some of the pairs.
+# Every baseline on every data set, every case by every implementation, every shape lowered for CUDA; make test runs some.
 matrix: .venv/.dev
-	M3SR_FULL_MATRIX=1 $(BIN)/python -m pytest -q -n auto tests/m3sr_jax/test_baselines_on_benchmarks.py
+	M3SR_FULL_MATRIX=1 $(BIN)/python -m pytest -q -n auto tests/m3sr_jax/test_baselines_on_benchmarks.py tests/m3sr_kernels/test_implementations.py tests/m3sr_kernels/test_gpu_lowering.py
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

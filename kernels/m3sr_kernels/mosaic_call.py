@@ -42,7 +42,8 @@ def with_gradient_of(other: Callable, forward: Callable) -> Callable:
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
 def _run(call: GpuCall, forward: Callable, other: Callable, *arrays: jax.Array | None) -> Any:
     del other
-    return call(functools.partial(forward, call.interpret), *arrays)
+    run = functools.partial(forward, call.interpret)
+    return call(run, jax.eval_shape(run, *arrays), *arrays)
 
 
 def _fwd(call: GpuCall, forward: Callable, other: Callable, *arrays):

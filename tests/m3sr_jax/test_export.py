@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
+from quick_compilation import QUICK, QUICK_FLAGS
 from safetensors import safe_open
 
 from m3sr_jax.checkpoint import save_model
@@ -26,8 +27,6 @@ CARD = ModelCard(FIELDS, (450.0, 550.0, 650.0), "minmax")
 SIZES = ((1, 16, 24), (2, 40, 32), (1, 72, 64))
 # Other scans and another order of sums, in float32; as a share of the largest value.
 BAR = 1e-5
-# Each program runs once: to compile it with all optimisations costs more time than it saves.
-QUICK = {"xla_backend_optimization_level": 0}
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +57,7 @@ def test_the_script_gives_the_models_output_at_three_sizes_without_this_package(
         np.save(tmp_path / f"rgb{i}.npy", photo)
     # -I: no PYTHONPATH, no current folder.
     command = [sys.executable, "-I", "-c", program, str(exported / "run.py"), str(tmp_path)]
-    environment = os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    environment = os.environ | {"XLA_FLAGS": QUICK_FLAGS}
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     assert "from codes RGB, with bands at [450.0, 550.0, 650.0] nm" in done.stdout
@@ -127,4 +126,5 @@ def test_a_baseline_is_exported_for_every_size(name, fields):
     for size in SIZES[:2]:
         rgb = np.random.default_rng(0).uniform(size=(*size, 3)).astype(np.float32)
         expected = jax.jit(model.apply, compiler_options=QUICK)({"params": unflatten_dict(params, sep="/")}, rgb)
-        assert np.abs(program.call(params, rgb) - expected).max() <= BAR * np.abs(expected).max()
+        found = jax.jit(program.call, compiler_options=QUICK)(params, rgb)
+        assert np.abs(found - expected).max() <= BAR * np.abs(expected).max()

@@ -100,14 +100,18 @@ def _scan(plan: Plan, *arrays: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
 
 
 def _scan_fwd(plan: Plan, *arrays: jax.Array):
-    y, last, entering, log_decay = plan.call(functools.partial(_forward, plan), *arrays)
+    g = plan.forward
+    states = jax.ShapeDtypeStruct(g.states_shape, g.dtype)
+    last = jax.ShapeDtypeStruct((g.batch, *g.states_shape[2:]), g.dtype)
+    log_decay = jax.ShapeDtypeStruct(g.log_decay_shape, g.dtype)
+    results = (arrays[0], [last for _ in g.launches], [states for _ in g.launches], log_decay)
+    y, last, entering, log_decay = plan.call(functools.partial(_forward, plan), results, *arrays)
     return (y, last), (arrays, entering, log_decay)
 
 
 def _scan_bwd(plan: Plan, kept: tuple[Any, ...], cotangents: tuple[jax.Array, list[jax.Array]]):
     arrays, entering, log_decay = kept
-    grads = plan.call(functools.partial(_backward, plan), *arrays, entering, log_decay, *cotangents)
-    return tuple(grad.reshape(array.shape).astype(array.dtype) for grad, array in zip(grads, arrays, strict=True))
+    return plan.call(functools.partial(_backward, plan), arrays, *arrays, entering, log_decay, *cotangents)
 
 
 _scan.defvjp(_scan_fwd, _scan_bwd)
@@ -132,7 +136,8 @@ def _backward(plan: Plan, x, dt, a, b, c, d, dt_bias, entering, log_decay, dy, d
     leaving, _ = _between_chunks(g, added, log_decay, [not back for back in g.backwards], of_last)
     arrays = {"x": x, "b": b, "c": c, "d": d[None], "dy": dy, **shared}
     grads = gradients(g, arrays, entering, leaving)
-    return tuple(grads[name] for name in ("x", "dt", "a", "b", "c", "d", "dt_bias"))
+    inputs = {"x": x, "dt": dt, "a": a, "b": b, "c": c, "d": d, "dt_bias": dt_bias}
+    return tuple(grads[name].reshape(array.shape).astype(array.dtype) for name, array in inputs.items())
 
 
 def _between_chunks(g: Geometry, added, log_decay, backwards, initial=None) -> tuple[list[jax.Array], list[jax.Array]]:

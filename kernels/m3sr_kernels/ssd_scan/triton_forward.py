@@ -32,7 +32,7 @@ def chunk_states(
     size = math.prod(g.states_shape[1:])
     outputs: dict[str, tuple[int, Any]] = {f"states {launch}": (size, g.dtype) for launch in range(len(g.launches))}
     if not adjoint:
-        outputs["log_decay"] = (g.chunks * g.slots * g.heads, g.dtype)
+        outputs["log_decay"] = (math.prod(g.log_decay_shape[1:]), g.dtype)
 
     name = "ssd_chunk_cotangents_backward" if adjoint else "ssd_chunk_states"
 
@@ -41,7 +41,7 @@ def chunk_states(
 
     *states, log_decay = [*launch(name, kernel, g, g.units, inputs, outputs).values(), *([None] if adjoint else [])]
     if log_decay is not None:
-        log_decay = log_decay.reshape(g.batch, g.chunks, g.slots, g.heads)
+        log_decay = log_decay.reshape(g.log_decay_shape)
     return [array.reshape(g.states_shape) for array in states], log_decay
 
 

@@ -93,6 +93,11 @@ class Geometry:
         """The shape of a launch's chunk states."""
         return self.batch, self.chunks, len(self.backwards), self.states, self.heads, self.head_width
 
+    @property
+    def log_decay_shape(self) -> tuple[int, ...]:
+        """The shape of the logarithms of the chunks' decays."""
+        return self.batch, self.chunks, self.slots, self.heads
+
     def of_launch(self, by_slot: jax.Array, launch: int) -> jax.Array:
         """The part of (B, C, slots, …) that belongs to the directions of a launch."""
         return by_slot[:, :, launch :: len(self.launches)]
