@@ -2,12 +2,14 @@
 
 import functools
 import importlib
+from unittest import mock
 
 import numpy as np
 from m3sr_kernels.mamba_token_mix.native_block import ROWS
-from m3sr_kernels.native import ffi
-from m3sr_kernels.native.compiler import load
+from m3sr_kernels.native import compiler, ffi
 from m3sr_kernels.native.target import host
+
+from .frames import FencedMemory
 
 TAPS, TOKENS = 4, 3
 # Op → its folder, and what its kernels have compiled in for N states.
@@ -31,12 +33,17 @@ def make(op, which, states):
 KERNELS = {f"{op} {which}": functools.partial(make, op, which) for op in OPS for which in ("forward", "backward")}
 
 
+MEMORY = FencedMemory()
+
+
 @functools.cache
 def address(name, states):
-    """The kernel's handler, and the kernel."""
+    """The kernel's handler, whose working memory is fenced, and the kernel."""
     kernel = KERNELS[name](states)
     symbol = f"test_{name.replace(' ', '_')}_{states}"
-    return load(symbol, functools.partial(ffi.add_handler, name=symbol, kernel=kernel)), kernel
+    functions = compiler._process_functions() | MEMORY.functions
+    with mock.patch.object(compiler, "_process_functions", return_value=functions):
+        return compiler.load(symbol, functools.partial(ffi.add_handler, name=symbol, kernel=kernel)), kernel
 
 
 def sizes(rng, states):
@@ -62,7 +69,7 @@ def tokens(rng, states):
     """Many short sequences, or a few long ones."""
     most = [(40, 7), (4, 200)][rng.integers(2)]
     M, L, D = (int(size) for size in rng.integers(1, [*most, 41]))
-    return {"M": M, "L": L, "D": D, "E": -(-D // host().lanes) * host().lanes, "N": states}
+    return {"M": M, "L": L, "D": D, "E": -(-D // 16) * 16, "N": states}
 
 
 def buffers(shapes, letters, rng):

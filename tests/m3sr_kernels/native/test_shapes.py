@@ -17,19 +17,19 @@ from .kernels import OPS, address, buffers, sizes
 CASES = int(os.environ.get("M3SR_NATIVE_FUZZ", "60"))
 FIGURES = os.environ.get("M3SR_NATIVE_FUZZ_OUTPUT")  # a file that gets a row an op
 TOLERANCE = 2e-5  # float32 against float64, relative to the largest number
-SLOPE_TOLERANCE = 2e-4  # of a slope along a random direction, relative to the gradient's length
+SLOPE_TOLERANCE = 6e-5  # of a slope along a random direction, relative to the length of each argument's gradient
 STEP = 1e-5
 
 
 def call(name, states, arguments, letters, threads, rng):
     handler, kernel = address(name, states)
     results = [array * np.nan for array in buffers(kernel.signature.results, letters, rng)]
-    assert Runtime(threads).call(handler, arguments, results) is None
+    assert Runtime(threads, late=rng.random() < 0.8).call(handler, arguments, results) is None
     return results
 
 
 def errors(op, seed, states, threads):
-    """The largest error of the values, and of a slope of each argument's gradient, relative as the tolerances are."""
+    """The largest error of the values and the error of a slope, relative as the tolerances are."""
     definition, rng = getattr(definitions, op), np.random.default_rng(seed)
     letters = sizes(rng, states)[op]
     _, forward = address(f"{op} forward", states)
@@ -43,19 +43,19 @@ def errors(op, seed, states, threads):
 
     cotangents = [rng.standard_normal(value.shape).astype(np.float32) for value in values]
     gradients = backward(op, states, arguments, cotangents, letters, threads, rng)
-    slope_errors = []
-    for number, gradient in enumerate(gradients):
-        direction = rng.standard_normal(gradient.shape)
+    # One slope along a direction in which every argument's gradient has about the same part.
+    lengths = [max(np.linalg.norm(gradient.astype(np.float64)), 1) for gradient in gradients]
+    direction = [
+        rng.standard_normal(gradient.shape) / length for gradient, length in zip(gradients, lengths, strict=True)
+    ]
 
-        def slope(step, number=number, direction=direction):
-            moved = list(wide)
-            moved[number] = moved[number] + step * direction
-            return sum(np.vdot(c, y) for c, y in zip(cotangents, definition(*moved), strict=True))
+    def objective(step):
+        moved = [array + step * along for array, along in zip(wide, direction, strict=True)]
+        return sum(np.vdot(c, y) for c, y in zip(cotangents, definition(*moved), strict=True))
 
-        expected = (slope(STEP) - slope(-STEP)) / (2 * STEP)
-        scale = np.linalg.norm(gradient.astype(np.float64)) + 1e-3 * np.abs(expected) + 1e-6
-        slope_errors.append(np.abs(np.vdot(gradient, direction) - expected) / scale)
-    return value_error, max(slope_errors)
+    slope = (objective(STEP) - objective(-STEP)) / (2 * STEP)
+    found = sum(np.vdot(gradient, along) for gradient, along in zip(gradients, direction, strict=True))
+    return value_error, np.abs(found - slope)
 
 
 @pytest.mark.parametrize("op", OPS)
