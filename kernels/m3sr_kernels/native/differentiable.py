@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -66,4 +67,4 @@ def differentiable(
         return tuple(native_call(backward, backward_xla, gradients, *arrays, *cotangents, strict=strict))
 
     run.defvjp(run_fwd, run_bwd)
-    return run
+    return cast(Callable[..., Sequence[jax.Array]], run)
