@@ -38,9 +38,11 @@ bench: .venv/.dev
 fuzz: .venv/.dev
 	$(BIN)/python tools/fuzz_readers.py --keep build/fuzz --output build/fuzz.jsonl
 
-# Two thousand random shapes for every native kernel, values and gradients against float64.
+# Two thousand random shapes for every native kernel, values and gradients against float64; figures in build/.
 fuzz-native: .venv/.dev
-	M3SR_NATIVE_FUZZ=2000 $(BIN)/python -m pytest -q tests/m3sr_kernels/native/test_shapes.py
+	mkdir -p build
+	M3SR_NATIVE_FUZZ=2000 M3SR_NATIVE_FUZZ_OUTPUT=build/fuzz_native.jsonl \
+		$(BIN)/python -m pytest -q tests/m3sr_kernels/native/test_shapes.py
 
 # The package as users install it: a wheel in its own environment, next to Hugging Face's `kernels`.
 wheel: | $(BIN)/python
