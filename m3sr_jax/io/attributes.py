@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from m3sr_jax.errors import InputError
-from m3sr_jax.io.declared import Coding, in_percent, listed
+from m3sr_jax.io.declared import Coding, listed, unit_divisor
 
 # Names without case and punctuation that scale by no known convention. `calibrated_nt` is HDF4's, where the offset is
 # subtracted before the scale is applied.
@@ -75,9 +75,10 @@ def _scaling(declared: _Declared) -> tuple[float, float, float | None, list[str]
         if divisor:
             raise InputError(f"{declared.path}: {declared.name} has {declared.spelled('addoffset')} beside a divisor")
         notes.append(f"{declared.spelled('addoffset')} = {offset:g} added")
-    if in_percent(declared.text("units") or declared.text("unit")):
-        divisor = (divisor or 1.0) * 100
-        notes.append("values in percent, divided by 100")
+    units = declared.text("units") or declared.text("unit")
+    if by_unit := unit_divisor(units):
+        divisor = (divisor or 1.0) * by_unit
+        notes.append(f"values in {units}, divided by {by_unit:g}")
     # A scale of 1 is a scale too: the numbers are the values.
     return gain, offset, 1.0 if notes and divisor is None else divisor, notes
 

@@ -85,9 +85,12 @@ class Coding:
         return found
 
 
-def in_percent(units: str) -> bool:
-    """Tells whether a unit, as a file spells it, is percent."""
-    return re.match(r"\s*(%|percent|pct\b)", units.lower()) is not None
+def unit_divisor(units: str) -> float | None:
+    """Returns what a unit, as a file spells it, divides by: "%" by 100, "reflectance x 10000" by 10000; or None."""
+    if re.match(r"\s*(%|percent|pct\b)", units.lower()):
+        return 100.0
+    factor = re.search(r"[x×*]\s*(10{1,6}|1e\d)\s*$", units.lower())
+    return float(factor[1]) if factor else None
 
 
 def combined(path: Path, first: Coding, second: Coding) -> Coding:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from m3sr_jax.errors import InputError
-from m3sr_jax.io.declared import Coding, in_percent
+from m3sr_jax.io.declared import Coding, unit_divisor
 from m3sr_jax.io.files import reading
 from m3sr_jax.io.wavelengths import MAX_BANDS, named_centres
 
@@ -130,8 +130,8 @@ class Header:
                 f"{self.path}: found both reflectance scale factor and {notes[0].removesuffix(' applied')}; "
                 "expected one way to scale: delete the other from the header"
             )
-        if in_percent(self.word("data units")):
-            divisor, notes = 100 * (divisor or 1.0), [*notes, "data units in percent, divided by 100"]
+        if by_unit := unit_divisor(units := self.word("data units")):
+            divisor, notes = by_unit * (divisor or 1.0), [*notes, f"values in {units}, divided by {by_unit:g}"]
         ignored = self._single("data ignore value")
         if ignored is not None:
             notes.append(f"data ignore value = {ignored:g}: missing")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from m3sr_jax.errors import InputError
-from m3sr_jax.io.declared import Coding, Stored, combined, in_percent
+from m3sr_jax.io.declared import Coding, Stored, combined, unit_divisor
 from m3sr_jax.io.envi_header import Header
 from m3sr_jax.io.gdal_items import WHOLE_FILE, Item
 from m3sr_jax.io.wavelengths import named_centres
@@ -65,12 +65,13 @@ def _coding(path: Path, items: Sequence[Item], bands: int) -> tuple[Coding, list
     """Returns the meaning of the numbers by scale, offset, no-data value and unit, and notes on what was applied."""
     gain, offset = _per_band(path, items, "scale", bands, 1.0), _per_band(path, items, "offset", bands, 0.0)
     notes = ["GDAL's scale and offset applied"] if set(gain) != {1.0} or set(offset) != {0.0} else []
-    divisor = None
-    percent = {item.band for item in items if item.role == "unittype" and in_percent(item.text)}
-    if percent:
-        if not percent >= set(range(bands)):
-            raise InputError(f"{path}: found GDAL's unit % for {len(percent)} of {bands} bands; expected one unit")
-        divisor, notes = 100.0, [*notes, "values in percent, divided by 100"]
+    units = {item.band: item.text for item in items if item.role == "unittype"}
+    divisors = [unit_divisor(units.get(band, "")) for band in range(bands)]
+    if len(set(divisors)) > 1:
+        several = ", ".join(dict.fromkeys(units.get(band, "none") for band in range(bands)))
+        raise InputError(f"{path}: found the units {several[:80]} in GDAL's metadata; expected one for all bands")
+    divisor = divisors[0] if divisors else None
+    notes += [f"values in {units[0]}, divided by {divisor:g}"] if divisor else []
     declared = [(item.name, _number(path, item.name, item.text)) for item in items if item.role == "nodata"]
     values = {str(value): value for _, value in declared}
     if len(values) > 1:

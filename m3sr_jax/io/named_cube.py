@@ -12,7 +12,7 @@ import numpy as np
 
 from m3sr_jax.errors import InputError
 from m3sr_jax.io.attributes import MISSING_NAMES, coding_of_attributes
-from m3sr_jax.io.declared import Stored, in_percent
+from m3sr_jax.io.declared import Stored, unit_divisor
 from m3sr_jax.io.entries import NUMBER_KINDS, WAVELENGTH_NAMES, Entry, bands_axis, choose_cube, choose_wavelengths
 from m3sr_jax.io.named_arrays import open_arrays
 from m3sr_jax.io.wavelengths import BANDS_BY_HAND, MAX_BANDS, MICROMETRES_BELOW, numbers_of_bands, unit_of_light
@@ -69,7 +69,7 @@ def _declared_beside(path: Path, beside: Mapping[str, Entry]) -> dict[str, Any]:
             if plain == "scalefactor" and number > 1:
                 expected = "it may multiply or divide; call it scale if it divides"
                 raise InputError(f"{path}: found {entry.name} = {number:g}; {expected}")
-        elif plain in ("units", "unit") and entry.dtype.kind in "US" and in_percent(text := _text(entry)):
+        elif plain in ("units", "unit") and entry.dtype.kind in "US" and unit_divisor(text := _text(entry)):
             found["units"] = text
     return found
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from m3sr_jax.errors import InputError
-from m3sr_jax.io.declared import in_percent
+from m3sr_jax.io.declared import unit_divisor
 from m3sr_jax.io.files import BoundedFile
 from m3sr_jax.io.gdal_items import WHOLE_FILE, Item
 from m3sr_jax.io.gdal_tags import WAVELENGTH_NAMES
@@ -84,14 +84,14 @@ def _check_inks(page: tifffile.TiffPage) -> None:
 
 
 def _check_scale(items: Sequence[Item]) -> None:
-    """Refuses a scale, an offset or percent, which GDAL stores for samples that are no codes of a photo."""
+    """Refuses a scale, an offset or a unit with one, which GDAL stores for samples that are no codes of a photo."""
     for item in items:
         plain = {"scale": 1.0, "offset": 0.0}.get(item.role)
         try:
             changed = plain is not None and float(item.text) != plain
         except ValueError:
             changed = True
-        if changed or (item.role == "unittype" and in_percent(item.text)):
+        if changed or (item.role == "unittype" and unit_divisor(item.text)):
             declared = f"{item.role} {item.text[:60]}"
             raise InputError(f"its GDAL_METADATA declares {declared}; expected a photo with codes as they are")
 

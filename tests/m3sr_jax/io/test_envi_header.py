@@ -145,6 +145,7 @@ def test_an_ignored_value_that_the_type_cannot_hold_hides_nothing(tmp_path):
         ("data reflectance offset values = {-0.1, 0, 0}\n", VALUES + [-0.1, 0, 0]),
         ("data gain values = {1, 1, 1}\nreflectance scale factor = 100\n", VALUES / 100),
         ("data units = Percent\n", VALUES / 100),
+        ("data units = Reflectance x 10000\n", VALUES / 10000),
         ("reflectance scale factor = 1\nclasses = 0\n", VALUES),
         ("data ignore value = 0\nreflectance scale factor = 100\n", np.where(VALUES == 0, np.nan, VALUES / 100)),
     ],

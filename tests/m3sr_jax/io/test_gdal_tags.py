@@ -57,10 +57,13 @@ def test_scale_offset_and_nodata(tmp_path):
     assert {"GDAL's scale and offset applied", "GDAL_NODATA = 7: missing"} <= set(found.notes)
 
 
-@pytest.mark.parametrize("unit", ["%", "percent", "Percent reflectance"])
-def test_percent(tmp_path, unit):
+@pytest.mark.parametrize(
+    ("unit", "divisor"),
+    [("%", 100), ("percent", 100), ("Percent reflectance", 100), ("reflectance x 10000", 1e4), ("W m-2 sr-1 nm-1", 1)],
+)
+def test_units_that_divide(tmp_path, unit, divisor):
     path = write(tmp_path, items("UNITTYPE", [unit] * 4, "unittype"))
-    np.testing.assert_allclose(read_cube_file(path).values, PAGES.transpose(1, 2, 0) / 100, rtol=1e-6)
+    np.testing.assert_allclose(read_cube_file(path).values, PAGES.transpose(1, 2, 0) / divisor, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +75,7 @@ def test_percent(tmp_path, unit):
         ({"metadata": "<Item"}, "GDAL_METADATA that is not valid XML"),
         (
             {"metadata": items("UNITTYPE", "%%m%", "unittype")},
-            "unit % for 3 of 4 bands; expected one unit",
+            "found the units %, m in GDAL's metadata; expected one",
         ),
         ({"metadata": '<Item name="bbl">{0, 1}</Item>'}, "found 2 numbers for bbl; expected one per band, 4"),
         ({"metadata": '<!ENTITY a "b"><Item/>'}, "GDAL_METADATA with a document type"),
