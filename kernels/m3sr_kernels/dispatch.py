@@ -76,7 +76,9 @@ def best_on_cuda(implementations: Container[Any] = BEST_ON_CUDA) -> Implementati
     A GPU that nothing tells anything about counts as the oldest that Triton's kernels run on.
     """
     capability = gpu_capability() or MIN_CAPABILITY["pallas_triton"]
-    new_enough = [name for name in BEST_ON_CUDA if name in implementations and capability >= MIN_CAPABILITY[name]]
+    new_enough: list[Implementation] = [
+        name for name in BEST_ON_CUDA if name in implementations and capability >= MIN_CAPABILITY[name]
+    ]
     return next((name for name in new_enough if importable(name)), None)
 
 
