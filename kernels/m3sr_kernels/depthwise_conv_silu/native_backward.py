@@ -6,17 +6,8 @@ from collections.abc import Sequence
 
 import llvmlite.ir as ir
 
-from m3sr_kernels.depthwise_conv_silu.native_forward import (
-    TAPS,
-    Line,
-    along_row,
-    channel_vectors,
-    convolve_function,
-    copy_taps,
-    flat,
-    image_line,
-    weighted,
-)
+from m3sr_kernels.depthwise_conv_silu import native_forward as rows
+from m3sr_kernels.depthwise_conv_silu.native_forward import TAPS, Line
 from m3sr_kernels.native.assembler import Code, Module, Value
 from m3sr_kernels.native.job import Job, Kernel, Signature
 from m3sr_kernels.native.memory import Arena
@@ -63,12 +54,12 @@ class Backward(Kernel):
             return
         zero, taps, reversed_taps, sums, _, _ = self._arrays(k, job, scratch)
         k.store(k.zero(), zero)
-        rows, slices = job.B * job.H, self._slices(k, job)
-        first, last = rows * unit / slices, rows * (unit + 1) / slices
+        count, slices = job.B * job.H, self._slices(k, job)
+        first, last = count * unit / slices, count * (unit + 1) / slices
         work = self._image_function(module)
-        with channel_vectors(k, job) as o:
-            copy_taps(k, job, o, taps)
-            copy_taps(k, job, o, reversed_taps, backwards=True)
+        with rows.channel_vectors(k, job) as o:
+            rows.copy_taps(k, job, o, taps)
+            rows.copy_taps(k, job, o, reversed_taps, backwards=True)
             k.fill(sums, TAPS * k.lanes)
             row = k.cell(first)
             with k.repeat_while(lambda: row.get() < last):
@@ -93,19 +84,21 @@ class Backward(Kernel):
                 return k.select(inside, slope_at(row), zero), k.select(inside, k.int(k.lanes), 0)
 
             def compute(row: Value, own: int | Value) -> None:
-                lines = [image_line(k, job, "x", image, row + i, o, zero) for i in (-1, 0, 1)]
-                given = image_line(k, job, "dy", image, row, o, zero)
-                k.call(slope, pointer, scratch, *flat(lines), *given, slope_at(row), own)
+                lines = [rows.image_line(k, job, "x", image, row + i, o, zero) for i in (-1, 0, 1)]
+                given = rows.image_line(k, job, "dy", image, row, o, zero)
+                k.call(slope, pointer, scratch, *rows.flat(lines), *given, slope_at(row), own)
 
             with k.when(start > 0):
                 compute(start - 1, 0)
             compute(start, 1)
-            back = convolve_function(module, "back", lambda k, total: total)
+            back = rows.convolve_function(module, "back", lambda k, total: total)
             with k.loop(stop, start=start) as row:
                 with k.when(row + 1 < job.H):
                     compute(row + 1, k.select(row + 1 < stop, k.int(1), 0))
                 lines = [line(row + i) for i in (-1, 0, 1)]
-                k.call(back, *flat(lines), job.W, reversed_taps, *image_line(k, job, "dx", image, row, o, zero))
+                k.call(
+                    back, *rows.flat(lines), job.W, reversed_taps, *rows.image_line(k, job, "dx", image, row, o, zero)
+                )
 
         return module.once("image rows", lambda: module.function("image_rows", "ppiiii", body))
 
@@ -122,7 +115,7 @@ class Backward(Kernel):
             lines = list(zip(flat_lines[::2], flat_lines[1::2], strict=True))
 
             def slope(window: Sequence[Value], pixel: Value) -> Value:
-                total = weighted(k, window, taps)
+                total = rows.weighted(k, window, taps)
                 gate = sigmoid(k, total)
                 by_total = gate * k.fma(total, k.vec(1.0) - gate, k.vec(1.0))
                 result = k.load(given + pixel * given_step) * by_total
@@ -138,17 +131,17 @@ class Backward(Kernel):
                         for total, value in zip(totals, window, strict=True):
                             total.set(k.fma(result, value, total.get()))
 
-                    along_row(k, lines, job.W, add)
+                    rows.along_row(k, lines, job.W, add)
                     for tap, total in enumerate(totals):
                         k.store(total.get(), sums, tap * k.lanes)
                 with outside:
-                    along_row(k, lines, job.W, slope)
+                    rows.along_row(k, lines, job.W, slope)
 
         return module.once("slope", lambda: module.function("slope", "pp" + "pi" * 4 + "pi", body))
 
     def _add_slices(self, k: Code, job: Job, tap: Value) -> None:
         """The slices' sums in their order."""
-        with channel_vectors(k, job) as o:
+        with rows.channel_vectors(k, job) as o:
             total = k.cell(k.zero())
             with k.loop(self._slices(k, job)) as slice_:
                 total.add(k.load(job.shared, (slice_ * TAPS + tap) * job.C + o))

@@ -21,14 +21,7 @@ import llvmlite.ir as ir
 from m3sr_kernels.native.assembler import Code, Module, Value
 from m3sr_kernels.native.job import Job
 from m3sr_kernels.native.matrix import product, tile_rows
-from m3sr_kernels.native.memory import (
-    Arena,
-    round_up,
-    running_sum,
-    shifted,
-    sum_of_rows,
-    transpose_function,
-)
+from m3sr_kernels.native.memory import Arena, round_up, running_sum, shifted, sum_of_rows, transpose_function
 from m3sr_kernels.native.scan import Scan
 from m3sr_kernels.native.sequence import segments, steps_function
 from m3sr_kernels.native.vector_math import exp2, sigmoid
@@ -96,17 +89,9 @@ class Chunk(Scan):
             factor = k.load(arrays.decays, 2 * W) * k.load(arrays.steps, W)
         self._scale_maps(k, arrays, maps, factor)
         width = self._width(k, job)
-        product(
-            k,
-            (state, width),
-            (arrays.scaled, arrays.scaled_row, 1),
-            (rows, width),
-            inner=W,
-            rows=self.states,
-            vectors=width / W,
-            scale=k.scalar(arrays.decays, 2 * W - 1),
-            rows_at_once=tile_rows(k.owner, self.states),
-        )
+        sizes = {"inner": W, "rows": self.states, "vectors": width / W, "rows_at_once": tile_rows(k.owner, self.states)}
+        weights, decay = (arrays.scaled, arrays.scaled_row, 1), k.scalar(arrays.decays, 2 * W - 1)
+        product(k, (state, width), weights, (rows, width), **sizes, scale=decay)
 
     def _scale_maps(self, k: Code, arrays, maps: Value, factor: Value) -> None:
         """The first N numbers of each row, times a lane of `factor`, to `scaled`."""
@@ -132,16 +117,8 @@ class Chunk(Scan):
         W, transpose = k.lanes, transpose_function(module)
         for column in range(0, arrays.map_row, W):
             k.call(transpose, arrays.maps + column, arrays.map_row, arrays.maps_t + column * W, W)
-        product(
-            k,
-            (arrays.overlap, W),
-            (arrays.maps + self.states, 1, arrays.map_row),
-            (arrays.maps_t, W),
-            inner=self.states,
-            rows=W,
-            vectors=1,
-            rows_at_once=tile_rows(module, W),
-        )
+        sizes = {"inner": self.states, "rows": W, "vectors": 1, "rows_at_once": tile_rows(module, W)}
+        product(k, (arrays.overlap, W), (arrays.maps + self.states, 1, arrays.map_row), (arrays.maps_t, W), **sizes)
 
     def _load_steps(self, module, k, job, batch, direction, head, pixels, count, arrays) -> None:
         """Steps of a chunk, its decays e, and their products q from the start and w to the end."""
@@ -186,15 +163,8 @@ class Chunk(Scan):
         product(k, (arrays.pairs, W), (arrays.dy, 1, width), (arrays.x_t, W), inner=P, **square)
         by_step = k.cell(self._weigh_pairs(k, arrays))
         gradients = arrays.map_gradients
-        product(
-            k,
-            (gradients, W),
-            (arrays.maps + N, arrays.map_row, 1),
-            (arrays.weighted, W),
-            inner=W,
-            scale=1.0,
-            **of_maps,
-        )
+        of_c = (arrays.maps + N, arrays.map_row, 1)
+        product(k, (gradients, W), of_c, (arrays.weighted, W), inner=W, scale=1.0, **of_maps)
         k.call(transpose_function(module), arrays.weighted, W, arrays.weighted_t, W)
         transposed = (arrays.weighted_t, W)
         by_c = (gradients + N * W, W)

@@ -10,32 +10,9 @@ from collections.abc import Sequence
 
 import llvmlite.ir as ir
 
+from m3sr_kernels.native import job as jobs
 from m3sr_kernels.native.assembler import INT, INT32, POINTER, Code, Module, Value
-from m3sr_kernels.native.job import (
-    DONE,
-    FAILED,
-    FREE,
-    NEXT,
-    PHASES,
-    REFERENCES,
-    SHARED,
-    SHARED_RAW,
-    THREADS,
-    TOTAL,
-    Job,
-    Kernel,
-    Signature,
-    atomic_add,
-    atomic_load,
-    int32_at,
-    int_at,
-    pointer_at,
-    pointer_word,
-    put,
-    put_int32,
-    set_word,
-    word,
-)
+from m3sr_kernels.native.job import Job, Kernel, Signature
 
 MAJOR, MINORS = 0, (1, 2, 3)  # versions of the interface whose layout this module knows
 FLOAT32, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNIMPLEMENTED = 11, 3, 8, 12
@@ -62,15 +39,15 @@ def add_handler(module: Module, name: str, kernel: Kernel) -> None:
     task_function = module.function("task", "p", task)
 
     def handle(k: Code, frame: Value) -> None:
-        with k.when(pointer_at(k, frame, _EXTENSION).differs(_null(k))):
+        with k.when(jobs.pointer_at(k, frame, _EXTENSION).differs(_null(k))):
             _answer_about_handler(k, frame)
         _check_buffers(k, frame, kernel.signature)
         job = _new_job(k, frame, kernel)
         problem = _start_tasks(k, frame, job, task_function)
         k.call(work, job)
-        _wait(k, job, word(k, job, TOTAL))
-        _free(k, pointer_word(k, job, SHARED_RAW))
-        failed = word(k, job, FAILED)
+        _wait(k, job, jobs.word(k, job, jobs.TOTAL))
+        _free(k, jobs.pointer_word(k, job, jobs.SHARED_RAW))
+        failed = jobs.word(k, job, jobs.FAILED)
         k.call(leave, job)
         with k.when(failed.differs(0)):
             _fail(k, frame, RESOURCE_EXHAUSTED, f"{name}: no memory for a thread's working space")
@@ -95,7 +72,7 @@ def _work_function(module: Module, kernel: Kernel) -> ir.Function:
     def run_unit(k: Code, job: Value, unit: Value, scratch: Value) -> None:
         start = k.int(0)
         for phase, function in enumerate(phases):
-            end = word(k, job, PHASES + phase)
+            end = jobs.word(k, job, jobs.PHASES + phase)
             with k.when((unit >= start) & (unit < end)):
                 if phase:
                     _wait(k, job, start)
@@ -105,17 +82,17 @@ def _work_function(module: Module, kernel: Kernel) -> ir.Function:
     unit_function = module.function("unit", "pip", run_unit)
 
     def body(k: Code, job: Value) -> None:
-        unit = k.cell(atomic_add(k, job, NEXT, 1))
-        with k.when(unit.get() < word(k, job, TOTAL)):
+        unit = k.cell(jobs.atomic_add(k, job, jobs.NEXT, 1))
+        with k.when(unit.get() < jobs.word(k, job, jobs.TOTAL)):
             raw = _allocate(k, kernel.scratch(k, Job(k, job, signature)))
             with k.when(raw.equals(_null(k))):
-                set_word(k, job, FAILED, k.int(1))
+                jobs.set_word(k, job, jobs.FAILED, k.int(1))
             scratch = _aligned(k, raw)
-            with k.repeat_while(lambda: unit.get() < word(k, job, TOTAL)):
-                with k.when(word(k, job, FAILED).equals(0)):
+            with k.repeat_while(lambda: unit.get() < jobs.word(k, job, jobs.TOTAL)):
+                with k.when(jobs.word(k, job, jobs.FAILED).equals(0)):
                     k.call(unit_function, job, unit.get(), scratch)
-                atomic_add(k, job, DONE, 1)
-                unit.set(atomic_add(k, job, NEXT, 1))
+                jobs.atomic_add(k, job, jobs.DONE, 1)
+                unit.set(jobs.atomic_add(k, job, jobs.NEXT, 1))
             _free(k, raw)
 
     return module.function("work", "p", body)
@@ -123,40 +100,40 @@ def _work_function(module: Module, kernel: Kernel) -> ir.Function:
 
 def _leave(k: Code, job: Value) -> None:
     """The last thread that knows a job frees it; one that XLA starts late finds it still there."""
-    with k.when(atomic_add(k, job, REFERENCES, -1).equals(1)):
+    with k.when(jobs.atomic_add(k, job, jobs.REFERENCES, -1).equals(1)):
         _free(k, job)
 
 
 def _answer_about_handler(k: Code, frame: Value) -> None:
     """Tells XLA which version of the interface this handler speaks, or that the runtime's is unknown."""
-    api, extension = pointer_at(k, frame, _API), pointer_at(k, frame, _EXTENSION)
-    major, minor = int32_at(k, api, _API_MAJOR), int32_at(k, api, _API_MINOR)
-    unknown = major.differs(MAJOR) | (minor < MINORS[0]) | (int_at(k, api, 0) < _API_SIZE)
+    api, extension = jobs.pointer_at(k, frame, _API), jobs.pointer_at(k, frame, _EXTENSION)
+    major, minor = jobs.int32_at(k, api, _API_MAJOR), jobs.int32_at(k, api, _API_MINOR)
+    unknown = major.differs(MAJOR) | (minor < MINORS[0]) | (jobs.int_at(k, api, 0) < _API_SIZE)
     with k.when(unknown):
         _fail(k, frame, UNIMPLEMENTED, "m3sr: XLA's FFI has a version that these kernels do not know")
-    metadata = pointer_at(k, extension, 24)
-    put_int32(k, metadata, _META_MAJOR, k.int(MAJOR))
-    put_int32(k, metadata, _META_MINOR, k.minimum(minor, MINORS[-1]))
-    put_int32(k, metadata, _META_TRAITS, k.int(0))
-    put(k, metadata, _META_STATE, k.int(0))
+    metadata = jobs.pointer_at(k, extension, 24)
+    jobs.put_int32(k, metadata, _META_MAJOR, k.int(MAJOR))
+    jobs.put_int32(k, metadata, _META_MINOR, k.minimum(minor, MINORS[-1]))
+    jobs.put_int32(k, metadata, _META_TRAITS, k.int(0))
+    jobs.put(k, metadata, _META_STATE, k.int(0))
     k.builder.ret(_null(k).ir)
 
 
 def _check_buffers(k: Code, frame: Value, signature: Signature) -> None:
     """Number, type, rank and sizes of all buffers, before anything is read."""
-    right = int_at(k, frame, _ARGUMENT_COUNT).equals(len(signature.arguments))
-    right &= int_at(k, frame, _RESULT_COUNT).equals(len(signature.results))
+    right = jobs.int_at(k, frame, _ARGUMENT_COUNT).equals(len(signature.arguments))
+    right &= jobs.int_at(k, frame, _RESULT_COUNT).equals(len(signature.results))
     with k.when(~right):
         _fail(k, frame, INVALID_ARGUMENT, "m3sr: a kernel was called with the wrong number of buffers")
     sizes: dict[str, Value] = {}
     for buffer, shape in _buffers(k, frame, signature):
         axes = shape.split()
-        rank = int_at(k, buffer, _RANK).equals(len(axes))
-        with k.when(~(rank & int32_at(k, buffer, _TYPE).equals(FLOAT32))):
+        rank = jobs.int_at(k, buffer, _RANK).equals(len(axes))
+        with k.when(~(rank & jobs.int32_at(k, buffer, _TYPE).equals(FLOAT32))):
             _fail(k, frame, INVALID_ARGUMENT, f"m3sr: a buffer is not float32 of shape {shape}")
         right = k.true()
         for number, axis in enumerate(axes):
-            size = int_at(k, pointer_at(k, buffer, _DIMENSIONS), 8 * number)
+            size = jobs.int_at(k, jobs.pointer_at(k, buffer, _DIMENSIONS), 8 * number)
             if axis.isdigit():
                 right &= size.equals(int(axis))
             else:
@@ -169,8 +146,8 @@ def _buffers(k: Code, frame: Value, signature: Signature) -> list[tuple[Value, s
     """Every buffer of a call frame with its shape, arguments first."""
     found = []
     for place, shapes in ((_ARGUMENTS, signature.arguments), (_RESULTS, signature.results)):
-        table = pointer_at(k, frame, place)
-        found += [(pointer_at(k, table, 8 * number), shape) for number, shape in enumerate(shapes.values())]
+        table = jobs.pointer_at(k, frame, place)
+        found += [(jobs.pointer_at(k, table, 8 * number), shape) for number, shape in enumerate(shapes.values())]
     return found
 
 
@@ -180,16 +157,16 @@ def _new_job(k: Code, frame: Value, kernel: Kernel) -> Value:
     job = _allocate(k, k.int(2 * signature.words))
     with k.when(job.equals(_null(k))):
         _fail(k, frame, RESOURCE_EXHAUSTED, "m3sr: no memory for a call")
-    for place, value in ((NEXT, 0), (DONE, 0), (REFERENCES, 1), (FAILED, 0)):
-        set_word(k, job, place, k.int(value))
-    place = FREE
+    for place, value in ((jobs.NEXT, 0), (jobs.DONE, 0), (jobs.REFERENCES, 1), (jobs.FAILED, 0)):
+        jobs.set_word(k, job, place, k.int(value))
+    place = jobs.FREE
     for buffer, _ in _buffers(k, frame, signature):
-        set_word(k, job, place, pointer_at(k, buffer, _DATA))
+        jobs.set_word(k, job, place, jobs.pointer_at(k, buffer, _DATA))
         place += 1
     for axis in signature.sizes:
         number, shape = next((n, shape.split()) for n, shape in enumerate(signature.shapes) if axis in shape.split())
         buffer, position = _buffers(k, frame, signature)[number][0], shape.index(axis)
-        set_word(k, job, place, int_at(k, pointer_at(k, buffer, _DIMENSIONS), 8 * position))
+        jobs.set_word(k, job, place, jobs.int_at(k, jobs.pointer_at(k, buffer, _DIMENSIONS), 8 * position))
         place += 1
     seen = Job(k, job, signature)
     for condition in kernel.constraints(seen):
@@ -200,15 +177,15 @@ def _new_job(k: Code, frame: Value, kernel: Kernel) -> Value:
     total = k.int(0)
     for phase, units in enumerate(kernel.phases(k, seen)):
         total = total + units
-        set_word(k, job, PHASES + phase, total)
-    set_word(k, job, TOTAL, total)
+        jobs.set_word(k, job, jobs.PHASES + phase, total)
+    jobs.set_word(k, job, jobs.TOTAL, total)
     _add_shared_memory(k, frame, job, kernel.shared(k, seen))
     return job
 
 
 def _count_threads(k: Code, frame: Value, job: Value) -> None:
     """Asks XLA for the size of its pool; its error is the call's."""
-    call = _record(k, (32, 0, pointer_at(k, frame, _CONTEXT), job + 2 * THREADS))
+    call = _record(k, (32, 0, jobs.pointer_at(k, frame, _CONTEXT), job + 2 * jobs.THREADS))
     error = _call_api(k, frame, _COUNT_THREADS, call)
     with k.when(error.differs(_null(k))):
         _free(k, job)
@@ -222,28 +199,28 @@ def _add_shared_memory(k: Code, frame: Value, job: Value, floats: Value) -> None
             with k.when(raw.equals(_null(k))):
                 _free(k, job)
                 _fail(k, frame, RESOURCE_EXHAUSTED, "m3sr: no memory that a call's threads share")
-            set_word(k, job, SHARED_RAW, raw)
-            set_word(k, job, SHARED, _aligned(k, raw))
+            jobs.set_word(k, job, jobs.SHARED_RAW, raw)
+            jobs.set_word(k, job, jobs.SHARED, _aligned(k, raw))
         with none:
-            set_word(k, job, SHARED_RAW, k.int(0))
+            jobs.set_word(k, job, jobs.SHARED_RAW, k.int(0))
 
 
 def _start_tasks(k: Code, frame: Value, job: Value, task: ir.Function) -> Value:
     """Schedules a task for each further thread that can find a unit; returns XLA's error if it refuses one."""
     error = k.cell(_null(k))
-    helpers = k.minimum(word(k, job, THREADS), word(k, job, TOTAL)) - 1
-    call = _record(k, (40, 0, pointer_at(k, frame, _CONTEXT), k.untyped(task), job))
+    helpers = k.minimum(jobs.word(k, job, jobs.THREADS), jobs.word(k, job, jobs.TOTAL)) - 1
+    call = _record(k, (40, 0, jobs.pointer_at(k, frame, _CONTEXT), k.untyped(task), job))
     with k.loop(helpers), k.when(error.get().equals(_null(k))):
-        atomic_add(k, job, REFERENCES, 1)
+        jobs.atomic_add(k, job, jobs.REFERENCES, 1)
         error.set(_call_api(k, frame, _SCHEDULE, call))
         with k.when(error.get().differs(_null(k))):
-            atomic_add(k, job, REFERENCES, -1)
+            jobs.atomic_add(k, job, jobs.REFERENCES, -1)
     return error.get()
 
 
 def _wait(k: Code, job: Value, count: Value) -> None:
     """Until so many units are done; they are all being worked on, so this is short."""
-    with k.repeat_while(lambda: atomic_load(k, job, DONE) < count):
+    with k.repeat_while(lambda: jobs.atomic_load(k, job, jobs.DONE) < count):
         k.builder.call(k.external("m3sr_yield", INT32, []), [])
 
 
@@ -255,7 +232,7 @@ def _fail(k: Code, frame: Value, status: int, message: str) -> None:
 
 
 def _call_api(k: Code, frame: Value, function: int, record: Value) -> Value:
-    pointer = pointer_at(k, pointer_at(k, frame, _API), function)
+    pointer = jobs.pointer_at(k, jobs.pointer_at(k, frame, _API), function)
     return Value(k, k.call_pointer(pointer, POINTER, [record]))
 
 
@@ -264,7 +241,7 @@ def _record(k: Code, words: Sequence[int | Value]) -> Value:
     with k.builder.goto_entry_block():
         record = k.untyped(k.builder.alloca(INT, size=len(words)))
     for index, value in enumerate(words):
-        put(k, record, 8 * index, value if isinstance(value, Value) else k.int(value))
+        jobs.put(k, record, 8 * index, value if isinstance(value, Value) else k.int(value))
     return record
 
 

@@ -13,25 +13,13 @@ from m3sr_kernels.native.differentiable import differentiable, more_states, whol
 LOG2_E = 1.4426950408889634
 
 
-def unsupported(x, dt, a, b, c, d, z, dt_bias) -> str | None:
+def unsupported(x, dt, a, b, *_) -> str | None:
     """What keeps these arguments from the kernels; None if nothing does."""
-    del x, dt, a, c, d, z, dt_bias
     return more_states(b)
 
 
 @functools.partial(jax.jit, static_argnames="strict")
-def native_s6_scan(
-    x: jax.Array,
-    dt: jax.Array,
-    a: jax.Array,
-    b: jax.Array,
-    c: jax.Array,
-    d: jax.Array | None,
-    z: jax.Array | None,
-    dt_bias: jax.Array | None,
-    *,
-    strict: bool,
-) -> jax.Array:
+def native_s6_scan(x, dt, a, b, c, d, z, dt_bias, *, strict: bool) -> jax.Array:
     """Arguments and result as `s6_scan`; computes in float32. `strict` as in `native_call`.
 
     The gradient keeps the inputs alone.

@@ -11,24 +11,13 @@ from m3sr_kernels.native.call import ffi_call
 from m3sr_kernels.native.differentiable import differentiable, more_states
 
 
-def unsupported(x, dt, a, b, c, d, dt_bias) -> str | None:
+def unsupported(x, dt, a, b, *_) -> str | None:
     """What keeps these arguments from the kernels; None if nothing does."""
-    del x, dt, a, c, d, dt_bias
     return more_states(b)
 
 
 @functools.partial(jax.jit, static_argnames="strict")
-def native_ssd_scan(
-    x: jax.Array,
-    dt: jax.Array,
-    a: jax.Array,
-    b: jax.Array,
-    c: jax.Array,
-    d: jax.Array | None,
-    dt_bias: jax.Array | None,
-    *,
-    strict: bool,
-) -> tuple[jax.Array, jax.Array]:
+def native_ssd_scan(x, dt, a, b, c, d, dt_bias, *, strict: bool) -> tuple[jax.Array, jax.Array]:
     """Arguments and results as `ssd_scan` with its last state; computes in float32. `strict` as in `native_call`.
 
     The gradient keeps the inputs alone.
