@@ -8,12 +8,13 @@ they are. In Python:
 
     with executed_launches("NVIDIA H200") as launches:
         y = m3sr_kernels.s6_scan(**arguments, implementation="pallas_triton")   # every launch runs as PTX
-    for launch, report in launches:
-        print(launch.name, report.instructions / report.warps, report)
+    for run in launches:
+        print(run.launch.name, run.report.instructions / run.report.warps, run.report)
 
 A kernel goes through `parser` (text to statements), `translator` (basic blocks to NumPy, by `emit`, `expressions` and
 `operands`), `scheduler` (branches and barriers of the threads of a `machine`) and `memory` and `history` (bounds,
-alignment, uninitialised loads, races). `execute` runs one launch. Only `compiler` and `pallas` need JAX.
+alignment, uninitialised loads, races). `execute` runs one launch; `damage` and
+`recording` are for tests. Only `compiler`, `pallas` and `ops` need JAX.
 
 Not covered: what ptxas makes of the PTX, the exact bits of approximate instructions, the order of memory accesses
 beyond barriers, atomics and asynchronous copies. An instruction that the interpreter does not know is an error.

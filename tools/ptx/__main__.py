@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any, get_args
 
 import jax
@@ -19,6 +20,7 @@ jax.config.update("jax_platforms", "cpu")
 
 from tools.gpu_target import DEVICES  # noqa: E402
 from tools.ptx.ops import compare, instructions, shapes_module  # noqa: E402
+from tools.ptx.recording import save  # noqa: E402
 from tools.ptx.scheduler import Order  # noqa: E402
 
 SIZES = {
@@ -39,6 +41,7 @@ def main() -> int:
     parser.add_argument("--gpu", default="NVIDIA H200", choices=list(DEVICES))
     parser.add_argument("--order", default="together", choices=get_args(Order), help="of the warps of a block")
     parser.add_argument("--noise", type=float, default=0.0, help="relative error of approximate instructions")
+    parser.add_argument("--save", type=Path, metavar="FOLDER", help="keep every launch in a file")
     args = parser.parse_args()
     shapes = shapes_module(args.op)
     if args.count:
@@ -48,8 +51,12 @@ def main() -> int:
     shape = shapes.Shape(*(args.sizes or SIZES[args.op]))
     settings = {"gpu": args.gpu, "order": args.order, "noise": args.noise}
     result = compare(args.op, shape.arguments, args.dtype, args.implementation, **settings)
-    for launch, report in result.launches:
-        each = report.instructions / report.warps
+    for number, run in enumerate(result.launches):
+        launch, each = run.launch, run.report.instructions / run.report.warps
+        if args.save:
+            args.save.mkdir(parents=True, exist_ok=True)
+            path = args.save / f"{args.op}_{number}_{launch.name}_{args.dtype}_{args.implementation}.npz"
+            save(path, launch, run.arrays, run.outputs)
         print(f"{launch.name:30} grid {launch.grid} × {launch.threads[0]} threads: {each:.0f} instructions a warp")
     print("largest difference over the largest value:")
     print("  ".join(f"{name} {error:.1e}" for name, error in result.errors.items()))

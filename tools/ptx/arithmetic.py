@@ -91,8 +91,15 @@ def remainder(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def extract(x: np.ndarray, start: np.ndarray, length: np.ndarray) -> np.ndarray:
-    """`bfe` of unsigned types: `length` bits from `start`."""
-    return shift_right(x, start) & (shift_left(np.ones_like(x), length) - x.dtype.type(1))
+    """`bfe`: `length` bits from `start`; the last of them is the sign of a signed type."""
+    rest = np.uint32(8 * x.dtype.itemsize) - np.minimum(length, 8 * x.dtype.itemsize)
+    return shift_right(shift_left(shift_right(x, start), rest), rest)
+
+
+def insert(x: np.ndarray, into: np.ndarray, start: np.ndarray, length: np.ndarray) -> np.ndarray:
+    """`bfi`: replaces `length` bits from `start` by the lowest of x."""
+    mask = shift_left(shift_left(np.ones_like(into), length) - into.dtype.type(1), start)
+    return (into & ~mask) | (shift_left(x, start) & mask)
 
 
 def permute(a: np.ndarray, b: np.ndarray, selector: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from tools.ptx.errors import UnsupportedError
 from tools.ptx.parser import Instruction
-from tools.ptx.scalars import FLOATS, TYPES, WIDER, bits_of, is_signed, size_of
+from tools.ptx.scalars import FLOATS, TYPES, WIDER, bits_of, size_of
 
 Value = Callable[[str, str], str]  # text of an operand, as an array of a type
 Expression = tuple[str, str]  # text and type
@@ -125,8 +125,10 @@ def _bits(i: Instruction, value: Value) -> Expression | None:
     if root == "shf":
         left, clamp = i.parts[1] == "l", i.parts[2] == "clamp"
         return f"funnel({bits(1)}, {bits(2)}, {bits(3)}, left={left}, clamp={clamp})", "b32"
-    if root == "bfe" and not is_signed(kind):
+    if root == "bfe":
         return f"extract({bits(1, kind)}, {bits(2)}, {bits(3)})", kind
+    if root == "bfi":
+        return f"insert({bits(1, kind)}, {bits(2, kind)}, {bits(3)}, {bits(4)})", kind
     if root == "prmt" and len(i.parts) == 2:
         return f"permute({bits(1)}, {bits(2)}, {bits(3)})", "b32"
     if root == "lop3":
@@ -140,20 +142,16 @@ def _bits(i: Instruction, value: Value) -> Expression | None:
 
 def _integer(root: str, i: Instruction, value: Value) -> Expression | None:
     kind = i.parts[-1]
-    operands = [value(operand, kind) for operand in i.operands[1:]]
     wrapped = bits_of(kind)
     if root in ("add", "sub") and "cc" not in i.parts and "sat" not in i.parts:
         a, b = (value(operand, wrapped) for operand in i.operands[1:3])
         return f"{a} {_SYMBOLS[root]} {b}", wrapped
     if root in ("mul", "mad"):
         return _product(i, value)
-    if root in ("div", "rem"):
-        return f"{'divide' if root == 'div' else 'remainder'}({operands[0]}, {operands[1]})", kind
-    if root == "neg":
-        return f"np.zeros_like({operands[0]}) - {operands[0]}", kind
-    if root == "abs":
-        return f"np.abs({operands[0]})", kind
-    return None
+    functions = {"div": "divide({0}, {1})", "rem": "remainder({0}, {1})", "neg": "0 - {0}", "abs": "np.abs({0})"}
+    if root not in functions:
+        return None
+    return functions[root].format(*(value(operand, kind) for operand in i.operands[1:])), kind
 
 
 def _product(i: Instruction, value: Value) -> Expression | None:
@@ -173,13 +171,12 @@ def _product(i: Instruction, value: Value) -> Expression | None:
 
 def _float(i: Instruction, value: Value) -> Expression | None:
     root, kind = i.parts[0], i.parts[-1]
-    operands = [value(operand, kind) for operand in i.operands[1:]]
-    if root in ("neg", "abs"):
-        return (f"-{operands[0]}" if root == "neg" else f"np.abs({operands[0]})"), kind
-    if root == "copysign":
-        return f"np.copysign({operands[1]}, {operands[0]})", kind
-    if root not in _FUNCTIONS:
+    exact = {"neg": "-{0}", "abs": "np.abs({0})", "copysign": "np.copysign({1}, {0})"}
+    if root not in exact and root not in _FUNCTIONS:
         return None
+    operands = [value(operand, kind) for operand in i.operands[1:]]
+    if root in exact:
+        return exact[root].format(*operands), kind
     if kind == "f64":
         if root == "fma":
             return f"fma64({', '.join(operands)})", kind

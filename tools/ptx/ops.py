@@ -14,8 +14,7 @@ import m3sr_kernels
 import numpy as np
 
 from tools.ptx.execute import Launch, execute_addresses
-from tools.ptx.pallas import compiled_launches, executed_launches
-from tools.ptx.report import Report
+from tools.ptx.pallas import Execution, compiled_launches, executed_launches
 
 DIRECTIONS = {"ss2d_scan": 4}
 WITH_GRADIENT = ("pallas_triton",)
@@ -27,11 +26,11 @@ class Comparison:
 
     Attributes:
       errors: the largest difference to float64 over the largest value, by "y" or the argument whose gradient it is.
-      launches: what ran, with reports.
+      launches: what ran.
     """
 
     errors: dict[str, float]
-    launches: list[tuple[Launch, Report]]
+    launches: list[Execution]
 
     @property
     def worst(self) -> float:
@@ -39,7 +38,7 @@ class Comparison:
 
     @property
     def faults(self) -> list[str]:
-        return [f"{launch.name}: {report}" for launch, report in self.launches if report.faults]
+        return [f"{run.launch.name}: {run.report}" for run in self.launches if run.report.faults]
 
 
 def compare(

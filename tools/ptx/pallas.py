@@ -21,6 +21,16 @@ from tools.ptx.report import Report
 from tools.ptx.scheduler import Order
 
 
+@dataclasses.dataclass(frozen=True)
+class Execution:
+    """A launch that ran: with its inputs, its outputs and the checker's report."""
+
+    launch: Launch
+    arrays: list[np.ndarray]
+    outputs: list[np.ndarray]
+    report: Report
+
+
 @dataclasses.dataclass
 class _Session:
     """Settings of the launches in progress, and what ran."""
@@ -28,7 +38,7 @@ class _Session:
     gpu: str
     order: Order
     noise: float
-    done: list[tuple[Launch, Report]]
+    done: list[Execution]
     compiled: list[Launch]
 
 
@@ -38,8 +48,8 @@ _session: _Session | None = None
 @contextlib.contextmanager
 def executed_launches(
     gpu: str = "NVIDIA H200", *, order: Order = "together", noise: float = 0.0
-) -> Iterator[list[tuple[Launch, Report]]]:
-    """Programs that run inside execute their Pallas launches as PTX; yields the list of them and of their reports.
+) -> Iterator[list[Execution]]:
+    """Programs that run inside execute their Pallas launches as PTX; yields the list of them.
 
     The work between launches runs on the CPU.
 
@@ -99,7 +109,7 @@ def _runner(launch: Launch, session: _Session) -> Any:
     def run(*arrays: Any) -> list[np.ndarray]:
         inputs = [np.asarray(array) for array in arrays]
         outputs, report = execute(launch, inputs, order=session.order, noise=session.noise)
-        session.done.append((launch, report))
+        session.done.append(Execution(launch, inputs, outputs, report))
         return outputs
 
     return run
