@@ -19,7 +19,8 @@ import jax
 jax.config.update("jax_platforms", "cpu")
 
 from tools.gpu_target import DEVICES  # noqa: E402
-from tools.ptx.ops import compare, instructions, shapes_module  # noqa: E402
+from tools.ptx.counts import rows_of  # noqa: E402
+from tools.ptx.ops import compare, shapes_module  # noqa: E402
 from tools.ptx.recording import save  # noqa: E402
 from tools.ptx.scheduler import Order  # noqa: E402
 
@@ -45,12 +46,12 @@ def main() -> int:
     args = parser.parse_args()
     shapes = shapes_module(args.op)
     if args.count:
-        for row in instructions(args.op, shapes.SHAPES[args.count], args.dtype, args.implementation, gpu=args.gpu):
+        for row in rows_of(args.op, args.count, args.implementation, args.dtype, args.gpu):
             show_counts(row)
         return 0
     shape = shapes.Shape(*(args.sizes or SIZES[args.op]))
     settings = {"gpu": args.gpu, "order": args.order, "noise": args.noise}
-    result = compare(args.op, shape.arguments, args.dtype, args.implementation, **settings)
+    result = compare(args.op, shape, args.dtype, args.implementation, **settings)
     for number, run in enumerate(result.launches):
         launch, each = run.launch, run.report.instructions / run.report.warps
         if args.save:
@@ -65,9 +66,9 @@ def main() -> int:
 
 
 def show_counts(row: dict[str, Any]) -> None:
-    named = {key: value for key, value in row.items() if key not in ("kernel", "grid", "threads")}
     print(f"{row['kernel']:30} grid {row['grid']} × {row['threads']} threads, a pixel and direction:")
-    print("   ", "  ".join(f"{key} {value:g}" for key, value in named.items()), flush=True)
+    counts = {key: value for key, value in row.items() if isinstance(value, float)}
+    print("   ", "  ".join(f"{key} {value:g}" for key, value in counts.items()), flush=True)
 
 
 if __name__ == "__main__":

@@ -45,8 +45,8 @@ class Moment:
         return np.where(other == self.thread, ALONE, scope)
 
     def take(self, where: np.ndarray) -> Moment:
-        arrays = (self.thread, self.barriers, self.syncs, self.steps)
-        return Moment(*(array[where] for array in arrays), self.block_threads)
+        barriers, syncs, steps = self.barriers[where], self.syncs[where], self.steps[where]
+        return Moment(self.thread[where], barriers, syncs, steps, self.block_threads)
 
 
 class History:

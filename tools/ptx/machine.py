@@ -28,6 +28,7 @@ class Machine:
       lane: place of each thread in its warp.
       special: special registers by name.
       parameters: values of the kernel's parameters by name.
+      sources: of shuffles, by kind, distance and limits; see `tools.ptx.warp`.
     """
 
     def __init__(
@@ -50,15 +51,17 @@ class Machine:
         self.barriers, self.syncs, self.steps = np.zeros((3, self.width), np.int32)
         self.special = _special_registers(grid, threads, self.block, within)
         self.parameters: dict[str, int] = {}
+        self.sources: dict[tuple[str, int, int], tuple[np.ndarray, np.ndarray]] = {}
         self.report = report
         self._memories = {"global": memories[0], "shared": memories[1]}
         self._shared_bytes, self._noise = shared_bytes, noise
+        self._counts_traffic = isinstance(memories[0], Addresses)  # which is slow
         self._random = np.random.default_rng(0)
         self._everyone = np.arange(self.width)
 
     def spread(self, *values: np.ndarray) -> list[np.ndarray]:
         """One element for each thread."""
-        return [np.broadcast_to(value, (self.width,)) for value in values]
+        return [value if len(value) == self.width else np.repeat(value, self.width) for value in values]
 
     def both(self, mask: Mask, predicate: np.ndarray) -> Mask:
         """The threads of a mask whose predicate is true."""
@@ -110,25 +113,29 @@ class Machine:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Threads that access memory and their offsets into it; without those that must not, which are reported."""
         active = self._everyone if mask is None else np.flatnonzero(mask)
-        address = np.broadcast_to(address, (self.width,))[active].astype(np.int64)
+        address = self.spread(address)[0].astype(np.int64)
+        if mask is not None:
+            address = address[active]
         if space == "shared":
-            own = (address >= 0) & (address + size <= self._shared_bytes)
-            self.report.shared_bytes = max(self.report.shared_bytes, int(address.max(initial=-size)) + size)
             offset = address + self.place[active] * self._shared_bytes
+            inside = (address >= 0) & (address + size <= self._shared_bytes)
+            self.report.shared_bytes = max(self.report.shared_bytes, int(address.max(initial=-size)) + size)
         else:
-            own, offset = np.ones(len(active), bool), address - GLOBAL_START
-        inside = own & self._memories[space].inside(offset, size)
+            offset = address - GLOBAL_START
+            inside = self._memories[space].inside(offset, size)
         aligned = address % size == 0
+        if self._counts_traffic:
+            traffic_of(self.report, operation, space, active // WARP, offset, size)
+        good = inside & aligned
+        if good.all():
+            return active, offset
         self.report.add(f"{operation} out of bounds of {space} memory", text, self, active[~inside], address[~inside])
         self.report.add(f"{operation} not aligned in {space} memory", text, self, active[~aligned], address[~aligned])
-        good = inside & aligned
-        if len(active):
-            traffic_of(self.report, operation, space, active // WARP, offset, size)
         return active[good], offset[good]
 
     def _moment(self, active: np.ndarray) -> Moment:
-        arrays = (self.thread, self.barriers, self.syncs, self.steps)
-        return Moment(*(array[active] for array in arrays), self.threads)
+        everyone = Moment(self.thread, self.barriers, self.syncs, self.steps, self.threads)
+        return everyone.take(active)
 
     def _add(self, faults: list[tuple[str, np.ndarray]], active: np.ndarray, offset: np.ndarray, text: str) -> None:
         for kind, culprits in faults:

@@ -125,6 +125,8 @@ class Addresses:
 
 def traffic_of(report: Report, operation: str, name: str, warp: np.ndarray, offset: np.ndarray, size: int) -> None:
     """Counts an instruction's requests, sectors and bytes."""
+    if not len(offset):
+        return
     traffic = report.traffic[operation, name]
     sectors = [(warp << 44) | (offset + start >> 5) for start in range(0, size, min(size, 32))]
     traffic.requests += len(np.unique(warp))

@@ -87,7 +87,7 @@ class Operands:
         if name not in self._registers:
             stored = TYPES[bits_of(self._type_of(name))]
             self._registers[name] = len(self.starts)
-            self.starts.append(np.zeros(1, bool) if stored is np.bool_ else ~np.zeros(1, stored))
+            self.starts.append(np.zeros(1, bool) if stored is np.bool_ else np.array([-1]).astype(stored))
         return self._registers[name]
 
     def _constant(self, bits: int, kind: str) -> str:

@@ -87,7 +87,8 @@ def _lowering(primitive: Any, usual: Any) -> Any:
     """A rule that lowers a launch on the CPU to a call of the interpreter."""
 
     def lower(ctx: Any, *operands: Any, **parameters: Any):
-        if _session is None or parameters["interpret"]:
+        session = _session
+        if session is None or parameters["interpret"]:
             return usual(ctx, *operands, **parameters)
         outputs = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in ctx.avals_out]
         launch = compile_launch(
@@ -96,10 +97,10 @@ def _lowering(primitive: Any, usual: Any) -> Any:
             ctx.avals_in,
             outputs,
             dict(parameters["input_output_aliases"]),
-            _session.gpu,
+            session.gpu,
         )
-        _session.compiled.append(launch)
-        call = lambda *arrays: jax.pure_callback(_runner(launch, _session), outputs, *arrays)  # noqa: E731
+        session.compiled.append(launch)
+        call = lambda *arrays: jax.pure_callback(_runner(launch, session), outputs, *arrays)  # noqa: E731
         return mlir.lower_fun(call, multiple_results=True)(ctx, *operands)
 
     return lower

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -31,13 +32,14 @@ def save(path: Path, launch: Launch, arrays: Sequence[np.ndarray], outputs: Sequ
     }
     content = {f"array{number}": array.tobytes() for number, array in enumerate([*arrays, *outputs])}
     content |= {"ptx": ptx.encode(), "facts": json.dumps(facts).encode()}
-    np.savez_compressed(path, **{name: np.frombuffer(data, np.uint8) for name, data in content.items()})
+    arrays_of_bytes: dict[str, Any] = {name: np.frombuffer(data, np.uint8) for name, data in content.items()}
+    np.savez_compressed(path, **arrays_of_bytes)
 
 
 def load(path: Path) -> tuple[Launch, list[np.ndarray], list[np.ndarray]]:
     """The launch, its inputs and its outputs."""
     with np.load(path) as file:
-        facts = json.loads(bytes(file["facts"]))
+        facts: dict[str, Any] = json.loads(bytes(file["facts"]))
         described = [
             (tuple(shape), np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name))
             for shape, name in facts.pop("arrays")
@@ -45,11 +47,7 @@ def load(path: Path) -> tuple[Launch, list[np.ndarray], list[np.ndarray]]:
         arrays = [file[f"array{number}"].view(dtype).reshape(shape) for number, (shape, dtype) in enumerate(described)]
         ptx = bytes(file["ptx"]).decode()
     count = facts.pop("inputs")
-    launch = Launch(
-        ptx=ptx,
-        inputs=tuple(described[:count]),
-        outputs=tuple(described[count:]),
-        aliases=dict(facts.pop("aliases")),
-        **{key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()},
-    )
+    facts |= {name: tuple(facts[name]) for name in ("grid", "threads", "order")}
+    facts |= {"aliases": dict(facts["aliases"]), "inputs": tuple(described[:count])}
+    launch = Launch(ptx=ptx, outputs=tuple(described[count:]), **facts)
     return launch, arrays[:count], arrays[count:]

@@ -30,7 +30,7 @@ class Report:
     Attributes:
       faults: occurrences by (kind, instruction).
       opcodes: warp instructions by opcode; one that its guard switches off counts too.
-      traffic: by (operation, memory), such as ("load", "global").
+      traffic: by (operation, memory), such as ("load", "global"); `execute_addresses` counts it.
       warps: warps that ran.
       shared_bytes: end of the highest access to shared memory.
     """

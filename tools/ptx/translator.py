@@ -124,11 +124,12 @@ def _end(
     if last is None or not _ends_block(last):
         return {"target": following}, None
     if last.parts[0] not in _JUMPS:
-        threads = literal(last.operands[1]) if len(last.operands) > 1 else None
-        if last.guard or (len(last.operands) > 1 and threads is None):
+        number, *count = last.operands
+        threads = [literal(operand) for operand in count]
+        if last.guard or None in threads:
             raise UnsupportedError(f"the PTX interpreter knows unconditional barriers only, found `{last.text}`")
-        end = {"target": following, "barrier": True, "barrier_threads": threads, "text": last.text}
-        return end, operands.value(last.operands[0], "u32")
+        end = {"target": following, "barrier": True, "text": last.text}
+        return end | ({"barrier_threads": threads[0]} if threads else {}), operands.value(number, "u32")
     target = EXIT
     if last.parts[0] == "bra":
         if last.operands[0] not in labels:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tools.ptx.machine import Machine
 
 WARP = 32
+ALL_LANES = 0xFFFFFFFF
 
 
 def shuffle(machine: Machine, kind: str, value, by, limits, members, mask, text: str) -> tuple[np.ndarray, np.ndarray]:
@@ -28,7 +29,20 @@ def shuffle(machine: Machine, kind: str, value, by, limits, members, mask, text:
       mask: threads that execute the instruction; None means all.
       text: the instruction, for messages.
     """
-    value, by, limits, members = machine.spread(value, by, limits, members)
+    if len(by) == len(limits) == 1:
+        key = (kind, int(by[0]), int(limits[0]))
+        if key not in machine.sources:
+            machine.sources[key] = _sources(machine, kind, by, limits)
+        where, exists = machine.sources[key]
+    else:
+        where, exists = _sources(machine, kind, *machine.spread(by, limits))
+    _check_members(machine, members, mask, where, text)
+    [value] = machine.spread(value)
+    return value[where], exists
+
+
+def _sources(machine: Machine, kind: str, by: np.ndarray, limits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The thread that each thread hears, itself if there is none, and whether there is one."""
     lane = machine.lane.astype(np.int64)
     distance, bound = (by & 31).astype(np.int64), (limits & 31).astype(np.int64)
     segment = (limits >> np.uint32(8) & np.uint32(31)).astype(np.int64)
@@ -40,23 +54,23 @@ def shuffle(machine: Machine, kind: str, value, by, limits, members, mask, text:
         "down": lane + distance,
     }[kind]
     exists = source >= highest if kind == "up" else source <= highest
-    where = np.arange(machine.width) - lane + np.where(exists, source, lane)
-    _check_members(machine, members, mask, where, text)
-    return value[where], exists
+    return np.arange(machine.width) - lane + np.where(exists, source, lane), exists
 
 
 def _check_members(machine: Machine, members, mask, where, text: str) -> None:
     """Every source must execute the instruction too, and every thread be a member."""
+    machine.pass_together(mask)
+    if mask is None and len(members) == 1 and members[0] == ALL_LANES:
+        return
     absent = (members >> machine.lane & np.uint32(1)) == 0
     if mask is not None:
         absent = (absent | ~mask[where]) & mask
     machine.report.add("shuffle with a thread that is not there", text, machine, np.flatnonzero(absent))
-    machine.pass_together(mask)
 
 
 def vote(machine: Machine, kind: str, predicate, members, mask, text: str) -> np.ndarray:
     """`vote.sync`: "ballot" gives a bit mask, "any", "all" and "uni" a predicate."""
-    predicate, members = machine.spread(predicate, members)
+    [predicate] = machine.spread(predicate)
     _check_members(machine, members, mask, np.arange(machine.width), text)
     votes = predicate if mask is None else predicate & mask
     present = np.ones(machine.width, bool) if mask is None else mask
@@ -72,7 +86,7 @@ def vote(machine: Machine, kind: str, predicate, members, mask, text: str) -> np
 
 def reduce(machine: Machine, kind: str, value, members, mask, text: str) -> np.ndarray:
     """`redux.sync` of all 32 lanes: add, min, max, and, or, xor."""
-    value, members = machine.spread(value, members)
+    [value] = machine.spread(value)
     _check_members(machine, members, mask, np.arange(machine.width), text)
     functions = {"add": np.add, "min": np.minimum, "max": np.maximum}
     functions |= {"and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor}

@@ -174,7 +174,7 @@ def test_addresses_of_arrays_that_fit_into_no_memory():
 
 
 def test_traffic_and_instructions_are_counted():
-    _, report = run(COPY, [A[:60]], [((60,), "f4")], blocks=2)
+    report = execute_addresses(launch_of(COPY, [A[:60]], [((60,), "f4")], blocks=2))
     assert report.warps == 2
     assert report.count("ld.global", "st.global") == 4
     traffic = report.traffic["load", "global"]
