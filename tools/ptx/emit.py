@@ -138,5 +138,18 @@ def _elect(i: Instruction, operands: Operands, mask: str) -> list[str]:
     return lines + operands.assign(leader, "v", "b32", mask) + operands.assign(chosen, "s", "pred", mask)
 
 
+def _multiply(i: Instruction, operands: Operands, mask: str) -> list[str]:
+    """`mma.sync.aligned.SHAPE.row.col.f32.KIND.KIND.f32`."""
+    *_, rows, columns, result, kind, other, start = i.parts
+    if (rows, columns, result, start) != ("row", "col", "f32", "f32") or kind != other or "m16n8" not in i.parts[3]:
+        raise UnsupportedError(f"the PTX interpreter does not know `{i.text}`")
+    a, b = (", ".join(operands.value(name, "b32") for name in _vector(operand)) for operand in i.operands[1:3])
+    c = ", ".join(operands.value(name, "f32") for name in _vector(i.operands[3]))
+    lines = [f"v = matrix.multiply(t, {kind!r}, [{a}], [{b}], [{c}], {mask}, {i.text!r})"]
+    for number, name in enumerate(_vector(i.operands[0])):
+        lines += operands.assign(name, f"v[{number}]", "f32", mask)
+    return lines
+
+
 _MEMORY = {"ld": _load, "st": _store, "ldmatrix": _load_matrices, "stmatrix": _store_matrices}
-_WARP = {"shfl": _shuffle, "vote": _vote, "redux": _reduce, "elect": _elect}
+_WARP = {"shfl": _shuffle, "vote": _vote, "redux": _reduce, "elect": _elect, "mma": _multiply}

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tools.ptx import arithmetic, warp
+from tools.ptx import arithmetic, matrix, warp
 from tools.ptx.emit import lines_of
 from tools.ptx.errors import PtxError, UnsupportedError
 from tools.ptx.operands import Operands
@@ -83,7 +83,8 @@ def translate(ptx: str, name: str) -> Kernel:
         ends.append(end)
         body = [line for i in piece if not _ends_block(i) for line in lines_of(i, operands)]
         lines += [f"def block{number}(t, r, m):", *(f"    {line}" for line in body), f"    return {predicate}", ""]
-    names: dict[str, Any] = {**vars(arithmetic), **TYPES, "np": np, "warp": warp, "put": _put, "k": operands.constants}
+    names: dict[str, Any] = {**vars(arithmetic), **TYPES, "np": np, "warp": warp, "matrix": matrix}
+    names |= {"put": _put, "k": operands.constants}
     source = "\n".join(lines)
     exec(compile(source, f"<{entry.name}>", "exec"), names)
     blocks = [

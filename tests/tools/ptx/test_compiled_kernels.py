@@ -136,8 +136,8 @@ def test_addresses_at_huge_sizes(op, implementation, sizes):
         assert not report.faults, f"{launch.name}: {report}"
 
 
-# Damages that may leave no sign: barriers that repeat others (all of Mosaic's), comparisons whose sides are never equal,
-# sums whose first addend is 0.
+# Damages that may leave no sign: barriers that repeat others (all of Mosaic's), comparisons whose sides are never
+# equal, sums whose first addend is 0.
 MAY_PASS = ("barrier dropped", "less to less or equal", "addend dropped")
 
 

@@ -1,5 +1,6 @@
 """Branches, loops, blocks, and instructions that a warp executes together."""
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -125,6 +126,38 @@ def test_matrices_go_through_shared_memory(trans):
     )
     stored = A.view(np.uint16).reshape(8, 8)  # two numbers a lane, four lanes a row
     np.testing.assert_array_equal(output.view(np.uint16).reshape(8, 8), stored.T if trans else stored)
+
+
+def registers_of(matrix, rows, columns):
+    """Fragments of a matrix: its elements at these places, an array of lanes for each register."""
+    return [np.ascontiguousarray(matrix[row, column]) for row, column in zip(rows, columns, strict=True)]
+
+
+@pytest.mark.parametrize("kind", ["tf32", "bf16"])
+def test_a_product_of_matrices_has_the_layout_of_the_isa(kind):
+    """Small integers, which both types represent; lane 4g + p has a[g, p] or, in bfloat16, a[g, 2p] and its neighbour."""
+    rng, lane = np.random.default_rng(0), np.arange(32)
+    g, p = lane // 4, lane % 4
+    depth = 8 if kind == "tf32" else 16
+    a, b, c = (rng.integers(-8, 9, size).astype(np.float32) for size in ((16, depth), (depth, 8), (16, 8)))
+    if kind == "tf32":
+        left = registers_of(a, [g, g + 8, g, g + 8], [p, p, p + 4, p + 4])
+        right = registers_of(b, [p, p + 4], [g, g])
+    else:
+        pairs = lambda matrix: matrix.astype(ml_dtypes.bfloat16)  # noqa: E731
+        at = [(g, 2 * p), (g + 8, 2 * p), (g, 2 * p + 8), (g + 8, 2 * p + 8)]
+        left = [np.stack([pairs(a)[r, k], pairs(a)[r, k + 1]], 1).view(np.uint32)[:, 0] for r, k in at]
+        right = [np.stack([pairs(b)[k, g], pairs(b)[k + 1, g]], 1).view(np.uint32)[:, 0] for k in (2 * p, 2 * p + 8)]
+    start = registers_of(c, [g, g, g + 8, g + 8], [2 * p, 2 * p + 1, 2 * p, 2 * p + 1])
+    inputs = [register.view(np.uint32) for register in [*left, *right, *start]]
+    body = "".join(f"add.s64 %rd20, %rd{n}, %rd0; ld.global.b32 %r{n}, [%rd20];" for n in range(1, 11))
+    body += f"mma.sync.aligned.m16n8k{depth}.row.col.f32.{kind}.{kind}.f32 "
+    body += "{%r20, %r21, %r22, %r23}, {%r1, %r2, %r3, %r4}, {%r5, %r6}, {%r7, %r8, %r9, %r10};"
+    body += "".join(f"add.s64 %rd20, %rd{11 + n}, %rd0; st.global.b32 [%rd20], %r{20 + n};" for n in range(4))
+    outputs, report = run(body, inputs, [((32,), "f4")] * 4)
+    assert not report.faults
+    expected = registers_of(a @ b + c, [g, g, g + 8, g + 8], [2 * p, 2 * p + 1, 2 * p, 2 * p + 1])
+    np.testing.assert_array_equal(outputs, expected)
 
 
 def test_a_kernel_that_does_not_end_is_an_error(monkeypatch):
