@@ -12,9 +12,9 @@ they are. In Python:
         print(run.launch.name, run.report.instructions / run.report.warps, run.report)
 
 A kernel goes through `parser` (text to statements), `translator` (basic blocks to NumPy, by `emit`, `expressions` and
-`operands`), `scheduler` (branches and barriers of the threads of a `machine`) and `memory` and `history` (bounds,
-alignment, uninitialised loads, races). `execute` runs one launch; `damage` and
-`recording` are for tests. Only `compiler`, `pallas` and `ops` need JAX.
+`operands`), `scheduler` (branches and barriers of the threads of a `machine`; `warp` and `matrix` have what a warp does
+together), `memory` and `history` (bounds, alignment, uninitialised loads, races). `execute` runs one launch, `counts`
+counts instructions, `damage` and `recording` serve tests. `compiler`, `pallas`, `ops` and `counts` need JAX for CUDA.
 
 Not covered: what ptxas makes of the PTX, the exact bits of approximate instructions, the order of memory accesses
 beyond barriers, atomics and asynchronous copies. An instruction that the interpreter does not know is an error.

@@ -76,29 +76,30 @@ def execute(
     """
     kernel = translate(launch.ptx, launch.entry)
     buffers, places = _layout(launch, [np.asarray(array) for array in arrays])
-    memory = Memory("global", _end(buffers), kernel.grain)
+    memory = Memory("global", buffers[-1].start + buffers[-1].size + GUARD, kernel.grain)
     for buffer in buffers:
         memory.allocate(buffer.start, buffer.size, buffer.content, writable=buffer.writable)
+    shared_bytes, parameters = _shared_bytes(launch, kernel), _parameters(launch, kernel, buffers, places)
     report = Report()
     together = max(1, THREADS // math.prod(launch.threads))
     for first in range(0, launch.blocks, together):
         blocks = np.arange(first, min(first + together, launch.blocks))
-        shared_bytes = _shared_bytes(launch, kernel)
         shared = Memory("shared", shared_bytes * len(blocks), kernel.grain)
         shared.allocate(0, shared_bytes * len(blocks))
         machine = Machine(launch.grid, launch.threads, blocks, (memory, shared), shared_bytes, report, noise)
-        machine.parameters = _parameters(launch, kernel, buffers, places)
-        with np.errstate(all="ignore"):
-            scheduler.run(kernel, machine, order)
+        machine.parameters = parameters
+        scheduler.run(kernel, machine, order)
     outputs = []
     for (shape, dtype), place in zip(launch.outputs, places[len(launch.inputs) :], strict=True):
-        buffer = buffers[place]
-        outputs.append(memory.content(buffer.start, buffer.size).view(dtype).reshape(shape))
+        content = memory.content(buffers[place].start, buffers[place].size)
+        outputs.append(content.view(dtype).reshape(shape))
     return outputs, report
 
 
 def execute_addresses(launch: Launch, blocks: Sequence[int] | None = None) -> Report:
     """Runs some blocks for their addresses and instructions only: all loads give 0 and no memory is needed.
+
+    So it suits kernels whose addresses and branches do not depend on loaded numbers.
 
     Args:
       launch: what to run; its arrays may be larger than any memory.
@@ -107,16 +108,14 @@ def execute_addresses(launch: Launch, blocks: Sequence[int] | None = None) -> Re
     kernel = translate(launch.ptx, launch.entry)
     buffers, places = _layout(launch, None)
     middle = launch.blocks // 2
-    chosen = sorted({0, middle, min(middle + 1, launch.blocks - 1), launch.blocks - 1}) if blocks is None else blocks
+    chosen = np.unique([0, middle, min(middle + 1, launch.blocks - 1), launch.blocks - 1] if blocks is None else blocks)
+    memory = Addresses([(buffer.start, buffer.size) for buffer in buffers])
     shared_bytes = _shared_bytes(launch, kernel)
-    memory = Addresses("global", [(buffer.start, buffer.size) for buffer in buffers])
-    shared = Addresses("shared", [(0, shared_bytes * len(chosen))])
+    shared = Addresses([(0, shared_bytes * len(chosen))])
     report = Report()
-    numbers = np.array(chosen)
-    machine = Machine(launch.grid, launch.threads, numbers, (memory, shared), shared_bytes, report)
+    machine = Machine(launch.grid, launch.threads, chosen, (memory, shared), shared_bytes, report)
     machine.parameters = _parameters(launch, kernel, buffers, places)
-    with np.errstate(all="ignore"):
-        scheduler.run(kernel, machine, "together")
+    scheduler.run(kernel, machine, "together")
     return report
 
 
@@ -144,10 +143,6 @@ def _layout(launch: Launch, arrays: list[np.ndarray] | None) -> tuple[list[_Buff
 
 def _bytes(shape: tuple[int, ...], dtype: Any) -> int:
     return math.prod(shape) * np.dtype(dtype).itemsize
-
-
-def _end(buffers: list[_Buffer]) -> int:
-    return buffers[-1].start + buffers[-1].size + GUARD
 
 
 def _shared_bytes(launch: Launch, kernel: Kernel) -> int:

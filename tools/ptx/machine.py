@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from tools.ptx.errors import UnsupportedError
 from tools.ptx.history import Moment
-from tools.ptx.memory import UNSIGNED, Addresses, Memory, traffic_of
+from tools.ptx.memory import UNSIGNED, Addresses, Memory, count_traffic
 from tools.ptx.report import Report
 from tools.ptx.warp import WARP
 
@@ -42,6 +43,8 @@ class Machine:
         noise: float = 0.0,
     ) -> None:
         """`blocks` are numbers; `memories` the global one and the shared one, with `shared_bytes` for each block."""
+        if math.prod(threads) % WARP:
+            raise UnsupportedError(f"the PTX interpreter knows whole warps only, found blocks of {threads} threads")
         self.threads, self.width = math.prod(threads), math.prod(threads) * len(blocks)
         self.block = np.repeat(blocks.astype(np.int64), self.threads)
         within = np.tile(np.arange(self.threads, dtype=np.uint32), len(blocks))
@@ -125,7 +128,7 @@ class Machine:
             inside = self._memories[space].inside(offset, size)
         aligned = address % size == 0
         if self._counts_traffic:
-            traffic_of(self.report, operation, space, active // WARP, offset, size)
+            count_traffic(self.report, operation, space, active // WARP, offset, size)
         good = inside & aligned
         if good.all():
             return active, offset

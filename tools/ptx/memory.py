@@ -104,9 +104,8 @@ class Memory:
 class Addresses:
     """A memory too large to hold: checks bounds, loads zeros, stores nothing."""
 
-    def __init__(self, name: str, allocations: list[tuple[int, int]]) -> None:
+    def __init__(self, allocations: list[tuple[int, int]]) -> None:
         """`allocations` are (start, size), in increasing order."""
-        self.name = name
         self._starts = np.array([start for start, _ in allocations], np.int64)
         self._ends = np.array([start + size for start, size in allocations], np.int64)
 
@@ -123,7 +122,7 @@ class Addresses:
         return []
 
 
-def traffic_of(report: Report, operation: str, name: str, warp: np.ndarray, offset: np.ndarray, size: int) -> None:
+def count_traffic(report: Report, operation: str, name: str, warp: np.ndarray, offset: np.ndarray, size: int) -> None:
     """Counts an instruction's requests, sectors and bytes."""
     if not len(offset):
         return

@@ -29,10 +29,11 @@ def run(kernel: Kernel, machine: Machine, order: Order) -> None:
       RuntimeError: they do not end.
     """
     threads = _Threads(kernel, machine, order)
-    for _ in range(MAX_STEPS):
-        if not threads.step():
-            threads.count_opcodes()
-            return
+    with np.errstate(all="ignore"):
+        for _ in range(MAX_STEPS):
+            if not threads.step():
+                threads.count_opcodes()
+                return
     raise RuntimeError(f"{kernel.entry.name} has run {MAX_STEPS} basic blocks and has not ended")
 
 

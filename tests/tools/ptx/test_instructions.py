@@ -211,6 +211,11 @@ def test_what_it_does_not_know_is_an_error(body, message):
         run(body, [A], [((32,), "u4")])
 
 
+def test_half_a_warp_is_an_error():
+    with pytest.raises(UnsupportedError, match="whole warps only"):
+        run("", [A], [((32,), "u4")], threads=48)
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [

@@ -11,7 +11,7 @@ import pytest
 
 from tools.ptx.damage import KINDS, damages, notice
 from tools.ptx.execute import execute
-from tools.ptx.recording import load
+from tools.ptx.recording import load, save
 
 FOLDER = Path(__file__).parent / "recordings"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.npz"))
@@ -80,3 +80,12 @@ def test_a_missing_barrier_is_noticed(name):
     outputs, _ = execute(launch, arrays)
     [damage] = damages(launch, "barrier dropped", most=1)
     assert "race" in (notice(launch, arrays, outputs, damage) or "")
+
+
+def test_a_recording_is_what_was_saved(tmp_path):
+    launch, arrays, outputs = recording("ss2d_chunk_states_triton_bfloat16")
+    save(tmp_path / "again.npz", launch, arrays, outputs)
+    again, *both = load(tmp_path / "again.npz")
+    assert again == launch
+    for mine, theirs in zip([*both[0], *both[1]], [*arrays, *outputs], strict=True):
+        assert (mine.dtype, mine.tobytes()) == (theirs.dtype, theirs.tobytes())

@@ -135,7 +135,7 @@ def registers_of(matrix, rows, columns):
 
 @pytest.mark.parametrize("kind", ["tf32", "bf16"])
 def test_a_product_of_matrices_has_the_layout_of_the_isa(kind):
-    """Small integers, which both types represent; lane 4g + p has a[g, p] or, in bfloat16, a[g, 2p] and its neighbour."""
+    """Small integers, which both types represent; lane 4g + p has a[g, p] or, in bfloat16, a[g, 2p] and a neighbour."""
     rng, lane = np.random.default_rng(0), np.arange(32)
     g, p = lane // 4, lane % 4
     depth = 8 if kind == "tf32" else 16
