@@ -52,13 +52,15 @@ def compile_launch(
 
 
 def in_new_thread(function: Callable[[], T]) -> T:
-    """Calls a function where no trace of JAX is in progress."""
+    """Calls a function where no trace of JAX is in progress, with the same number of bits."""
+    wide = jax.config.jax_enable_x64
     results: list[T] = []
     errors: list[BaseException] = []
 
     def run() -> None:
         try:
-            results.append(function())
+            with jax.enable_x64(wide):
+                results.append(function())
         except BaseException as error:
             errors.append(error)
 
