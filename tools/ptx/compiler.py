@@ -53,7 +53,7 @@ def compile_launch(
 
 def in_new_thread(function: Callable[[], T]) -> T:
     """Calls a function where no trace of JAX is in progress, with the same number of bits."""
-    wide = jax.config.jax_enable_x64
+    wide = jax.dtypes.canonicalize_dtype(np.float64) == np.float64
     results: list[T] = []
     errors: list[BaseException] = []
 
