@@ -9,7 +9,7 @@ OLDEST_TESTS ?= tests/m3sr_jax/io tests/m3sr_jax/models/test_m3sr.py tests/m3sr_
 	tests/m3sr_kernels/s6_scan tests/m3sr_kernels/test_release_numbers.py tests/m3sr_jax/test_checkpoint.py tests/m3sr_jax/data tests/m3sr_jax/cli/test_main.py \
 	tests/m3sr_jax/training/test_step.py tests/m3sr_jax/training/test_checkpoint.py
 
-.PHONY: demo test parity matrix lint bench fuzz fuzz-native wheel oldest audit gpu-compile gpu-memory
+.PHONY: demo test parity matrix lint bench fuzz fuzz-native wheel oldest audit gpu-compile gpu-execute gpu-memory
 .DELETE_ON_ERROR:
 
 demo: .venv/.run
@@ -66,6 +66,11 @@ audit: .venv/.run
 gpu-compile: .venv-gpu/.run
 	.venv-gpu/bin/python tools/gpu_compile.py --output benchmarks/results/gpu_compile.jsonl
 
+# Executes the compiled PTX of every GPU kernel on the CPU: numbers, memory accesses, races, instruction counts. After a
+# change that is meant to alter the counts: .venv-gpu/bin/python -m tools.ptx.counts --output benchmarks/results/gpu_instructions.jsonl
+gpu-execute: .venv-gpu/.dev
+	.venv-gpu/bin/python -m pytest -q -n 2 --dist worksteal tests/tools/ptx
+
 gpu-memory: .venv-gpu/.run
 	.venv-gpu/bin/python tools/gpu_memory.py --output benchmarks/results/gpu_memory.jsonl
 
@@ -91,4 +96,8 @@ $(BIN)/python:
 .venv-gpu/.run: pyproject.toml
 	$(PYTHON) -m venv .venv-gpu
 	.venv-gpu/bin/python -m pip install --quiet --editable . 'jax[cuda13]>=0.10,<0.11'
+	@touch $@
+
+.venv-gpu/.dev: .venv-gpu/.run
+	.venv-gpu/bin/python -m pip install --quiet beartype pytest pytest-xdist
 	@touch $@
