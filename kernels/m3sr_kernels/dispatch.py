@@ -76,10 +76,10 @@ def best_on_cuda(implementations: Container[Any] = BEST_ON_CUDA) -> Implementati
     A GPU that nothing tells anything about counts as the oldest that Triton's kernels run on.
     """
     capability = gpu_capability() or MIN_CAPABILITY["pallas_triton"]
-    new_enough: list[Implementation] = [
-        name for name in BEST_ON_CUDA if name in implementations and capability >= MIN_CAPABILITY[name]
-    ]
-    return next((name for name in new_enough if importable(name)), None)
+    for name in BEST_ON_CUDA:
+        if name in implementations and capability >= MIN_CAPABILITY[name] and importable(name):
+            return name
+    return None
 
 
 def _first_or(kernels: Callable, elsewhere: Callable, *arguments):
