@@ -1,7 +1,7 @@
-"""SSD by Triton: kernels for the work within chunks, XLA for the states that pass between them.
+"""SSD by Triton, in three phases.
 
 1. What each chunk adds to the state (`triton_forward.chunk_states`).
-2. The state on entry of each chunk (`chunk_states.states_on_entry`).
+2. The state on entry of each chunk (`triton_between_chunks.states_on_entry`).
 3. The outputs (`triton_forward.outputs`).
 
 The gradient keeps the arguments and the states on entry. Its phases mirror these: what each chunk's outputs add to the
@@ -19,8 +19,8 @@ import jax.numpy as jnp
 
 from m3sr_kernels.checks import accumulation_dtype
 from m3sr_kernels.gpu_call import GpuCall
-from m3sr_kernels.ssd_scan.chunk_states import states_on_entry
 from m3sr_kernels.ssd_scan.triton_backward import gradients
+from m3sr_kernels.ssd_scan.triton_between_chunks import states_on_entry
 from m3sr_kernels.ssd_scan.triton_forward import chunk_states, outputs
 from m3sr_kernels.ssd_scan.triton_program import Geometry
 from m3sr_kernels.tiles import tiles
@@ -45,7 +45,7 @@ def triton_ssd_scan(x, dt, a, b, c, d, dt_bias, *, call: GpuCall) -> tuple[jax.A
     d = jnp.zeros((R, P), x.dtype) if d is None else d
     dt_bias = jnp.zeros(R, dt.dtype) if dt_bias is None else dt_bias
     arrays = (x, dt, a.reshape(G, -1), b, c, d.reshape(G, -1, P), dt_bias.reshape(G, -1))
-    y, [last] = scan(make_plan(call, arrays, (1, L), units=G, passes=1), *arrays)
+    y, last = scan(make_plan(call, arrays, (1, L), units=G, passes=1), *arrays)
     return y, jnp.moveaxis(last, 2, -1).reshape(B, R, P, N)
 
 
@@ -79,7 +79,7 @@ def make_plan(call: GpuCall, arrays: tuple[jax.Array, ...], size: tuple[int, int
     return Plan(forward, dataclasses.replace(forward, head_block=gradient_heads), call)
 
 
-def scan(plan: Plan, *arrays: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
+def scan(plan: Plan, *arrays: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Scans, with a gradient of its own.
 
     Args:
@@ -88,14 +88,13 @@ def scan(plan: Plan, *arrays: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
         a (slots, R), b and c (B, …, slots, N), d (slots, R, P), dt_bias (slots, R); in pixel order.
 
     Returns:
-      y, in the shape and dtype of x, and for each launch the last states, (B, directions, N, R, P), in the dtype of the
-      sums.
+      y, in the shape and dtype of x, and the last states, (B, slots, N, R, P), in the dtype of the sums.
     """
-    return cast(tuple[jax.Array, list[jax.Array]], _scan(plan, *arrays))
+    return cast(tuple[jax.Array, jax.Array], _scan(plan, *arrays))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _scan(plan: Plan, *arrays: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
+def _scan(plan: Plan, *arrays: jax.Array) -> tuple[jax.Array, jax.Array]:
     return _scan_fwd(plan, *arrays)[0]
 
 
@@ -104,7 +103,7 @@ def _scan_fwd(plan: Plan, *arrays: jax.Array):
     return (y, last), (arrays, entering, log_decay)
 
 
-def _scan_bwd(plan: Plan, kept: tuple[Any, ...], cotangents: tuple[jax.Array, list[jax.Array]]):
+def _scan_bwd(plan: Plan, kept: tuple[Any, ...], cotangents: tuple[jax.Array, jax.Array]):
     arrays, entering, log_decay = kept
     grads = plan.call(functools.partial(_backward, plan), *arrays, entering, log_decay, *cotangents)
     return tuple(grad.reshape(array.shape).astype(array.dtype) for grad, array in zip(grads, arrays, strict=True))
@@ -118,9 +117,9 @@ def _forward(plan: Plan, x, dt, a, b, c, d, dt_bias):
     g = plan.forward
     shared = {"dt": dt, "a": a[None], "dt_bias": dt_bias[None]}
     added, log_decay = chunk_states(g, {"x": x, "b": b, **shared}, adjoint=False)
-    entering, last = _between_chunks(g, added, log_decay, g.backwards)
-    arrays = {"x": x, "b": b, "c": c, "d": d[None], **shared}
-    return outputs(g, arrays, entering, x.dtype).reshape(x.shape), last, entering, log_decay
+    entering, last = states_on_entry(g, added, log_decay, adjoint=False)
+    arrays = {"x": x, "b": b, "c": c, "d": d[None], "entering": entering, **shared}
+    return outputs(g, arrays, x.dtype).reshape(x.shape), last, entering, log_decay
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -129,17 +128,7 @@ def _backward(plan: Plan, x, dt, a, b, c, d, dt_bias, entering, log_decay, dy, d
     shared = {"dt": dt, "a": a[None], "dt_bias": dt_bias[None]}
     added, _ = chunk_states(plan.forward, {"dy": dy, "c": c, **shared}, adjoint=True)
     of_last = dlast if g.passes == 1 else None  # the last states of an image are unused
-    leaving, _ = _between_chunks(g, added, log_decay, [not back for back in g.backwards], of_last)
-    arrays = {"x": x, "b": b, "c": c, "d": d[None], "dy": dy, **shared}
-    grads = gradients(g, arrays, entering, leaving)
+    leaving, _ = states_on_entry(g, added, log_decay, adjoint=True, initial=of_last)
+    arrays = {"x": x, "b": b, "c": c, "d": d[None], "dy": dy, "entering": entering, "leaving": leaving, **shared}
+    grads = gradients(g, arrays)
     return tuple(grads[name] for name in ("x", "dt", "a", "b", "c", "d", "dt_bias"))
-
-
-def _between_chunks(g: Geometry, added, log_decay, backwards, initial=None) -> tuple[list[jax.Array], list[jax.Array]]:
-    """Runs `states_on_entry` for every launch; returns the states on entry and the last states."""
-    initial = initial or [None] * len(added)
-    decays = [g.of_launch(log_decay, launch) for launch in range(len(added))]
-    arguments = zip(added, decays, initial, strict=True)
-    results = [states_on_entry(states, decay, backwards, first) for states, decay, first in arguments]
-    entering, last = zip(*results, strict=True)
-    return list(entering), list(last)

@@ -14,7 +14,6 @@ the same order.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -26,16 +25,13 @@ from m3sr_kernels.ssd_scan.triton_program import LANES, Geometry, Program, for_e
 def gradients(
     geometry: Geometry,
     inputs: dict[str, jax.Array],
-    entering: Sequence[jax.Array],
-    leaving: Sequence[jax.Array],
 ) -> dict[str, jax.Array]:
     """Computes the gradients of the scan's arguments, in the dtype of the sums.
 
     Args:
       geometry: of the scan.
-      inputs: x, dt, a, dt_bias, b, c, d and the cotangent dy.
-      entering: for each launch, the states on entry of the chunks, of `Geometry.states_shape`.
-      leaving: likewise, the cotangents of the states at the end of the chunks.
+      inputs: x, dt, a, dt_bias, b, c, d and the cotangent dy; of `Geometry.states_shape`, the states on entry of the
+        chunks (entering) and the cotangents of the states at their end (leaving).
 
     Returns:
       By argument: x (B, L·channels), dt (B, L·slots·R), b and c (B, L·slots·N), a and dt_bias (slots, R),
@@ -43,20 +39,29 @@ def gradients(
     """
     g = geometry
     sums: dict[str, jax.Array] = {}
-    for unit, before, after in zip(g.launches, entering, leaving, strict=True):
-        sums = _both_kernels(g, {**inputs, "entering": before, "leaving": after}, unit, sums)
+    for unit in g.launches:
+        sums = _both_kernels(g, inputs, unit, sums)
     maps = (g.batch, g.blocks, g.length * g.slots * g.states)
+    db, dc = _sum_both(sums["db"].reshape(maps), sums["dc"].reshape(maps), (1,))
     by_head = (g.batch, g.chunks, g.slots, g.heads)
-    dd = jnp.sum(sums["dd"].reshape(g.batch, g.chunks, -1, g.heads, g.head_width), axis=(0, 1))
+    da, ddt_bias = _sum_both(sums["da"].reshape(by_head), sums["ddt_bias"].reshape(by_head), (0, 1))
     return {
         "x": sums["dx"],
         "dt": sums["ddt"],
-        "b": jnp.sum(sums["db"].reshape(maps), axis=1),
-        "c": jnp.sum(sums["dc"].reshape(maps), axis=1),
-        "a": jnp.sum(sums["da"].reshape(by_head), axis=(0, 1)),
-        "dt_bias": jnp.sum(sums["ddt_bias"].reshape(by_head), axis=(0, 1)),
-        "d": jnp.broadcast_to(dd, (g.slots, g.heads, g.head_width)),
+        "b": db,
+        "c": dc,
+        "a": da,
+        "dt_bias": ddt_bias,
+        "d": jnp.sum(sums["dd"].reshape(*by_head, g.head_width), axis=(0, 1)),
     }
+
+
+def _sum_both(left: jax.Array, right: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+    """Sums two arrays of one shape in one launch, or in none if there is nothing to add."""
+    if all(left.shape[axis] == 1 for axis in axes):
+        return jnp.squeeze(left, axes), jnp.squeeze(right, axes)
+    zero = jnp.zeros((), left.dtype)
+    return tuple(jax.lax.reduce((left, right), (zero, zero), lambda x, y: (x[0] + y[0], x[1] + y[1]), axes))
 
 
 def _both_kernels(g: Geometry, inputs, unit: int | None, sums) -> dict[str, jax.Array]:
@@ -69,7 +74,7 @@ def _both_kernels(g: Geometry, inputs, unit: int | None, sums) -> dict[str, jax.
         "db": maps,
         "da": by_head,
         "ddt_bias": by_head,
-        "dd": g.chunks * g.channels,
+        "dd": by_head * g.head_width,
     }
     names = ("x", "dt", "a", "dt_bias", "b", "dy")
     units = g.units if unit is None else 1
@@ -80,7 +85,9 @@ def _both_kernels(g: Geometry, inputs, unit: int | None, sums) -> dict[str, jax.
         program = Program(g, refs, unit)
         for_each_pass(g, lambda index: _history_pass(program, index))
 
-    past = launch("ssd_history_backward", history, g, units, {n: inputs[n] for n in (*names, "entering")}, new, begun)
+    past = launch(
+        "ssd_history_backward", history, g, g.grid(units), {n: inputs[n] for n in (*names, "entering")}, new, begun
+    )
 
     def cotangents(refs: dict[str, Any]) -> None:
         program = Program(g, refs, unit)
@@ -89,7 +96,7 @@ def _both_kernels(g: Geometry, inputs, unit: int | None, sums) -> dict[str, jax.
     arrays = {n: inputs[n] for n in (*names, "c", "d", "leaving")} | {"snapshots": past["snapshots"]}
     begun = {name: sums[name] for name in sums if name != "dc"}
     new = {} if sums else {n: (size, g.dtype) for n, size in sizes.items()}
-    return launch("ssd_cotangents_backward", cotangents, g, units, arrays, new, begun) | {"dc": past["dc"]}
+    return launch("ssd_cotangents_backward", cotangents, g, g.grid(units), arrays, new, begun) | {"dc": past["dc"]}
 
 
 def _snapshots_size(g: Geometry) -> int:
@@ -140,7 +147,7 @@ def _history_pass(program: Program, index: jax.Array) -> None:
 
 
 def _cotangents_pass(program: Program, index: jax.Array, *, adds: bool) -> None:
-    """One direction, against its time; the first pass sets dx instead of adding to it, and it alone computes dd."""
+    """One direction, against its time; the first pass sets dx instead of adding to it."""
     g = program.geometry
     slot = program.slot(index)
     rate = program.by_head("a", slot)
@@ -169,9 +176,7 @@ def _cotangents_pass(program: Program, index: jax.Array, *, adds: bool) -> None:
     nothing = jnp.zeros(g.tile, g.dtype)
     carry = (cotangent, nothing, nothing, jnp.zeros(g.tile[:1], g.dtype))
     _, da, dd, dbias = loop(g.chunk // LANES, block, carry)
-    _write_parameters(program, slot, da, dbias)
-    if not adds:
-        _write_skip(program, dd, index == 0)
+    _write_parameters(program, slot, da, dbias, dd)
 
 
 def _state_before(program: Program, index, slot, rate, delta, order, number) -> tuple[jax.Array, ...]:
@@ -220,19 +225,11 @@ def _group(program: Program, slot, constants, block_index, lanes, delta_of_lanes
     return cotangent, da, dd, ddelta
 
 
-def _write_parameters(program: Program, slot, da: jax.Array, dbias: jax.Array) -> None:
-    """Writes this program's part of the gradients of a and dt_bias."""
+def _write_parameters(program: Program, slot, da: jax.Array, dbias: jax.Array, dd: jax.Array) -> None:
+    """Writes this program's part of the gradients of a, dt_bias and d."""
     g = program.geometry
     head = jax.lax.broadcasted_iota(jnp.int32, g.tile[:1], 0) + program.block * g.tile[0]
-    index = (program.chunk * g.slots + slot) * g.heads + head
-    program.write("da", index, jnp.sum(da, axis=1), head < g.heads)
-    program.write("ddt_bias", index, dbias, head < g.heads)
-
-
-def _write_skip(program: Program, dd: jax.Array, where: jax.Array) -> None:
-    """Writes this program's part of the gradient of d, the same for all directions of an image."""
-    g = program.geometry
-    channel = program.chunk * g.channels + program.head_channel
-    if g.passes == 1:
-        channel += program.unit * (g.heads * g.head_width)
-    program.write("dd", channel, dd, program.inside & where)
+    first = (program.chunk * g.slots + slot) * g.heads
+    program.write("da", first + head, jnp.sum(da, axis=1), head < g.heads)
+    program.write("ddt_bias", first + head, dbias, head < g.heads)
+    program.write("dd", first * g.head_width + program.head_channel, dd, program.inside)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -14,7 +13,7 @@ from m3sr_kernels.ssd_scan.triton_program import LANES, Geometry, Program, for_e
 
 def chunk_states(
     geometry: Geometry, inputs: dict[str, jax.Array], *, adjoint: bool
-) -> tuple[list[jax.Array], jax.Array | None]:
+) -> tuple[jax.Array, jax.Array | None]:
     """What each chunk adds to the state at its end or, adjoint, to the cotangent of the state on its entry.
 
     The kernel reads every pixel once for both directions of a path.
@@ -25,24 +24,20 @@ def chunk_states(
       adjoint: computes cotangents instead of states.
 
     Returns:
-      (B, C, directions, N, R, P) for each launch of `outputs`, and the logarithm of each chunk's decay,
-      (B, C, slots, R); None for the adjoint.
+      (B, C, slots, N, R, P), flat but for B, and the logarithm of each chunk's decay, (B, C, slots, R), likewise; None
+      for the adjoint.
     """
     g = geometry
-    size = math.prod(g.states_shape[1:])
-    outputs: dict[str, tuple[int, Any]] = {f"states {launch}": (size, g.dtype) for launch in range(len(g.launches))}
+    outputs: dict[str, tuple[int, Any]] = {"states": (math.prod(g.states_shape[1:]), g.dtype)}
     if not adjoint:
         outputs["log_decay"] = (g.chunks * g.slots * g.heads, g.dtype)
-
-    name = "ssd_chunk_cotangents_backward" if adjoint else "ssd_chunk_states"
 
     def kernel(refs: dict[str, Any]) -> None:
         _chunk_states_kernel(Program(g, refs, None), adjoint=adjoint)
 
-    *states, log_decay = [*launch(name, kernel, g, g.units, inputs, outputs).values(), *([None] if adjoint else [])]
-    if log_decay is not None:
-        log_decay = log_decay.reshape(g.batch, g.chunks, g.slots, g.heads)
-    return [array.reshape(g.states_shape) for array in states], log_decay
+    name = "ssd_chunk_cotangents_backward" if adjoint else "ssd_chunk_states"
+    results = launch(name, kernel, g, g.grid(g.units), inputs, outputs)
+    return results["states"], results.get("log_decay")
 
 
 def _chunk_states_kernel(program: Program, *, adjoint: bool) -> None:
@@ -78,7 +73,8 @@ def _chunk_states_kernel(program: Program, *, adjoint: bool) -> None:
     totals = tuple(jnp.zeros(g.tile[:1], g.dtype) for _ in passes)
     carry, totals = loop(g.chunk // LANES, block, (start, totals))
     for index, slot, (state, _), total in zip(passes, slots, carry, totals, strict=True):
-        _write_states(program, index, state)
+        for n, h in enumerate(state):
+            program.write("states", program.state_index(index, n), h, program.inside)
         if not adjoint:
             _write_log_decay(program, slot, total)
 
@@ -96,14 +92,6 @@ def _grow(program: Program, reverse: bool, adjoint: bool, value, maps, delta, ra
     return program.advance(state, decay, maps, term), passed
 
 
-def _write_states(program: Program, index: int, state: Sequence[jax.Array]) -> None:
-    """Writes a chunk's states to the array of the launch that continues from them."""
-    for number, unit in enumerate(program.geometry.launches):
-        mask = program.inside if unit is None else program.inside & (program.unit == unit)
-        for n, h in enumerate(state):
-            program.write(f"states {number}", program.state_index(index, n), h, mask)
-
-
 def _write_log_decay(program: Program, slot: Any, total_steps: jax.Array) -> None:
     g = program.geometry
     head = jax.lax.broadcasted_iota(jnp.int32, g.tile[:1], 0) + program.block * g.tile[0]
@@ -112,7 +100,7 @@ def _write_log_decay(program: Program, slot: Any, total_steps: jax.Array) -> Non
     program.write("log_decay", index, total_steps * rate, head < g.heads)
 
 
-def outputs(geometry: Geometry, inputs: dict[str, jax.Array], entering: Sequence[jax.Array], dtype: Any) -> jax.Array:
+def outputs(geometry: Geometry, inputs: dict[str, jax.Array], dtype: Any) -> jax.Array:
     """Computes y from the states on entry of the chunks.
 
     The passes of an image add up in place, in the dtype of the sums: in y itself if it has that dtype, else in an array
@@ -120,8 +108,7 @@ def outputs(geometry: Geometry, inputs: dict[str, jax.Array], entering: Sequence
 
     Args:
       geometry: of the scan.
-      inputs: x, dt, a, dt_bias, b, c, d.
-      entering: for each launch, of `Geometry.states_shape`.
+      inputs: x, dt, a, dt_bias, b, c, d and, of `Geometry.states_shape`, entering.
       dtype: of y.
 
     Returns:
@@ -129,12 +116,12 @@ def outputs(geometry: Geometry, inputs: dict[str, jax.Array], entering: Sequence
     """
     g = geometry
     size, results = g.length * g.channels, {}
-    for states, unit in zip(entering, g.launches, strict=True):
+    for unit in g.launches:
         whole = unit == g.launches[-1] and (dtype != g.dtype or g.passes == 1)
         new = {"y": (size, dtype)} if whole else {}
         if not (results or g.passes == 1):
             new["sums"] = (size, g.dtype)
-        results = _outputs_launch(g, {**inputs, "entering": states}, unit, new, results)
+        results = _outputs_launch(g, inputs, unit, new, results)
     return results["y" if "y" in results else "sums"]
 
 
@@ -143,7 +130,7 @@ def _outputs_launch(g: Geometry, inputs, unit: int | None, new, begun) -> dict[s
         program = Program(g, refs, unit)
         for_each_pass(g, lambda index: _outputs_pass(program, index, adds=bool(begun)))
 
-    return launch("ssd_outputs", kernel, g, g.units if unit is None else 1, inputs, new, begun)
+    return launch("ssd_outputs", kernel, g, g.grid(g.units if unit is None else 1), inputs, new, begun)
 
 
 def _outputs_pass(program: Program, index: jax.Array, *, adds: bool) -> None:

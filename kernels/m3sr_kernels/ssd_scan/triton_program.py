@@ -84,39 +84,37 @@ class Geometry:
         return (None,) if self.passes == 1 else tuple(range(self.units))
 
     @property
-    def backwards(self) -> tuple[bool, ...]:
-        """For each direction of a launch, whether it visits the last pixel first."""
-        return (False,) * self.units if self.passes == 1 else (False, True)
-
-    @property
     def states_shape(self) -> tuple[int, ...]:
-        """The shape of a launch's chunk states."""
-        return self.batch, self.chunks, len(self.backwards), self.states, self.heads, self.head_width
+        """The shape of the chunk states."""
+        return self.batch, self.chunks, self.slots, self.states, self.heads, self.head_width
 
-    def of_launch(self, by_slot: jax.Array, launch: int) -> jax.Array:
-        """The part of (B, C, slots, …) that belongs to the directions of a launch."""
-        return by_slot[:, :, launch :: len(self.launches)]
+    def grid(self, units: int) -> tuple[int, int, int]:
+        """(blocks of heads, chunks, batch × units): one program each."""
+        return self.blocks, self.chunks, self.batch * units
 
 
 def launch(
     name: str,
     kernel: Callable[[dict[str, Any]], None],
     geometry: Geometry,
-    units: int,
+    grid: tuple[int, int, int],
     inputs: Mapping[str, jax.Array],
     outputs: Mapping[str, tuple[int, Any]],
     continued: Mapping[str, jax.Array] | None = None,
+    *,
+    num_warps: int | None = None,
 ) -> dict[str, jax.Array]:
-    """Runs `kernel(references by name)` over (blocks of heads, chunks, batch × units).
+    """Runs `kernel(references by name)` in every program of a grid.
 
     Args:
       name: name of the kernel, for profiles.
       kernel: stores its results through the references named in `outputs` and `continued`.
       geometry: of the scan.
-      units: programs along the axis of units.
+      grid: programs along each axis.
       inputs: arrays by name; the kernel sees them as (batch, everything else).
       outputs: new arrays by name: elements a batch entry, and dtype.
-      continued: arrays of an earlier launch, to which the kernel adds in place.
+      continued: arrays of an earlier launch, which the kernel changes in place.
+      num_warps: warps a program; None for those of the geometry.
 
     Returns:
       The arrays of `outputs` and `continued`, (batch, elements).
@@ -134,9 +132,9 @@ def launch(
     results = pl.pallas_call(
         body,
         out_shape=shapes,
-        grid=(geometry.blocks, geometry.chunks, geometry.batch * units),
+        grid=grid,
         input_output_aliases={len(inputs) + i: len(outputs) + i for i in range(len(continued))},
-        compiler_params=plt.CompilerParams(num_warps=geometry.num_warps, num_stages=geometry.num_stages),
+        compiler_params=plt.CompilerParams(num_warps=num_warps or geometry.num_warps, num_stages=geometry.num_stages),
         interpret=geometry.interpret,
         name=name,
     )(*arrays)
@@ -198,10 +196,9 @@ class Program:
         return Moment(self, offset, slot)
 
     def state_index(self, index: jax.Array | int, state: int) -> jax.Array:
-        """Flat index into the chunk states of a launch; `index` is the pass."""
+        """Flat index into the chunk states; `index` is the pass."""
         g = self.geometry
-        direction = self.unit if g.passes == 1 else index
-        row = (self.chunk * len(g.backwards) + direction) * g.states + state
+        row = (self.chunk * g.slots + self.slot(index)) * g.states + state
         return row * (g.heads * g.head_width) + self.head_channel
 
     def by_head(self, name: str, slot: Any) -> jax.Array:

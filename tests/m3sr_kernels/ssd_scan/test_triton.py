@@ -1,4 +1,4 @@
-"""The Triton kernels on a photo: precision of one long sequence, and what an image's forward pass writes."""
+"""The Triton kernels on a photo: precision of one long sequence, and what an image's scan launches and writes."""
 
 import functools
 import math
@@ -7,6 +7,7 @@ import jax
 import jax.extend
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from m3sr_kernels import ss2d_scan, ssd_scan
 from m3sr_kernels.ss2d_scan.shapes import SHAPES
 from m3sr_kernels.ssd_scan.shapes import Shape
@@ -31,22 +32,47 @@ def test_a_photo_does_not_drift(small_tiles, monkeypatch):
     assert np.abs(got - expected).max() < 1e-5 * np.abs(expected).max()
 
 
-def sizes_written(jaxpr):
-    """Elements of every array that a program writes; reshapes are views, and kernels are one step."""
+def steps(jaxpr):
+    """Every step of a program that needs a launch of its own, unless XLA fuses some; reshapes are views."""
     for eqn in jaxpr.eqns:
-        inner = [] if eqn.primitive.name == "pallas_call" else jax.extend.core.jaxprs_in_params(eqn.params)
+        leaf = eqn.primitive.name in ("pallas_call", "reduce")
+        inner = [] if leaf else list(jax.extend.core.jaxprs_in_params(eqn.params))
+        sizes = {math.prod(var.aval.shape) for var in (*eqn.invars, *eqn.outvars)}
         if inner:
             for sub in inner:
-                yield from sizes_written(sub)
-        elif eqn.primitive.name != "reshape":
-            yield from (math.prod(var.aval.shape) for var in eqn.outvars)
+                yield from steps(sub)
+        elif not (eqn.primitive.name in ("reshape", "broadcast_in_dim", "squeeze") and len(sizes) == 1):
+            yield eqn
 
 
-def test_the_forward_pass_writes_nothing_larger_than_an_eighth_of_x():
-    """Besides y itself, which each axis writes once."""
-    shape = SHAPES["photo, spatial, full"]
+def program(shape, function=lambda run, inputs, dy: run(**inputs)):
     run = functools.partial(ss2d_scan, implementation="pallas_triton", interpret=True)
-    written = sorted(sizes_written(jax.make_jaxpr(lambda inputs: run(**inputs))(specs(shape)).jaxpr))
+    inputs = specs(shape)
+    return jax.make_jaxpr(lambda inputs, dy: function(run, inputs, dy))(inputs, inputs["x"]).jaxpr
+
+
+def value_and_pullback(run, inputs, dy):
+    y, pullback = jax.vjp(lambda inputs: run(**inputs), inputs)
+    return y, pullback(dy)
+
+
+@pytest.mark.parametrize("case", SHAPES)
+def test_a_scan_takes_four_launches_and_thirteen_with_its_gradient(case):
+    """Chunk states, states on entry, outputs of rows and of columns; six more kernels, and sums of their results.
+
+    A step more is traced that XLA drops: the zeros of the cotangent of the last states, which an image does not use.
+    """
+    forward, both = list(steps(program(SHAPES[case]))), list(steps(program(SHAPES[case], value_and_pullback)))
+    assert [eqn.primitive.name for eqn in forward] == ["pallas_call"] * 4
+    names = [eqn.primitive.name for eqn in both]
+    assert names.count("pallas_call") == 10
+    assert len(names) <= 14, names
+
+
+def test_the_forward_pass_writes_no_more_than_half_of_x_besides_y():
+    """The chunk states once, and then in place; y is written once an axis."""
+    shape = SHAPES["photo, spatial, full"]
+    written = sorted(math.prod(var.aval.shape) for eqn in steps(program(shape)) for var in eqn.outvars)
     x = math.prod(shape.arguments["x"])
     assert written[-2:] == [x, x]
-    assert written[-3] <= x / 8
+    assert sum(written[:-2]) <= 0.55 * x
