@@ -115,20 +115,20 @@ _scan.defvjp(_scan_fwd, _scan_bwd)
 @functools.partial(jax.jit, static_argnums=0)  # traced once for all layers of a shape
 def _forward(plan: Plan, x, dt, a, b, c, d, dt_bias):
     g = plan.forward
-    shared = {"dt": dt, "a": a[None], "dt_bias": dt_bias[None]}
-    added, log_decay = chunk_states(g, {"x": x, "b": b, **shared}, adjoint=False)
-    entering, last = states_on_entry(g, added, log_decay, adjoint=False)
-    arrays = {"x": x, "b": b, "c": c, "d": d[None], "entering": entering, **shared}
-    return outputs(g, arrays, x.dtype).reshape(x.shape), last, entering, log_decay
+    within = chunk_states(g, {"x": x, "b": b, "dt": dt, "a": a[None], "dt_bias": dt_bias[None]}, adjoint=False)
+    entering, last = states_on_entry(g, within["states"], within["log_decay"], adjoint=False)
+    steps = {name: within[name] for name in ("delta", "decay")}
+    y = outputs(g, {"x": x, "b": b, "c": c, "d": d[None], "entering": entering, **steps}, x.dtype)
+    return y.reshape(x.shape), last, entering, within["log_decay"]
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _backward(plan: Plan, x, dt, a, b, c, d, dt_bias, entering, log_decay, dy, dlast):
     g = plan.gradient
-    shared = {"dt": dt, "a": a[None], "dt_bias": dt_bias[None]}
-    added, _ = chunk_states(plan.forward, {"dy": dy, "c": c, **shared}, adjoint=True)
+    parameters = {"dt": dt, "a": a[None], "dt_bias": dt_bias[None]}
+    within = chunk_states(plan.forward, {"dy": dy, "c": c, **parameters}, adjoint=True)
     of_last = dlast if g.passes == 1 else None  # the last states of an image are unused
-    leaving, _ = states_on_entry(g, added, log_decay, adjoint=True, initial=of_last)
-    arrays = {"x": x, "b": b, "c": c, "d": d[None], "dy": dy, "entering": entering, "leaving": leaving, **shared}
-    grads = gradients(g, arrays)
+    leaving, _ = states_on_entry(g, within["states"], log_decay, adjoint=True, initial=of_last)
+    arrays = {"x": x, "b": b, "c": c, "d": d[None], "dy": dy, "entering": entering, "leaving": leaving, **parameters}
+    grads = gradients(g, arrays | {name: within[name] for name in ("delta", "decay")})
     return tuple(grads[name] for name in ("x", "dt", "a", "b", "c", "d", "dt_bias"))

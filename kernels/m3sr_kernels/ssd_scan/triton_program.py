@@ -5,8 +5,11 @@ channels a head), both rounded up to powers of two and masked. Every step is ele
 transposed or multiplied as matrices; a direction is a map from time to pixel.
 
 Triton's rules shape this code: loads and stores need integer indices on all dimensions, loops carry whole tiles, and
-tiles cannot be sliced. So step sizes are computed for `LANES` pixels side by side, and a masked sum extracts one
-pixel's column from that tile.
+tiles cannot be sliced. So what is the same for many channels comes from memory, several numbers a load:
+
+- b and c, by `Program.numbers`.
+- Step sizes and decays. The kernels of phase 1 compute them for `LANES` pixels side by side and store them in the order
+  of each pass, (chunks, slots, R, chunk); later kernels and the rest of phase 1 load them.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plt
 
 from m3sr_kernels.arithmetic import divide, softplus
+from m3sr_kernels.triton_tile import multiply_add
 
 # Pixels whose step sizes are computed side by side, one a lane of the warp.
 LANES = 32
@@ -82,6 +86,16 @@ class Geometry:
     def launches(self) -> tuple[int | None, ...]:
         """The unit of each launch, None for all: the axes of an image take turns, since they add to the same pixels."""
         return (None,) if self.passes == 1 else tuple(range(self.units))
+
+    @property
+    def even(self) -> bool:
+        """Whether every chunk is full: then nothing is masked for its place in time."""
+        return self.length % self.chunk == 0
+
+    @property
+    def steps_size(self) -> int:
+        """Elements of the step sizes of a batch entry, and of the decays."""
+        return self.chunks * self.slots * self.heads * self.chunk
 
     @property
     def states_shape(self) -> tuple[int, ...]:
@@ -154,15 +168,19 @@ class Program:
         self.unit: Any = unit or 0
         if unit is None and geometry.units > 1:
             self.batch, self.unit = divide(self.batch, geometry.units)
+        # Always 0, which Triton does not know. Where channels are aligned, it would give a thread two neighbours, and
+        # what all channels share would have to be shuffled.
+        unaligned = jnp.minimum(self.chunk, 0)
         shape = geometry.tile
-        rows, columns = (jax.lax.broadcasted_iota(jnp.int32, shape, axis) for axis in (0, 1))
-        self.head = rows + self.block * shape[0]
+        self.row = jax.lax.broadcasted_iota(jnp.int32, shape, 0)
+        columns = jax.lax.broadcasted_iota(jnp.int32, shape, 1) + unaligned
+        self.head = self.row + self.block * shape[0]
         self.inside = (self.head < geometry.heads) & (columns < geometry.head_width)
         self.head_channel = self.head * geometry.head_width + columns
         self.padded_channel = self.head * shape[1] + columns  # unmasked, for scratch arrays
         lanes = (shape[0], LANES)
         self.lane_head = jax.lax.broadcasted_iota(jnp.int32, lanes, 0) + self.block * shape[0]
-        self.lane = jax.lax.broadcasted_iota(jnp.int32, lanes, 1)
+        self.lane = jax.lax.broadcasted_iota(jnp.int32, lanes, 1) + unaligned
 
     def slot(self, index: jax.Array | int) -> jax.Array | int:
         """The direction or group of pass `index`."""
@@ -171,12 +189,29 @@ class Program:
     def pixel(self, offset: jax.Array) -> jax.Array:
         """The pixel at an offset into this program's chunk; steps past the end stay on the last pixel."""
         g = self.geometry
-        time = jnp.minimum(self.chunk * g.chunk + offset, g.length - 1)
+        time = self.chunk * g.chunk + offset
+        time = time if g.even else jnp.minimum(time, g.length - 1)
         if g.passes == 1 or (isinstance(self.unit, int) and self.unit == 0):
             return time
         column, row = divide(time, g.height)
         down = row * g.width + column
         return down if isinstance(self.unit, int) else jnp.where(self.unit == 0, time, down)
+
+    def pixels(self, first: jax.Array, count: int, reverse: Any) -> list[jax.Array]:
+        """The pixels at `count` places of a pass; `first` is a multiple of `count`."""
+        g = self.geometry
+        if not g.even or (g.passes == 2 and g.height % count):
+            return [self.pixel(place(first + i, g.chunk, reverse)) for i in range(count)]
+        # They lie in one row or column, so that one division finds them all.
+        pixel = self.pixel(place(first, g.chunk, reverse))
+        if g.passes == 1:
+            stride = jnp.int32(1)
+        elif isinstance(self.unit, int):
+            stride = jnp.int32((1, g.width)[self.unit])
+        else:
+            stride = jnp.where(self.unit == 0, jnp.int32(1), jnp.int32(g.width))
+        stride = place(stride, 1, reverse)  # negative in a reverse pass
+        return [pixel + jnp.int32(i) * stride for i in range(count)]
 
     def read(self, name: str, index: Any, mask: Any = None, *, batch: Any = None) -> jax.Array:
         """Elements at flat indices, in the dtype of the sums; 0 where masked."""
@@ -191,9 +226,54 @@ class Program:
             index = jnp.where(mask, index, ref.shape[-1])
         plt.store(ref.at[self.batch, index], value.astype(ref.dtype), mask=mask)
 
-    def moment(self, offset: jax.Array, slot: Any) -> Moment:
-        """One time step of this program, for one direction or group."""
-        return Moment(self, offset, slot)
+    def numbers(self, name: str, first: jax.Array, count: int) -> list[jax.Array]:
+        """`count` elements from flat index `first` on, each over the tile, up to 16 bytes a load."""
+        ref, tile = self.refs[name], self.geometry.tile
+        width = min(16 // ref.dtype.itemsize, count & -count)
+        shape = (tile[1], width)  # every lane loads the same: a thread then holds all numbers of a load
+        found = []
+        for start in range(0, count, width):
+            index = first + start + jax.lax.broadcasted_iota(jnp.int32, shape, 1)
+            found += jnp.split(plt.load(ref.at[self.batch, index]).astype(self.geometry.dtype), width, axis=1)
+        return [jax.lax.broadcast_in_dim(n.reshape(tile[1]), tile, (1,)) for n in found]
+
+    def numbers_by_head(self, name: str, slot: Any, first: Any, count: int) -> list[jax.Array]:
+        """Δ or the decays of `count` time steps from place `first` of a pass on, each over the tile."""
+        g = self.geometry
+        found: list[jax.Array] = []
+        for row in range(g.tile[0]):
+            head = jnp.minimum(self.block * g.tile[0] + row, g.heads - 1)
+            own = self.numbers(name, ((self.chunk * g.slots + slot) * g.heads + head) * g.chunk + first, count)
+            found = [jnp.where(self.row == row, new, old) for new, old in zip(own, found or own, strict=True)]
+        return found
+
+    def moments(self, slot: Any, first: Any, count: int, reverse: Any) -> list[Moment]:
+        """`count` time steps of this program, for one direction or group.
+
+        Args:
+          slot: the direction or group.
+          first: the place of the first one in the order of the pass, a multiple of `count`.
+          count: a power of two.
+          reverse: 1 if the pass visits the last pixel first, else 0.
+        """
+        g = self.geometry
+        deltas, decays = (self.numbers_by_head(name, slot, first, count) for name in ("delta", "decay"))
+        pixels = self.pixels(first, count, reverse)
+        exist: list[Any] = [True] * count
+        if not g.even:
+            times = [self.chunk * g.chunk + place(first + i, g.chunk, reverse) for i in range(count)]
+            exist = [time < g.length for time in times]
+        return [Moment(self, slot, *facts) for facts in zip(pixels, exist, deltas, decays, strict=True)]
+
+    def write_steps(self, slot: Any, block: jax.Array, reverse: int, delta: jax.Array) -> None:
+        """Stores Δ and the decays of the `LANES` pixels of a block, in the order of the pass."""
+        g = self.geometry
+        inside = self.lane_head < g.heads
+        rate = self.read("a", slot * g.heads + self.lane_head, inside, batch=0)
+        row = (self.chunk * g.slots + slot) * g.heads + self.lane_head
+        index = row * g.chunk + place(block * LANES + self.lane, g.chunk, reverse)
+        self.write("delta", index, delta, inside)
+        self.write("decay", index, jnp.exp(delta * rate), inside)
 
     def state_index(self, index: jax.Array | int, state: int) -> jax.Array:
         """Flat index into the chunk states; `index` is the pass."""
@@ -225,25 +305,8 @@ class Program:
         delta = softplus(self.raw_steps(slot, block))
         return jnp.where(self.steps_exist(block), delta, jnp.zeros_like(delta))
 
-    def at_lane(self, values: jax.Array, lane: jax.Array) -> jax.Array:
-        """One column of (heads, LANES), over the tile; exact, since all other summands are 0."""
-        column = jnp.sum(jnp.where(self.lane == lane, values, jnp.zeros_like(values)), axis=1)
-        return jax.lax.broadcast_in_dim(column, self.geometry.tile, (0,))
-
     def multiply_add(self, a: jax.Array, b: jax.Array, c: jax.Array) -> jax.Array:
-        """a·b + c over the tile in one instruction; Triton rounds twice and does not fuse the two."""
-        if self.geometry.interpret:
-            return a * b + c
-        double = self.geometry.dtype == jnp.float64
-        operands = [jax.lax.broadcast_in_dim(x, self.geometry.tile, tuple(range(x.ndim))) for x in (a, b, c)]
-        [result] = plt.elementwise_inline_asm(
-            f"fma.rn.{'f64' if double else 'f32'} $0, $1, $2, $3;",
-            args=operands,
-            constraints="=d,d,d,d" if double else "=f,f,f,f",
-            pack=1,
-            result_shape_dtypes=[jax.ShapeDtypeStruct(self.geometry.tile, self.geometry.dtype)],
-        )
-        return result
+        return multiply_add(a, b, c, interpret=self.geometry.interpret)
 
     def advance(self, state: Sequence[jax.Array], decay: jax.Array, maps: Sequence[jax.Array], term: jax.Array):
         """One step of each state: decay·h + b·term."""
@@ -261,14 +324,17 @@ class Program:
 
 
 class Moment:
-    """One time step of a program: the elements of the arrays that belong to it."""
+    """One time step of a program: the elements of the arrays that belong to it.
 
-    def __init__(self, program: Program, offset: jax.Array, slot: Any) -> None:
+    Attributes:
+      delta, decay: Δ and exp(Δ·a), over the tile; 0 and 1 past the end, which leaves the state unchanged.
+    """
+
+    def __init__(self, program: Program, slot: Any, pixel: jax.Array, exists: Any, delta: jax.Array, decay: jax.Array):
+        """`exists` is False past the end."""
         g = program.geometry
-        self.program = program
-        self.exists = program.chunk * g.chunk + offset < g.length
-        self.mask = program.inside & self.exists
-        pixel = program.pixel(offset)
+        self.program, self.exists, self.delta, self.decay = program, exists, delta, decay
+        self.mask = program.inside & exists
         self.first_map = (pixel * g.slots + slot) * g.states
         first_channel = pixel * g.channels
         if g.passes == 1:
@@ -280,8 +346,8 @@ class Moment:
         return self.program.read(name, self.channel, self.mask & where)
 
     def maps(self, name: str) -> list[jax.Array]:
-        """The N numbers of b or c."""
-        return [self.program.read(name, self.first_map + n) for n in range(self.program.geometry.states)]
+        """The N numbers of b or c, each over the tile."""
+        return self.program.numbers(name, self.first_map, self.program.geometry.states)
 
     def write_channels(self, name: str, value: jax.Array, where: Any = True) -> None:
         self.program.write(name, self.channel, value, self.mask & where)
@@ -291,7 +357,7 @@ class Moment:
         g = self.program.geometry
         first = self.program.block * (g.length * g.slots * g.states) + self.first_map
         total = jax.lax.reduce_sum(jax.lax.reduce_sum(tile, (0,)), (0,))
-        self.program.write(name, first + state, total, self.exists)
+        self.program.write(name, first + state, total, None if self.exists is True else self.exists)
 
 
 def loop(count: int | jax.Array, body: Callable[[jax.Array, Any], Any], carry: Any) -> Any:
@@ -314,6 +380,8 @@ def for_each_pass(geometry: Geometry, body: Callable[[jax.Array], None]) -> None
         loop(geometry.passes, step, ())
 
 
-def place(index: jax.Array, count: int, reverse: jax.Array) -> jax.Array:
+def place(index: Any, count: int, reverse: Any) -> Any:
     """The `index`-th of `count` places in the order of a pass; `reverse` is 0 or 1."""
+    if isinstance(reverse, int):
+        return count - 1 - index if reverse else index
     return jnp.where(reverse > 0, count - 1 - index, index)

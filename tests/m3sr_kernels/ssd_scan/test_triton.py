@@ -69,10 +69,10 @@ def test_a_scan_takes_four_launches_and_thirteen_with_its_gradient(case):
     assert len(names) <= 14, names
 
 
-def test_the_forward_pass_writes_no_more_than_half_of_x_besides_y():
-    """The chunk states once, and then in place; y is written once an axis."""
+def test_the_forward_pass_writes_less_than_x_besides_y():
+    """The chunk states once, and then in place; Δ and the decays; y once an axis."""
     shape = SHAPES["photo, spatial, full"]
     written = sorted(math.prod(var.aval.shape) for eqn in steps(program(shape)) for var in eqn.outvars)
     x = math.prod(shape.arguments["x"])
     assert written[-2:] == [x, x]
-    assert sum(written[:-2]) <= 0.55 * x
+    assert sum(written[:-2]) <= 0.8 * x
