@@ -22,7 +22,7 @@ from m3sr_kernels.gpu_call import GpuCall
 from m3sr_kernels.ssd_scan.triton_backward import gradients
 from m3sr_kernels.ssd_scan.triton_between_chunks import states_on_entry
 from m3sr_kernels.ssd_scan.triton_forward import chunk_states, outputs
-from m3sr_kernels.ssd_scan.triton_program import Geometry
+from m3sr_kernels.ssd_scan.triton_program import LANES, Geometry
 from m3sr_kernels.tiles import tiles
 
 
@@ -61,8 +61,8 @@ def make_plan(call: GpuCall, arrays: tuple[jax.Array, ...], size: tuple[int, int
     """
     x, _, a, b, *_ = arrays
     sizes = tiles(call.op)
-    heads, gradient_heads = sizes.pop("heads"), sizes.pop("gradient_heads")
-    forward = Geometry(
+    heads, gradient_heads, programs = (sizes.pop(name) for name in ("heads", "gradient_heads", "programs"))
+    longest = Geometry(
         batch=x.shape[0],
         height=size[0],
         width=size[1],
@@ -76,7 +76,20 @@ def make_plan(call: GpuCall, arrays: tuple[jax.Array, ...], size: tuple[int, int
         **sizes,
         interpret=call.interpret,
     )
+    forward = dataclasses.replace(longest, chunk=chunk_length(longest, programs))
     return Plan(forward, dataclasses.replace(forward, head_block=gradient_heads), call)
+
+
+def chunk_length(geometry: Geometry, programs: int) -> int:
+    """The chunk, halved until a launch over one axis has enough programs for the device, or down to `LANES` pixels.
+
+    Long chunks move fewer states, but programs that a device waits for cost more than states.
+    """
+    units = 1 if geometry.passes == 2 else geometry.units
+    columns, chunk = geometry.blocks * geometry.batch * units, geometry.chunk
+    while chunk > LANES and columns * -(-geometry.length // chunk) < programs:
+        chunk //= 2
+    return chunk
 
 
 def scan(plan: Plan, *arrays: jax.Array) -> tuple[jax.Array, jax.Array]:
