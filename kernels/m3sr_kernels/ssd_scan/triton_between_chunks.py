@@ -1,13 +1,13 @@
 """Kernel between the chunks: the state on entry of every chunk, for all directions and heads in one launch.
 
-A program owns `COLUMNS` elements of one direction's state along the whole path. It cuts the path into `GROUPS` groups
-of chunks that advance side by side:
+A program owns some elements of one direction's state along the whole path. It cuts the path into groups of chunks that
+advance side by side:
 
-1. What each group adds to a zero state, and the logarithm of its decay.
+1. What each group adds to a zero state, and its decay.
 2. The state on entry of each group. The groups exchange their sums through memory.
 3. The state on entry of each chunk, in place of what the chunk adds.
 
-The state thus passes C / GROUPS + GROUPS decays instead of C. Each is the exponential of a sum over its own path.
+The state thus passes C / groups + groups decays instead of C. A few chunks are one group, which needs only step 3.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from jax.experimental.pallas import triton as plt
 from m3sr_kernels.arithmetic import divide
 from m3sr_kernels.ssd_scan.triton_program import Geometry, launch, loop, place
 
-GROUPS = 32
-COLUMNS = 8  # of float32: a sector of the memory
+ELEMENTS = 256  # of a program: groups × elements of the state
+MOST_GROUPS = 32  # then 8 elements of the state lie side by side: a sector of the memory
 WARPS = 4
 UNROLL = 8  # chunks of a group loaded at once: the loop waits for memory, not for arithmetic
 
@@ -35,23 +35,26 @@ def states_on_entry(
 
     Args:
       geometry: of the scan.
-      added: what a chunk adds to the state, of `Geometry.states_shape`; overwritten by the states on entry.
-      log_decay: (B, C, slots, R), logarithm of a whole chunk's decay, ≤ 0.
+      added: what a chunk adds to the state, of `Geometry.states_shape` but flat after B; overwritten by the result.
+      log_decay: (B, C, slots, R), or flat after B, logarithm of a whole chunk's decay, ≤ 0.
       adjoint: visits the chunks in the opposite order.
       initial: (B, slots, N, R, P), state before the first chunk; None for zero.
 
     Returns:
-      The state on entry of each chunk, flat (B, elements), and after the last one, (B, slots, N, R, P).
+      The state on entry of each chunk, flat like `added`, and after the last one, (B, slots, N, R, P).
     """
     g = geometry
     elements = g.states * g.heads * g.head_width
-    blocks = pl.cdiv(elements, COLUMNS)
-    sums = (g.slots * blocks * GROUPS * COLUMNS, g.dtype)
-    outputs = {"sums": sums, "log_decays": sums, "last": (g.slots * elements, g.dtype)}
+    groups = min(pl.next_power_of_2(pl.cdiv(g.chunks, UNROLL)), MOST_GROUPS)
+    tile = (groups, ELEMENTS // groups)
+    blocks = pl.cdiv(elements, tile[1])
+    outputs: dict[str, tuple[int, Any]] = {"last": (g.slots * elements, g.dtype)}
+    if groups > 1:
+        outputs |= dict.fromkeys(("sums", "decays"), (g.slots * blocks * ELEMENTS, g.dtype))
     inputs = {"log_decay": log_decay} | ({} if initial is None else {"initial": initial})
 
     def kernel(refs: dict[str, Any]) -> None:
-        _kernel(_Columns(g, refs, adjoint))
+        _kernel(_Columns(g, tile, refs, adjoint))
 
     name = "ssd_cotangents_on_exit_backward" if adjoint else "ssd_states_on_entry"
     grid = (blocks, g.slots, g.batch)
@@ -62,20 +65,21 @@ def states_on_entry(
 class _Columns:
     """A program's place, and its loads and stores: tiles of (groups, elements of the state)."""
 
-    def __init__(self, geometry: Geometry, refs: dict[str, Any], adjoint: bool) -> None:
+    def __init__(self, geometry: Geometry, tile: tuple[int, int], refs: dict[str, Any], adjoint: bool) -> None:
         g = self.geometry = geometry
-        self.refs = refs
+        self.tile, self.refs = tile, refs
         self.block, self.slot, self.batch = (pl.program_id(axis) for axis in range(3))
         reverse, _ = divide(self.slot, g.units)
         self.reverse = 1 - reverse if adjoint else reverse
-        self.length = pl.cdiv(g.chunks, GROUPS)  # chunks a group
-        self.group = jax.lax.broadcasted_iota(jnp.int32, (GROUPS, COLUMNS), 0)
-        lane = jax.lax.broadcasted_iota(jnp.int32, (1, COLUMNS), 1)
-        self.column = lane + self.block * COLUMNS
+        self.length = pl.cdiv(g.chunks, tile[0])  # chunks a group
+        self.group = jax.lax.broadcasted_iota(jnp.int32, tile, 0)
+        lane = jax.lax.broadcasted_iota(jnp.int32, (1, tile[1]), 1)
+        self.column = lane + self.block * tile[1]
         self.inside = self.column < g.states * g.heads * g.head_width
         _, of_head = divide(self.column, g.heads * g.head_width)
         self.head, _ = divide(of_head, g.head_width)
-        self.sum_column = (self.slot * pl.num_programs(0) + self.block) * (GROUPS * COLUMNS) + lane
+        self.at_ends = self.slot * (g.states * g.heads * g.head_width) + self.column
+        self.sum_column = (self.slot * pl.num_programs(0) + self.block) * ELEMENTS + lane
 
     def read(self, name: str, index: jax.Array, mask: jax.Array | None = None) -> jax.Array:
         other = None if mask is None else jnp.zeros((), self.geometry.dtype)
@@ -87,18 +91,22 @@ class _Columns:
             index = jnp.where(mask, index, ref.shape[-1])
         plt.store(ref.at[self.batch, index], value, mask=mask)
 
-    def chunk(self, step: jax.Array) -> tuple[jax.Array, jax.Array, tuple[jax.Array, jax.Array]]:
-        """The `step`-th chunk of every group: index of its state, mask, what it adds and the logarithm of its decay."""
+    def chunk(self, step: jax.Array) -> tuple[jax.Array, ...]:
+        """The `step`-th chunk of every group: index of its state, mask, what it adds, and log decay."""
         g = self.geometry
         position = self.group * self.length + step
         exists = (step < self.length) & (position < g.chunks) & self.inside
         row = place(position, g.chunks, self.reverse) * g.slots + self.slot
         index = row * (g.states * g.heads * g.head_width) + self.column
-        added, log = self.read("states", index, exists), self.read("log_decay", row * g.heads + self.head, exists)
-        return index, exists, (added, log)
+        return (
+            index,
+            exists,
+            self.read("states", index, exists),
+            self.read("log_decay", row * g.heads + self.head, exists),
+        )
 
     def for_each_step(self, body: Any, carry: Any) -> Any:
-        """`body(carry, chunk)` for the chunks of a group in turn, several loaded at once."""
+        """`body(carry, *chunk)` for the chunks of a group in turn, several loaded at once."""
         unroll = min(UNROLL, self.length)
 
         def some(i, carry):
@@ -110,45 +118,41 @@ class _Columns:
 
 
 def _kernel(columns: _Columns) -> None:
-    dtype = columns.geometry.dtype
+    g, groups = columns.geometry, columns.tile[0]
+    start = jnp.zeros((1, columns.tile[1]), g.dtype)
+    if "initial" in columns.refs:
+        start = columns.read("initial", columns.at_ends, columns.inside)
+    state = _enter_groups(columns, start) if groups > 1 else start
 
-    def add(carry, index, exists, chunk):
-        del index, exists
-        total, log_decay = carry
-        added, log = chunk
-        return jnp.exp(log) * total + added, log_decay + log
-
-    nothing = jnp.zeros((GROUPS, COLUMNS), dtype)
-    total, log_decay = columns.for_each_step(add, (nothing, nothing))
-    entering = _enter_groups(columns, total, log_decay)
-
-    def enter(state, index, exists, chunk):
-        added, log = chunk
+    def enter(state, index, exists, added, log_decay):
         columns.write("states", index, state, exists)
-        return jnp.exp(log) * state + added
+        return jnp.exp(log_decay) * state + added
 
-    columns.for_each_step(enter, entering)
+    state = columns.for_each_step(enter, state)
+    at_ends = jnp.broadcast_to(columns.at_ends, columns.tile)
+    columns.write("last", at_ends, state, columns.inside & (columns.group == groups - 1))
 
 
-def _enter_groups(columns: _Columns, total: jax.Array, log_decay: jax.Array) -> jax.Array:
-    """The state on entry of each group; writes the state after the last one."""
-    g = columns.geometry
-    own = columns.sum_column + columns.group * COLUMNS
+def _enter_groups(columns: _Columns, start: jax.Array) -> jax.Array:
+    """The state on entry of each group."""
+    nothing = jnp.zeros(columns.tile, columns.geometry.dtype)
+
+    def add(sums, index, exists, added, log_decay):
+        del index, exists
+        return jnp.exp(log_decay) * sums[0] + added, sums[1] + log_decay
+
+    # Not the product of the decays: where float32 rounds each to 1, their sum still counts.
+    total, log_decay = columns.for_each_step(add, (nothing, nothing))
+    own = columns.sum_column + columns.group * columns.tile[1]
     columns.write("sums", own, total)
-    columns.write("log_decays", own, log_decay)
-    if not g.interpret:
+    columns.write("decays", own, jnp.exp(log_decay))
+    if not columns.geometry.interpret:
         plt.debug_barrier()  # the rows belong to other threads
 
     def group(number, carry):
         state, entering = carry
-        index = columns.sum_column + number * COLUMNS
+        index = columns.sum_column + number * columns.tile[1]
         entering = jnp.where(columns.group == number, state, entering)
-        return jnp.exp(columns.read("log_decays", index)) * state + columns.read("sums", index), entering
+        return columns.read("decays", index) * state + columns.read("sums", index), entering
 
-    at_end = columns.slot * (g.states * g.heads * g.head_width) + columns.column
-    start = jnp.zeros((1, COLUMNS), g.dtype)
-    if "initial" in columns.refs:
-        start = columns.read("initial", at_end, columns.inside)
-    last, entering = loop(GROUPS, group, (start, jnp.zeros((GROUPS, COLUMNS), g.dtype)))
-    columns.write("last", at_end, last, columns.inside)
-    return entering
+    return loop(columns.tile[0], group, (start, nothing))[1]

@@ -168,6 +168,7 @@ class Program:
         self.unit: Any = unit or 0
         if unit is None and geometry.units > 1:
             self.batch, self.unit = divide(self.batch, geometry.units)
+        self.in_order = geometry.passes == 1 or unit == 0  # time is the number of a pixel
         # Always 0, which Triton does not know. Where channels are aligned, it would give a thread two neighbours, and
         # what all channels share would have to be shuffled.
         unaligned = jnp.minimum(self.chunk, 0)
@@ -191,7 +192,7 @@ class Program:
         g = self.geometry
         time = self.chunk * g.chunk + offset
         time = time if g.even else jnp.minimum(time, g.length - 1)
-        if g.passes == 1 or (isinstance(self.unit, int) and self.unit == 0):
+        if self.in_order:
             return time
         column, row = divide(time, g.height)
         down = row * g.width + column
@@ -200,14 +201,14 @@ class Program:
     def pixels(self, first: jax.Array, count: int, reverse: Any) -> list[jax.Array]:
         """The pixels at `count` places of a pass; `first` is a multiple of `count`."""
         g = self.geometry
-        if not g.even or (g.passes == 2 and g.height % count):
+        if not g.even or (g.height % count and not self.in_order):
             return [self.pixel(place(first + i, g.chunk, reverse)) for i in range(count)]
         # They lie in one row or column, so that one division finds them all.
         pixel = self.pixel(place(first, g.chunk, reverse))
-        if g.passes == 1:
+        if self.in_order:
             stride = jnp.int32(1)
         elif isinstance(self.unit, int):
-            stride = jnp.int32((1, g.width)[self.unit])
+            stride = jnp.int32(g.width)
         else:
             stride = jnp.where(self.unit == 0, jnp.int32(1), jnp.int32(g.width))
         stride = place(stride, 1, reverse)  # negative in a reverse pass
