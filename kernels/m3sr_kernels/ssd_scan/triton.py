@@ -22,7 +22,7 @@ from m3sr_kernels.gpu_call import GpuCall
 from m3sr_kernels.ssd_scan.triton_backward import gradients
 from m3sr_kernels.ssd_scan.triton_between_chunks import states_on_entry
 from m3sr_kernels.ssd_scan.triton_forward import chunk_states, outputs
-from m3sr_kernels.ssd_scan.triton_program import LANES, Geometry
+from m3sr_kernels.ssd_scan.triton_geometry import LANES, Geometry
 from m3sr_kernels.tiles import tiles
 
 

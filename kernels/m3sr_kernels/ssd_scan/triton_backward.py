@@ -19,7 +19,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from m3sr_kernels.ssd_scan.triton_program import LANES, Geometry, Program, for_each_pass, launch, loop, place
+from m3sr_kernels.ssd_scan.triton_geometry import LANES, Geometry, launch
+from m3sr_kernels.ssd_scan.triton_program import Program, for_each_pass, loop, place
 
 
 def gradients(

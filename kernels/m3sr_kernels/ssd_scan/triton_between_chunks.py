@@ -20,7 +20,8 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plt
 
 from m3sr_kernels.arithmetic import divide
-from m3sr_kernels.ssd_scan.triton_program import Geometry, launch, loop, place
+from m3sr_kernels.ssd_scan.triton_geometry import Geometry, launch
+from m3sr_kernels.ssd_scan.triton_program import loop, place
 
 ELEMENTS = 256  # of a program: groups × elements of the state
 MOST_GROUPS = 32  # then 8 elements of the state lie side by side: a sector of the memory

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax.experimental.pallas import triton as plt
 
-from m3sr_kernels.ssd_scan.triton_program import LANES, Geometry, Moment, Program, for_each_pass, launch, loop
+from m3sr_kernels.ssd_scan.triton_geometry import LANES, Geometry, launch
+from m3sr_kernels.ssd_scan.triton_program import Moment, Program, for_each_pass, loop
 
 
 def chunk_states(geometry: Geometry, inputs: dict[str, jax.Array], *, adjoint: bool) -> dict[str, jax.Array]:

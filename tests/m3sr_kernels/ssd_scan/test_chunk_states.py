@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from m3sr_kernels.ssd_scan import triton_between_chunks
 from m3sr_kernels.ssd_scan.chunk_states import states_on_entry
-from m3sr_kernels.ssd_scan.triton_program import Geometry
+from m3sr_kernels.ssd_scan.triton_geometry import Geometry
 
 
 def draw(C, *, K=2, decay=1.0, seed=0):

@@ -15,7 +15,7 @@ from m3sr_kernels.ss2d_scan.shapes import SHAPES
 from m3sr_kernels.ss2d_scan.shapes import Shape as Shape2D
 from m3sr_kernels.ssd_scan.shapes import Shape
 from m3sr_kernels.ssd_scan.triton import make_plan
-from m3sr_kernels.ssd_scan.triton_program import LANES
+from m3sr_kernels.ssd_scan.triton_geometry import LANES
 from m3sr_kernels.tiles import TABLE
 
 from ..comparison import assert_close, compile_fast, draw, specs, value_and_gradient
