@@ -22,9 +22,9 @@ test: .venv/.dev
 parity: .venv/.dev
 	M3SR_FULL_PARITY=1 $(BIN)/python -m pytest -q -n auto tests/m3sr_jax/test_parity.py tests/m3sr_jax/test_baseline_parity.py tests/m3sr_kernels/test_release_numbers.py
 
-# Every baseline on every data set; make test runs some of the pairs.
+# Every baseline on every data set, every case by every implementation, every shape lowered for CUDA; make test runs some.
 matrix: .venv/.dev
-	M3SR_FULL_MATRIX=1 $(BIN)/python -m pytest -q -n auto tests/m3sr_jax/test_baselines_on_benchmarks.py
+	M3SR_FULL_MATRIX=1 $(BIN)/python -m pytest -q -n auto tests/m3sr_jax/test_baselines_on_benchmarks.py tests/m3sr_kernels/test_implementations.py tests/m3sr_kernels/test_gpu_lowering.py
 
 lint: .venv/.dev
 	$(BIN)/ruff check .
@@ -38,9 +38,11 @@ bench: .venv/.dev
 fuzz: .venv/.dev
 	$(BIN)/python tools/fuzz_readers.py --keep build/fuzz --output build/fuzz.jsonl
 
-# Two thousand random shapes for every native kernel, values and gradients against float64.
+# Two thousand random shapes for every native kernel, values and gradients against float64; figures in build/.
 fuzz-native: .venv/.dev
-	M3SR_NATIVE_FUZZ=2000 $(BIN)/python -m pytest -q tests/m3sr_kernels/native/test_shapes.py
+	mkdir -p build
+	M3SR_NATIVE_FUZZ=2000 M3SR_NATIVE_FUZZ_OUTPUT=build/fuzz_native.jsonl \
+		$(BIN)/python -m pytest -q tests/m3sr_kernels/native/test_shapes.py
 
 # The package as users install it: a wheel in its own environment, next to Hugging Face's `kernels`.
 wheel: | $(BIN)/python

@@ -4,9 +4,9 @@ Command:  python benchmarks/bench_model.py [--output benchmarks/results/cpu.json
 
 `share` is the exact operation count (m3sr inspect) per second, as a share of the rate of a large float32 matrix product
 in the same run. `over_forward` is the training step's time over that of the forward pass at the same size.
---implementations compares implementations of the scans; "default" is the one that implementation=None chooses. On a GPU
-the training step takes the whole batch of 32 crops. --remat measures only the training step of one crop, without and
-with model.remat. `cpu_s` is CPU time over all cores.
+--implementations compares implementations of the scans; "default" is the one that implementation=None chooses.
+--matmul-precision sets the model's field. On a GPU the training step takes the whole batch of 32 crops. --remat
+measures only the training step of one crop, without and with model.remat. `cpu_s` is CPU time over all cores.
 
 --peer runs M3SR and MST++ in PyTorch (torch_peer.py; it needs the extra torch) in one process, one call each in turn;
 `over_peer` is M3SR's time over that of MST++, `cpu_over_peer` the same of CPU time, which a busy machine changes less.
@@ -18,17 +18,18 @@ import functools
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, get_args
 
 import jax
 from flax import linen as nn
 from m3sr_kernels import Implementation
 from m3sr_kernels.dispatch import NAMES, resolve
-from measure import compile_and_time, matmul_gflops, parser, save, show
+from measure import backend, compile_and_time, matmul_gflops, measured, parser, save, show, shrunk
 
 from m3sr_jax import M3SR
 from m3sr_jax.cli.xla_flags import plan_for_memory
 from m3sr_jax.config import OptimConfig
+from m3sr_jax.config.names import MatmulPrecision
 from m3sr_jax.cost.count import cost_report
 from m3sr_jax.models import init_params
 from m3sr_jax.training.optimizer import make_optimizer
@@ -140,26 +141,28 @@ def measure_remat() -> list[dict[str, Any]]:
     return rows
 
 
-def measure_model(implementation: Implementation | None, *, training: bool) -> Iterator[dict[str, Any]]:
+def measure_model(
+    implementation: Implementation | None, precision: MatmulPrecision, *, training: bool
+) -> Iterator[dict[str, Any]]:
     """Yields the rows of one implementation of the scans: forward at each size, then the training step."""
-    model = M3SR(implementation=implementation)
-    scans = resolve(implementation, jax.default_backend())
+    model = measured(M3SR(implementation=implementation, matmul_precision=precision))
+    kind = {"scans": resolve(implementation, backend()), "matmul_precision": precision}
     params = init_params(model, jax.random.key(0))
     rates, forward = [matmul_gflops()], {}
-    backend = jax.default_backend()
-    crops = TRAINING.get(backend, TRAINING["cpu"]) if training else []
-    for shape in dict.fromkeys([*FORWARD.get(backend, FORWARD["cpu"]), *crops]):
+    crops = [shrunk(shape) for shape in TRAINING.get(backend(), TRAINING["cpu"])] if training else []
+    images = [shrunk(shape) for shape in FORWARD.get(backend(), FORWARD["cpu"])]
+    for shape in dict.fromkeys([*images, *crops]):
         times = time_forward(model, params, shape)
         rates.append(matmul_gflops())
         gflop = gflop_of(model, shape)
-        row = {"mode": "forward", "shape": "x".join(map(str, shape)), "scans": scans, "gflop": gflop}
+        row = {"mode": "forward", "shape": "x".join(map(str, shape))} | kind | {"gflop": gflop}
         row |= {"matmul_gflops": rates[-1]}
         forward[row["shape"]] = times["min_s"]
         yield row | times | {"share": gflop / times["min_s"] / max(rates[-2:])}
     for shape in crops:
         times = time_training_step(model, shape)
         name = "x".join(map(str, shape))
-        row = {"mode": "training step", "shape": name, "scans": scans} | times
+        row = {"mode": "training step", "shape": name} | kind | times
         yield row | {"over_forward": times["min_s"] / forward[name]}
 
 
@@ -171,6 +174,7 @@ def main() -> None:
     options.add_argument("--peer", action="store_true")
     options.add_argument("--repeats", type=int, default=5, help="rounds of --peer (default 5)")
     options.add_argument("--implementations", nargs="+", default=["default"], choices=["default", *NAMES])
+    options.add_argument("--matmul-precision", default="float32", choices=get_args(MatmulPrecision))
     args = options.parse_args()
     if args.remat:
         save(measure_remat(), "model", args.output)
@@ -181,7 +185,8 @@ def main() -> None:
             save([row], "peer", args.output)
         return
     for name in args.implementations:
-        for row in measure_model(None if name == "default" else name, training=not args.skip_training):
+        implementation = None if name == "default" else name
+        for row in measure_model(implementation, args.matmul_precision, training=not args.skip_training):
             show(row)
             save([row], "model", args.output)
 

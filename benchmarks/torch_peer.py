@@ -7,6 +7,7 @@ matrix products (Dao and Gu, "Transformers are SSMs", 2024, section 6), each dir
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 Tensor = torch.Tensor
+DRY_RUN = bool(os.environ.get("M3SR_DRY_RUN"))  # see measure.py
 
 
 def s6_scan(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, z: Tensor, dt_bias: Tensor) -> Tensor:
@@ -79,8 +81,9 @@ SCANS = {"s6_scan": s6_scan, "ss2d_scan": ss2d_scan}
 
 def time_scan(op: str, arrays: dict[str, Any], *, compiled: bool = True, repeats: int = 5) -> dict[str, Any]:
     """Times a scan on the GPU; returns forward_s and gradient_s (medians by CUDA events) and y as a NumPy array."""
-    inputs = {name: torch.tensor(array, device="cuda", requires_grad=True) for name, array in arrays.items()}
-    function: Callable = torch.compile(SCANS[op]) if compiled else SCANS[op]
+    device = "cpu" if DRY_RUN else "cuda"
+    inputs = {name: torch.tensor(array, device=device, requires_grad=True) for name, array in arrays.items()}
+    function: Callable = torch.compile(SCANS[op]) if compiled and not DRY_RUN else SCANS[op]
 
     def forward() -> Tensor:
         with torch.no_grad():
@@ -95,22 +98,37 @@ def time_scan(op: str, arrays: dict[str, Any], *, compiled: bool = True, repeats
     return times | {"y": forward().cpu().numpy()}
 
 
+class _HostEvent:
+    """In the place of `torch.cuda.Event` on a dry run."""
+
+    def __init__(self, *, enable_timing: bool) -> None:
+        assert enable_timing
+
+    def record(self) -> None:
+        self.time = time.perf_counter()
+
+    def elapsed_time(self, end: _HostEvent) -> float:
+        return 1000 * (end.time - self.time)
+
+
 def _device_seconds(call: Callable[[], Any], repeats: int) -> float:
+    event: Any = _HostEvent if DRY_RUN else torch.cuda.Event
+    synchronize = (lambda: None) if DRY_RUN else torch.cuda.synchronize
     for _ in range(2):  # the first compiles
         call()
-    torch.cuda.synchronize()
+    synchronize()
     start = time.perf_counter()
     call()
-    torch.cuda.synchronize()
+    synchronize()
     calls = max(1, min(200, int(0.05 / (time.perf_counter() - start))))
     seconds = []
     for _ in range(repeats):
-        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        begin, end = event(enable_timing=True), event(enable_timing=True)
         begin.record()
         for _ in range(calls):
             call()
         end.record()
-        torch.cuda.synchronize()
+        synchronize()
         seconds.append(begin.elapsed_time(end) / 1000 / calls)
     return statistics.median(seconds)
 

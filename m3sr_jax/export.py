@@ -1,7 +1,8 @@
 """Exports a model as one program for any image size that runs without this package.
 
 `export_model` writes DIR/model.jaxexport (the program, StableHLO by `jax.export`), DIR/params.safetensors (the
-parameters, with model.json in the metadata) and DIR/run.py (ten lines that run them with JAX alone).
+parameters, with model.json and the encoding of the input in the metadata) and DIR/run.py (ten lines that run them with
+JAX alone).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from jax import export
 from jaxtyping import Array, Float
 
 from m3sr_jax.errors import InputError, one_line
+from m3sr_jax.io.encoding import Encoding
 from m3sr_jax.io.files import written_folder
 from m3sr_jax.io.normalization import normalise_rgb
 from m3sr_jax.model_card import MODEL_FILE, ModelCard
@@ -26,6 +28,11 @@ from m3sr_jax.models import with_scans
 
 PROGRAM, PARAMS, SCRIPT = "model.jaxexport", "params.safetensors", "run.py"
 PLATFORMS = ("cpu", "cuda")
+INPUTS: dict[Encoding, str] = {
+    "codes": "RGB in [0, 1] as the training data store it",
+    "linear": "linear RGB in [0, 1], proportional to light in sRGB's primaries: decode photos first",
+    "srgb": "sRGB in [0, 1] as photos store it",
+}
 
 RUN_PY = '''\
 """python run.py RGB.npy CUBE.npy: (B, H, W, 3), float32 in [0, 1], H and W multiples of 8, to (B, H, W, bands)."""
@@ -38,7 +45,7 @@ card = json.loads(table.pop("__metadata__")["model.json"])
 params = {k: np.frombuffer(data[slice(*v["data_offsets"])], "<f4").reshape(v["shape"]) for k, v in table.items()}
 program = jax.export.deserialize((here / "model.jaxexport").read_bytes())
 np.save(sys.argv[2], program.call(params, np.load(sys.argv[1])))
-print("wrote", sys.argv[2], "with bands at", card["wavelengths"], "nm")
+print("wrote", sys.argv[2], "from", card["encoding"], "RGB, with bands at", card["wavelengths"], "nm")
 '''
 
 
@@ -49,7 +56,8 @@ def export_model(directory: str | os.PathLike[str], model: nn.Module, params: An
         directory: a new directory; missing parents are created.
         model: the network.
         params: its parameters.
-        card: stored with the parameters; its RGB normalisation becomes part of the program.
+        card: stored with the parameters. Its RGB normalisation becomes part of the program, its encoding does not: the
+            program takes what `INPUTS` says.
 
     Raises:
         InputError: the directory exists or cannot be written, or the network cannot be exported.
@@ -64,7 +72,8 @@ def export_model(directory: str | os.PathLike[str], model: nn.Module, params: An
     with written_folder(target) as folder:
         (folder / PROGRAM).write_bytes(program.serialize())
         # Not `save_file`, whose files only their owner can read.
-        (folder / PARAMS).write_bytes(save(flat, metadata={MODEL_FILE: card.to_json()}))
+        metadata = {MODEL_FILE: card.to_json(), "encoding": card.encoding, "input": INPUTS[card.encoding]}
+        (folder / PARAMS).write_bytes(save(flat, metadata=metadata))
         (folder / SCRIPT).write_text(RUN_PY)
 
 

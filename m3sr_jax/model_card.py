@@ -75,6 +75,8 @@ class ModelCard:
         """Returns the card as indented JSON; `from_json` reads it back."""
         values = dataclasses.asdict(self)
         del values["model"]["implementation"], values["model"]["remat"]
+        if self.model.matmul_precision == ModelConfig.matmul_precision:  # so that cards of earlier versions stay as is
+            del values["model"]["matmul_precision"]
         return json.dumps(values, indent=2) + "\n"
 
     @classmethod

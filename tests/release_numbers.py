@@ -15,8 +15,6 @@ import numpy as np
 import pytest
 
 HERE = Path(__file__).parent / "parity"
-# Each case runs once: compiling it with all optimisations costs more time than it saves.
-QUICK = {"xla_backend_optimization_level": 0}
 
 
 def needs_time():

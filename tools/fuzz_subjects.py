@@ -164,7 +164,8 @@ def _dng(folder: Path) -> None:
         *((50706, 1, 4, b"\1\4\0\0", True), (50708, 2, 0, "Some Camera", True), (271, 2, 0, "Maker", True)),
         *((50721, 10, 9, unit, True), (50728, 5, 3, (1, 2, 1, 1, 4, 5), True)),
     ]
-    pattern = [(33421, 3, 2, (2, 2), True), (33422, 1, 4, b"\0\1\1\2", True)]
+    opcodes = b"\0\0\0\1" + b"\0\0\0\x09" + bytes(11) + b"\4" + bytes(4)
+    pattern = [(33421, 3, 2, (2, 2), True), (33422, 1, 4, b"\0\1\1\2", True), (51009, 7, 24, opcodes, True)]
     with tifffile.TiffWriter(folder / "photo.dng") as file:
         small = {"photometric": "rgb", "subfiletype": 1, "subifds": 1, "metadata": None}
         file.write(np.zeros((8, 12, 3), np.uint8), extratags=camera, **small)
@@ -218,6 +219,23 @@ def _envi_headers(folder: Path) -> None:
     (folder / "scaled.hyspex").write_bytes((CUBE * 100).astype("<i2").tobytes())
 
 
+def _sidecar(folder: Path) -> None:
+    """A GDAL sidecar beside an ENVI file."""
+    _cubes(".hdr")(folder)
+    for name in ("float.hdr", "float.img"):
+        (folder / name).unlink()
+    header = (folder / "codes.hdr").read_text()
+    kept = (line for line in header.splitlines() if not line.startswith(("wavelength", "reflectance")))
+    (folder / "codes.hdr").write_text("\n".join(kept))
+    bands = "".join(
+        f"<PAMRasterBand band='{band}'><Scale>0.5</Scale><Offset>1</Offset><NoDataValue>7</NoDataValue><UnitType>%"
+        f"</UnitType><Metadata><MDI key='wavelength'>{nm:g}</MDI><MDI key='bbl'>1</MDI></Metadata></PAMRasterBand>"
+        for band, nm in enumerate(WAVELENGTHS, 1)
+    )
+    text = f"<PAMDataset><Metadata><MDI key='wavelength_units'>nm</MDI></Metadata>{bands}</PAMDataset>"
+    (folder / "codes.img.aux.xml").write_text(text)
+
+
 def _numpy(folder: Path) -> None:
     np.save(folder / "cube.npy", np.random.default_rng(0).random((3, 4, 31), np.float32))
     np.save(folder / "wide.npy", np.asfortranarray(np.arange(3 * 4 * 31).reshape(3, 4, 31).astype(">u2")))
@@ -238,13 +256,15 @@ def _hdf5_groups(folder: Path) -> None:
     with h5py.File(folder / "neon.h5", "w") as file:
         file["Reflectance/Reflectance_Data"] = (CUBE * 10000).astype("i2")
         file["Reflectance/Reflectance_Data"].attrs.update({"Scale_Factor": 10000.0, "Data_Ignore_Value": -9999.0})
+        file["Reflectance/wavelength_units"] = "nm"
         file["Reflectance/Wavelength"], file["Reflectance/bbl"] = WAVELENGTHS, np.array([1, 1, 0, 1, 1])
 
 
 def _structs(folder: Path) -> None:
     import scipy.io
 
-    content = {"hsi": {"Data": CUBE.astype(np.float64), "info": {"wavelength": WAVELENGTHS, "note": "x"}}}
+    info = {"wavelength": WAVELENGTHS, "wavelength_units": "nm", "bbl": np.array([1, 1, 0, 1, 1]) > 0}
+    content = {"hsi": {"Data": CUBE.astype(np.float64), "scale_factor": 0.5, "info": info}}
     for compressed in (False, True):
         scipy.io.savemat(folder / f"struct{compressed}.mat", content, do_compression=compressed)
 
@@ -275,6 +295,8 @@ def _matlab5(folder: Path) -> None:
         "cube": CUBE.astype(np.float64),
         "bands": WAVELENGTHS,
         "cell": np.array([1, "x"], object),
+        "units": "nm",
+        "good_bands": np.array([1, 1, 0, 1, 1]) > 0,
     }
     for compressed in (False, True):
         scipy.io.savemat(folder / f"compressed{compressed}.mat", content, do_compression=compressed)
@@ -290,6 +312,8 @@ def _hdf5(folder: Path) -> None:
         file["bands"] = WAVELENGTHS[:, None]
         file["group/inner"] = np.ones(3)
         file["text"] = "words"
+        file["units"], file["link"] = np.array([[ord("n")], [ord("m")]], np.uint16), h5py.SoftLink("/cube")
+        file["units"].attrs["MATLAB_class"] = np.bytes_("char")
 
 
 def _tiff_cubes(folder: Path) -> None:
@@ -299,7 +323,10 @@ def _tiff_cubes(folder: Path) -> None:
     pages = np.random.default_rng(0).random((31, 4, 3), np.float32)
     tifffile.imwrite(folder / "deflated.tif", pages, photometric="minisblack", compression="zlib")
     tifffile.imwrite(folder / "tiled.tif", pages, photometric="minisblack", tile=(16, 16))
-    tifffile.imwrite(folder / "ome.ome.tif", pages, photometric="minisblack", metadata={"axes": "CYX"})
+    channels = {"EmissionWavelength": [400.0 + 10 * band for band in range(31)]}
+    for name, metadata in (("ome", {}), ("channels", {"Channel": channels, "SignificantBits": 12})):
+        options = {"photometric": "minisblack", "metadata": {"axes": "CYX"} | metadata}
+        tifffile.imwrite(folder / f"{name}.ome.tif", (pages * 4095).astype(np.uint16), **options)
 
 
 # Weights and models
@@ -546,6 +573,7 @@ SUBJECTS: Mapping[str, Subject] = {
     "mat_struct": Subject(_structs, _read_cube),
     "hdf5_group": Subject(_hdf5_groups, _read_cube),
     "envi": Subject(_envi_headers, _read_cube),
+    "sidecar": Subject(_sidecar, _read_cube, damage_bytes, "codes.hdr"),
     "npy": Subject(_numpy, _read_cube),
     "geotiff": Subject(_geotiffs, _read_cube),
     "wavelengths": Subject(_wavelengths, _read_wavelengths),

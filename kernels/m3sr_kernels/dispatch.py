@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable, Mapping
-from typing import Literal, get_args
+from collections.abc import Callable, Container, Mapping
+from typing import Any, Literal, get_args
 
 import jax
 
-from m3sr_kernels.gpu_call import MIN_CAPABILITY, GpuCall, local_gpus_run
+from m3sr_kernels.gpu_call import (
+    MIN_CAPABILITY,
+    GpuCall,
+    UnsupportedArgumentsError,
+    gpu_capability,
+    importable,
+    local_gpus_run,
+)
 from m3sr_kernels.native.call import best_on_cpu, only_native, unavailable
 
 # pallas_triton  GPU kernels for CUDA, sm_80 and newer
@@ -20,7 +27,7 @@ from m3sr_kernels.native.call import best_on_cpu, only_native, unavailable
 # reference      the definition, a plain loop over time
 Implementation = Literal["pallas_triton", "pallas_mosaic", "native", "xla", "associative", "reference"]
 NAMES: tuple[Implementation, ...] = get_args(Implementation)
-BEST_ON_CUDA: Implementation = "pallas_triton"
+BEST_ON_CUDA: tuple[Implementation, ...] = ("pallas_triton", "pallas_mosaic")  # the first that jax has and a GPU runs
 BEST_ON_CPU: Implementation = "native"
 
 
@@ -46,10 +53,11 @@ def choose(
         elsewhere = implementations["xla"]
         if BEST_ON_CPU in implementations:
             elsewhere = functools.partial(best_on_cpu, op, implementations[BEST_ON_CPU], elsewhere)
-        if BEST_ON_CUDA not in implementations or not local_gpus_run(BEST_ON_CUDA):
+        best = best_on_cuda(implementations)
+        if best is None:
             return elsewhere
-        kernels = functools.partial(implementations[BEST_ON_CUDA], call=GpuCall(op, BEST_ON_CUDA, automatic=True))
-        return functools.partial(_by_platform, kernels, elsewhere)
+        kernels = functools.partial(implementations[best], call=GpuCall(op, best, automatic=True))
+        return functools.partial(_by_platform, functools.partial(_first_or, kernels, elsewhere), elsewhere)
     if implementation not in NAMES:
         raise ValueError(f"{op}: unknown implementation {implementation!r}; expected None or one of {', '.join(NAMES)}")
     if implementation not in implementations:
@@ -60,6 +68,25 @@ def choose(
     if implementation in MIN_CAPABILITY:
         function = functools.partial(function, call=GpuCall(op, implementation, interpret=interpret))
     return function
+
+
+def best_on_cuda(implementations: Container[Any] = BEST_ON_CUDA) -> Implementation | None:
+    """The kernels that None means on CUDA; None if there are none that jax has and the GPU runs.
+
+    A GPU that nothing tells anything about counts as the oldest that Triton's kernels run on.
+    """
+    capability = gpu_capability() or MIN_CAPABILITY["pallas_triton"]
+    new_enough: list[Implementation] = [
+        name for name in BEST_ON_CUDA if name in implementations and capability >= MIN_CAPABILITY[name]
+    ]
+    return next((name for name in new_enough if importable(name)), None)
+
+
+def _first_or(kernels: Callable, elsewhere: Callable, *arguments):
+    try:
+        return kernels(*arguments)
+    except UnsupportedArgumentsError:
+        return elsewhere(*arguments)
 
 
 def _by_platform(on_cuda: Callable, elsewhere: Callable, *arguments):
@@ -90,11 +117,13 @@ def resolve(implementation: Implementation | None, platform: str) -> Implementat
     if implementation is None:
         if platform == "cpu":
             return "xla" if unavailable() else BEST_ON_CPU
-        return BEST_ON_CUDA if on_cuda and local_gpus_run(BEST_ON_CUDA) else "xla"
+        return (on_cuda and best_on_cuda()) or "xla"
     if implementation == BEST_ON_CPU and platform != "cpu":
         raise NotImplementedError(f"'native' is code for a CPU, and the computation runs on {platform}; leave it unset")
     if implementation == BEST_ON_CPU and unavailable():
         raise NotImplementedError(f"'native' cannot run: {unavailable()}")
+    if implementation in MIN_CAPABILITY and not importable(implementation):
+        raise NotImplementedError(f"{implementation!r} is not part of jax {jax.__version__}; leave it unset")
     capability = MIN_CAPABILITY.get(implementation)
     if capability is not None and not (on_cuda and local_gpus_run(implementation)):
         needs = f"{implementation!r} needs CUDA GPUs of compute capability {capability} or newer"

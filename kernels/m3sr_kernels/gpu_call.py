@@ -2,7 +2,8 @@
 
 JAX lowers or rejects a `pallas_call` when it compiles the program around it, with messages of its own. `GpuCall` is
 lowered at the same time: for CUDA it becomes the kernel, for any other platform it raises `NotImplementedError` with
-the reason, whatever devices the machine has. So a machine without a GPU can lower a program for CUDA.
+the reason, whatever devices the machine has. So a machine without a GPU can lower a program for CUDA, and a program for
+a CPU never traces a kernel: those of M3SR's training step take seconds.
 """
 
 from __future__ import annotations
@@ -10,16 +11,26 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import importlib
+import re
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 
 MIN_CAPABILITY = {"pallas_triton": 8.0, "pallas_mosaic": 9.0}
+BACKENDS = {"pallas_triton": "jax.experimental.pallas.triton", "pallas_mosaic": "jax.experimental.pallas.mosaic_gpu"}
+# What the name of a GPU tells: older than Ampere, or Hopper and newer.
+_CAPABILITY_OF_NAME = {r"GTX|TITAN|Quadro|RTX 20[5-8]0|Tesla|V100|\b[KMPT]\d": 7.5, r"\bG?[HB][1-9]\d": 9.0}
+
+
+class UnsupportedArgumentsError(NotImplementedError):
+    """The kernels do not take these arguments; `implementation=None` then takes another implementation."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,32 +50,66 @@ class GpuCall:
     interpret: bool = False
     automatic: bool = False
 
-    def __call__(self, function: Callable, *arguments: Any) -> Any:
+    def __call__(self, function: Callable, results: Any, *arguments: Any) -> Any:
         """Returns `function(*arguments)`, which launches kernels and prepares their arrays.
+
+        Args:
+          function: traced when it is lowered for CUDA.
+          results: the shapes and dtypes that it returns, in any tree.
+          *arguments: trees of arrays.
 
         Raises:
           NotImplementedError: at lowering (outside of jit, at once), for a platform other than CUDA or a GPU that is
             too old.
+          TypeError: likewise, if `function` returns something else than `results`.
         """
-        if self.interpret:
-            return function(*arguments)
         leaves, tree = jax.tree.flatten(arguments)
+        specs, structure = jax.tree.flatten(like(results))
 
-        @jax.jit
         def flat(*leaves):
-            return jax.tree.leaves(function(*tree.unflatten(leaves)))
+            returned, found = jax.tree.flatten(function(*tree.unflatten(leaves)))
+            if found != structure or like(returned) != specs:
+                raise TypeError(f"{self.op}: kernels return {like(returned)} in {found}, not {specs} in {structure}")
+            return returned
 
-        structure = jax.tree.structure(jax.eval_shape(function, *arguments))
-        return jax.tree.unflatten(structure, _gpu_call_p.bind(*leaves, function=flat, call=self))
+        if self.interpret:
+            return structure.unflatten(flat(*leaves))
+        return structure.unflatten(_gpu_call_p.bind(*leaves, function=flat, specs=tuple(specs), call=self))
+
+
+def like(arrays: Any) -> Any:
+    """The shapes and dtypes of a tree of arrays."""
+    return jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), arrays)
 
 
 def local_gpus_run(implementation: str) -> bool:
-    """Whether every local GPU is new enough; True without one, as the program may be compiled for another machine."""
+    """Whether the GPUs of `gpu_capability` are new enough; True if they are unknown."""
+    capability = gpu_capability()
+    return capability is None or capability >= MIN_CAPABILITY[implementation]
+
+
+def gpu_capability() -> float | None:
+    """The compute capability of the oldest local GPU or, without one, of the GPU that the program is compiled for.
+
+    The name of that GPU is in the abstract mesh in use, if the caller has set one; None if nothing tells. A name tells
+    no more than "7.5 or older" and "9.0 or newer".
+    """
     try:
-        devices = jax.local_devices(backend="gpu")
+        return min(map(_capability, jax.local_devices(backend="gpu")))
     except RuntimeError:
-        return True
-    return all(_capability(device) >= MIN_CAPABILITY[implementation] for device in devices)
+        described = getattr(jax.sharding.get_abstract_mesh(), "abstract_device", None)
+    name = described.device_kind if described else ""
+    return next((capability for names, capability in _CAPABILITY_OF_NAME.items() if re.search(names, name)), None)
+
+
+@functools.cache
+def importable(implementation: str) -> bool:
+    """Whether jax has the backend of a Pallas implementation."""
+    try:
+        importlib.import_module(BACKENDS[implementation])
+    except ImportError:
+        return False
+    return True
 
 
 def _capability(device: Any) -> float:
@@ -80,9 +125,9 @@ _gpu_call_p.multiple_results = True
 
 
 @_gpu_call_p.def_abstract_eval
-def _abstract_eval(*avals, function, call):
-    del call
-    return [out.aval for out in jax.make_jaxpr(function)(*avals).jaxpr.outvars]
+def _abstract_eval(*avals, specs, **how):
+    del avals, how
+    return [ShapedArray(spec.shape, spec.dtype) for spec in specs]
 
 
 @_gpu_call_p.def_impl
@@ -90,7 +135,8 @@ def _run(*arguments, **parameters):
     return jax.jit(functools.partial(_gpu_call_p.bind, **parameters))(*arguments)
 
 
-def _lower_for_cuda(ctx, *operands, function, call):
+def _lower_for_cuda(ctx, *operands, function, specs, call):
+    del specs
     if not local_gpus_run(call.implementation):
         raise NotImplementedError(
             f"{call.op}: implementation {call.implementation!r} needs a GPU of compute capability "
@@ -114,8 +160,8 @@ def _lowering_device() -> contextlib.AbstractContextManager:
     return jax.sharding.use_abstract_mesh(mesh.update(abstract_device=device))
 
 
-def _lower_elsewhere(ctx, *operands, function, call):
-    del function
+def _lower_elsewhere(ctx, *operands, function, specs, call):
+    del function, specs
     if call.automatic:
         fill = lambda *_: [jnp.full(aval.shape, jnp.nan, aval.dtype) for aval in ctx.avals_out]  # noqa: E731
         return mlir.lower_fun(fill, multiple_results=True)(ctx, *operands)
@@ -126,10 +172,12 @@ def _lower_elsewhere(ctx, *operands, function, call):
     )
 
 
-def _batch(arguments, dimensions, *, function, call):
+def _batch(arguments, dimensions, *, function, specs, call):
     """Maps the kernel itself: for `pallas_call` the new axis is one more axis of its grid."""
-    mapped = jax.jit(jax.vmap(function, in_axes=tuple(dimensions)))
-    results = _gpu_call_p.bind(*arguments, function=mapped, call=call)
+    size = next(array.shape[axis] for array, axis in zip(arguments, dimensions, strict=True) if axis is not None)
+    mapped = jax.vmap(function, in_axes=tuple(dimensions))
+    specs = tuple(jax.ShapeDtypeStruct((size, *spec.shape), spec.dtype) for spec in specs)
+    results = _gpu_call_p.bind(*arguments, function=mapped, specs=specs, call=call)
     return results, [0] * len(results)
 
 

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from m3sr_kernels.checks import accumulation_dtype
-from m3sr_kernels.gpu_call import GpuCall
+from m3sr_kernels.gpu_call import GpuCall, UnsupportedArgumentsError
 
 LANES = 128  # threads of a program, one warpgroup
 
@@ -24,13 +24,13 @@ LANES = 128  # threads of a program, one warpgroup
 def with_gradient_of(other: Callable, forward: Callable) -> Callable:
     """Makes an op's implementation: `forward(interpret, *arrays)` on the GPU, with the gradient of `other(*arrays)`.
 
-    The implementation takes the op's arguments by position and `call`; it raises `NotImplementedError` if one is
-    float64.
+    The implementation takes the op's arguments by position and `call`; it raises `UnsupportedArgumentsError` if
+    one is float64.
     """
 
     def run(*arrays: jax.Array | None, call: GpuCall) -> Any:
         if accumulation_dtype(*arrays) != jnp.float32:
-            raise NotImplementedError(
+            raise UnsupportedArgumentsError(
                 f"{call.op}: 'pallas_mosaic' computes in float32, got an argument in float64; use 'pallas_triton' or "
                 "'xla'"
             )
@@ -42,7 +42,8 @@ def with_gradient_of(other: Callable, forward: Callable) -> Callable:
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
 def _run(call: GpuCall, forward: Callable, other: Callable, *arrays: jax.Array | None) -> Any:
     del other
-    return call(functools.partial(forward, call.interpret), *arrays)
+    run = functools.partial(forward, call.interpret)
+    return call(run, jax.eval_shape(run, *arrays), *arrays)
 
 
 def _fwd(call: GpuCall, forward: Callable, other: Callable, *arrays):

@@ -14,16 +14,18 @@ class Export:
     """Write a model as a folder that runs with JAX alone, on CPU and CUDA, for any batch size, height and width.
 
     The folder contains the program (model.jaxexport, StableHLO), the parameters (params.safetensors, with model.json
-    in its metadata) and run.py, ten lines that run them. Height and width must be multiples of 8.
+    and the encoding of the input in its metadata) and run.py, ten lines that run them. Height and width must be
+    multiples of 8.
 
     Attributes:
-        checkpoint: a training workdir, or a folder that m3sr convert wrote.
         output: the folder to create.
+        checkpoint: a training workdir, or a folder that m3sr convert wrote; by default the model for any photo that
+            comes with the package.
         which: of a training workdir, the checkpoint with the best PSNR or the latest.
     """
 
-    checkpoint: Path
     output: Path
+    checkpoint: Path | None = None
     which: Which = "best"
 
     def run(self) -> None:
@@ -33,9 +35,11 @@ class Export:
             InputError: the checkpoint or the output cannot be used, or the network cannot be exported.
         """
         from m3sr_jax.checkpoint import load_model
-        from m3sr_jax.export import export_model
+        from m3sr_jax.export import INPUTS, export_model
+        from m3sr_jax.inference.predictor import PRETRAINED
 
         start_jax()
-        model, params, card = load_model(self.checkpoint, self.which)
+        model, params, card = load_model(PRETRAINED if self.checkpoint is None else self.checkpoint, self.which)
         export_model(self.output, model, params, card)
+        print(f"the program takes {INPUTS[card.encoding]}")
         print(f"wrote {self.output}; to use it, python {self.output / 'run.py'} RGB.npy CUBE.npy")

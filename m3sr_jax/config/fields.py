@@ -12,7 +12,7 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
-from m3sr_jax.config.names import BRANCHES, DATASETS
+from m3sr_jax.config.names import BRANCHES, DATASETS, MatmulPrecision
 from m3sr_jax.errors import InputError
 from m3sr_jax.io.normalization import RGB_NORMALIZATIONS
 from m3sr_jax.networks import NETWORKS
@@ -103,6 +103,7 @@ class ModelConfig(_Section):
     normalise_exposure: bool = False  # the network sees each image divided by its brightness
     dtype: str = _option("float32", choices=DTYPES)
     param_dtype: str = _option("float32", choices=DTYPES)
+    matmul_precision: str = _option("float32", choices=typing.get_args(MatmulPrecision))
     remat: bool = _option(False, free=True)
     implementation: str | None = _option(None, free=True)
 

@@ -6,4 +6,5 @@ Benchmark = Literal["cave", "ntire2022", "ntire2020_clean", "ntire2020_real"]
 OnDisk = Literal[Benchmark, "folder"]  # "folder": one's own scenes
 Dataset = Literal["synthetic", OnDisk, "photo"]
 DATASETS: tuple[str, ...] = get_args(Dataset)
+MatmulPrecision = Literal["float32", "tf32"]  # of products of float32 numbers, see `m3sr_jax.models.precision`
 BRANCHES = ("spatial", "frequency", "spectral")

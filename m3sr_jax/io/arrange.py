@@ -72,6 +72,9 @@ def _bands_axis(
     first = () if known is None else (known,)
     count = len(BANDS) if centres is None else len(centres)
     fitting = [axis for axis in (*first, 2, 0, 1) if shape[axis] == count]
+    if fitting and known is None and len(fitting) > 1:
+        chosen = ("first", "second", "last")[fitting[0]]
+        notes.append(f"{len(fitting)} axes of {count}: the {chosen} taken for the bands")
     if fitting:
         return fitting[0]
     if centres is not None:

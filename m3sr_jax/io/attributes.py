@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from m3sr_jax.errors import InputError
-from m3sr_jax.io.declared import PERCENT, Coding
+from m3sr_jax.io.declared import Coding, listed, unit_divisor
 
-# Names without case and punctuation: CF's and NEON's.
-OTHER_SCALES = (
-    *("slope", "intercept", "gain", "gains", "offset", "offsets", "scale", "scales", "bias", "scalingfactor"),
-    "calibratednt",  # of HDF4, where the offset is subtracted before the scale is applied
+# Names without case and punctuation that scale by no known convention. `calibrated_nt` is HDF4's, where the offset is
+# subtracted before the scale is applied.
+OTHER_SCALES = re.compile(
+    r".*scal(e|ing).*|.*mult(iplier)?|factors?|slope|intercept|gains?|offsets?|bias|quantificationvalue|calibratednt"
 )
 MISSING_NAMES = ("fillvalue", "missingvalue", "dataignorevalue", "nodata", "nodatavalue", "ignorevalue")
 
@@ -45,13 +45,14 @@ def coding_of_attributes(
     declared = _Declared(path, name, attributes)
     if str(declared.text("unsigned")).lower() in ("true", "1"):
         raise InputError(f"{path}: {name} has _Unsigned = true, which cannot be applied; store unsigned integers")
-    declared.refuse(OTHER_SCALES)
+    declared.refuse_other_scales()
     gain, offset, divisor, notes = _scaling(declared)
     missing = tuple(dict.fromkeys(value for key in MISSING_NAMES for value in declared.numbers(key)))
     valid = _valid(declared, dtype, (gain, offset, divisor or 1.0))
-    marks = [f"{declared.spelled(key)} = {declared.numbers(key)[0]:g}" for key in MISSING_NAMES if key in declared]
-    if valid != (-math.inf, math.inf):
-        marks.append(f"anything outside {valid[0]:g} to {valid[1]:g}")
+    marks = [f"{declared.spelled(key)} = {listed(declared.numbers(key))}" for key in MISSING_NAMES if key in declared]
+    low, high = valid
+    marks += [f"anything below {low:g}"] if low > -math.inf else []
+    marks += [f"anything above {high:g}"] if high < math.inf else []
     source = " and ".join(marks)
     notes += [f"{source}: missing"] if marks else []
     return Coding(missing, valid, (gain,), (offset,), divisor, source), notes
@@ -74,9 +75,10 @@ def _scaling(declared: _Declared) -> tuple[float, float, float | None, list[str]
         if divisor:
             raise InputError(f"{declared.path}: {declared.name} has {declared.spelled('addoffset')} beside a divisor")
         notes.append(f"{declared.spelled('addoffset')} = {offset:g} added")
-    if declared.text("units").lower() in PERCENT:
-        divisor = (divisor or 1.0) * 100
-        notes.append("values in percent, divided by 100")
+    units = declared.text("units") or declared.text("unit")
+    if by_unit := unit_divisor(units):
+        divisor = (divisor or 1.0) * by_unit
+        notes.append(f"values in {units}, divided by {by_unit:g}")
     # A scale of 1 is a scale too: the numbers are the values.
     return gain, offset, 1.0 if notes and divisor is None else divisor, notes
 
@@ -111,10 +113,11 @@ class _Declared:
     def __contains__(self, key: str) -> bool:
         return key in self._found
 
-    def refuse(self, keys: Sequence[str]) -> None:
+    def refuse_other_scales(self) -> None:
         """Refuses attributes that scale by no known convention, unless they are 0 or 1 and change nothing."""
-        for key in keys:
-            if key in self and self.kind(key) in "fiu" and not set(self.numbers(key)) <= {0.0, 1.0}:
+        for key in self._found:
+            other = OTHER_SCALES.fullmatch(key) and key != "scalefactor"
+            if other and self.kind(key) in "fiu" and not set(self.numbers(key)) <= {0.0, 1.0}:
                 shown = f"{self.spelled(key)} = {self.numbers(key)[0]:g}"
                 reason = "which follows no known convention; expected scale_factor and add_offset"
                 raise InputError(f"{self.path}: {self.name} has {shown}, {reason}")

@@ -28,14 +28,12 @@ from numpy.typing import DTypeLike
 from m3sr_jax.errors import InputError
 from m3sr_jax.io import envi, named_arrays, tiff
 from m3sr_jax.io.arrange import Arranged, arrange
-from m3sr_jax.io.declared import Coding, Stored
-from m3sr_jax.io.envi_header import read_header
 from m3sr_jax.io.named_cube import read_named_cube
+from m3sr_jax.io.tiff_header import TIFF_SUFFIXES, described_tiff, with_header
 from m3sr_jax.io.wavelengths import BANDS_BY_HAND
 
 SUFFIXES = (".mat", ".hdr", ".npz", ".tif", ".tiff", ".h5")  # that can be written
 NAMED_SUFFIXES = (".mat", ".npz", ".npy", ".h5", ".hdf5", ".he5", ".hdf", ".nc", ".nc4")
-TIFF_SUFFIXES = (".tif", ".tiff")
 READ_SUFFIXES = (".hdr", *TIFF_SUFFIXES, *NAMED_SUFFIXES)
 
 
@@ -233,51 +231,18 @@ def _arranged(
     if key is not None:
         raise InputError(f"{path}: key {key}: a {suffix or 'raw'} file has no named arrays; leave the key out")
     if suffix in TIFF_SUFFIXES:
-        return arrange(path, _with_header(path, tiff.read_tiff(path)), wavelengths)
+        stored = tiff.read_tiff(path, own_wavelengths=wavelengths is None)
+        return arrange(path, with_header(path, stored), wavelengths)
     header = path if suffix == ".hdr" else envi.find_header(path)
     if header is None:
         expected = f"expected one of {', '.join(READ_SUFFIXES)}, or an ENVI data file beside its .hdr"
         missing = "" if path.is_file() else "there is no such file; "
         raise InputError(f'{path}: {missing}found suffix "{path.suffix}"; {expected}')
-    if suffix == ".hdr" and (tiff_file := _described_tiff(header)) is not None:
-        return arrange(path, _with_header(tiff_file, tiff.read_tiff(tiff_file)), wavelengths)
+    if suffix == ".hdr" and (tiff_file := described_tiff(header)) is not None:
+        stored = tiff.read_tiff(tiff_file, own_wavelengths=wavelengths is None)
+        return arrange(path, with_header(tiff_file, stored), wavelengths)
     data = path if path.is_file() and suffix != ".hdr" else None
     return arrange(path, envi.read_envi(header, data, own_wavelengths=wavelengths is None), wavelengths)
-
-
-def _described_tiff(header: Path) -> Path | None:
-    """Returns the TIFF that an ENVI header describes; None if it describes raw numbers."""
-    if not header.is_file() or not read_header(header).of_tiff:
-        return None
-    found = envi.data_files(header, TIFF_SUFFIXES)
-    if not found:
-        raise InputError(f"{header}: file type = TIFF, but there is no {header.stem} with .tif beside it")
-    return found[0]
-
-
-def _with_header(path: Path, stored: Stored) -> Stored:
-    """Adds what an ENVI header beside a TIFF declares, if it describes the TIFF."""
-    beside = envi.find_header(path)
-    if beside is None:
-        return stored
-    header = read_header(beside)
-    if not header.of_tiff and envi.data_files(beside, envi.DATA_SUFFIXES):
-        return stored
-    axis = stored.bands_axis or 0
-    bands = stored.values.shape[axis] if stored.values.ndim == 3 else 0
-    if header.integer("bands", low=1) != bands:
-        raise InputError(f"{beside}: found {header.integer('bands')} bands; expected {bands} as in {path.name}")
-    centres, units, notes = header.wavelengths(bands)
-    coding, applied = header.coding(bands)
-    if coding != Coding() and stored.coding != Coding() and coding != stored.coding:
-        raise InputError(f"{path}: it and {beside.name} both say how to read its numbers; expected one of them")
-    stored.coding = stored.coding if coding == Coding() else coding
-    stored.good = header.good_bands(bands)
-    if centres is not None:
-        stored.centres, stored.units = centres, units
-        notes = [*notes, f"wavelengths from {beside.name}"]
-    stored.notes += [*applied, *notes]
-    return stored
 
 
 def _integer_note(cube: Arranged) -> list[str]:

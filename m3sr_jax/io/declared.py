@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32
 
-PERCENT = ("%", "percent")  # spellings of a unit
+from m3sr_jax.errors import InputError
+
 # A header rounds the value that it declares as missing to about seven digits.
 SAME_VALUE = 1e-6
 BLOCK_VALUES = 2**22  # values decoded at a time: bounds the memory for float64
@@ -80,6 +83,36 @@ class Coding:
             elif value.is_integer() and np.iinfo(stored.dtype).min <= value <= np.iinfo(stored.dtype).max:
                 found |= stored == int(value)
         return found
+
+
+def unit_divisor(units: str) -> float | None:
+    """Returns what a unit, as a file spells it, divides by: "%" by 100, "reflectance x 10000" by 10000; or None."""
+    if re.match(r"\s*(%|percent|pct\b)", units.lower()):
+        return 100.0
+    factor = re.search(r"[x×*]\s*(10{1,6}|1e\d)\s*$", units.lower())
+    return float(factor[1]) if factor else None
+
+
+def combined(path: Path, first: Coding, second: Coding) -> Coding:
+    """Joins two declarations of one file, such as of a TIFF and its sidecar; a repetition changes nothing.
+
+    Raises:
+        InputError: they scale the numbers in different ways.
+    """
+    if first.scaled and second.scaled:
+        (gain, offset), (other_gain, other_offset) = (
+            (np.asarray(part.gain) / (part.divisor or 1.0), np.asarray(part.offset) / (part.divisor or 1.0))
+            for part in (first, second)
+        )
+        if not (np.allclose(gain, other_gain, SAME_VALUE, 0) and np.allclose(offset, other_offset, SAME_VALUE, 0)):
+            raise InputError(f"{path}: it, its header or its sidecar scale the numbers in two ways; expected one")
+    added = tuple(value for value in second.missing if not np.isclose(value, first.missing, SAME_VALUE, 0, True).any())
+    return replace(
+        first if first.scaled else second,
+        missing=first.missing + added,
+        valid=first.valid,
+        source=" and ".join(source for source in (first.source, second.source if added else "") if source),
+    )
 
 
 def _blocks(stored: np.ndarray):

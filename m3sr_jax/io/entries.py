@@ -14,6 +14,7 @@ from m3sr_jax.errors import InputError, shortened
 from m3sr_jax.io.wavelengths import BANDS
 
 NUMBER_KINDS = "fiu"
+KINDS = {"V": "structured values", "b": "logical values", "U": "text", "S": "text", "O": "no numbers"}
 # Last parts of names, lower-case and without punctuation, that hold wavelengths; the first that fits is taken.
 WAVELENGTH_NAMES = (
     *("wavelengths", "wavelength", "bands", "wavelengthsnm", "wavelengthnm", "wavelengthsum", "wavelengthum"),
@@ -22,6 +23,7 @@ WAVELENGTH_NAMES = (
     *("band", "lam"),
 )
 MOST_LISTED = 12
+OBJECT = np.dtype(object)
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Entry:
         read: returns the values.
         check: refuses an array that claims more than the file holds; `read` does so too.
         attributes: what the file says about it, by name.
+        kind: what it is, if it is no array of numbers: "a cell array".
+        alias: whether it is another name of an array that is listed too.
     """
 
     name: str
@@ -43,6 +47,8 @@ class Entry:
     read: Callable[[], np.ndarray]
     check: Callable[[], None] = lambda: None
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    kind: str = ""
+    alias: bool = False
 
     @property
     def numeric(self) -> bool:
@@ -56,13 +62,33 @@ class Entry:
 
     @property
     def label(self) -> str:
-        """Name and shape, for messages."""
-        return f"{self.name} ({'×'.join(map(str, self.shape))}{'' if self.numeric else f' {self.dtype}'})"
+        """Name, shape and kind, for messages."""
+        size = "×".join(map(str, self.shape))
+        return f"{self.name} ({', '.join(part for part in (size, '' if self.numeric else self.content) if part)})"
+
+    @property
+    def content(self) -> str:
+        """What it holds, for messages."""
+        return self.kind or KINDS.get(self.dtype.kind, f"{self.dtype} values")
+
+    @property
+    def group(self) -> list[str]:
+        """The names of the groups or structs that hold it."""
+        return re.split(r"[/.]", self.name)[:-1]
 
     @property
     def listed_name(self) -> str:
         """The last part of the name, lower-case and without punctuation."""
         return re.sub(r"[^a-z0-9]", "", re.split(r"[/.]", self.name)[-1].lower())
+
+
+def unreadable(name: str, kind: str, shape: tuple[int, ...] = ()) -> Entry:
+    """Returns an entry that messages can name, and that cannot be read, such as "a cell array"."""
+
+    def read() -> np.ndarray:
+        raise ValueError(f"{name} holds {kind}")
+
+    return Entry(name, shape, OBJECT, read, kind=kind)
 
 
 def choose_cube(path: Path, entries: Mapping[str, Entry], key: str | None) -> tuple[Entry, list[str]]:
@@ -80,9 +106,9 @@ def choose_cube(path: Path, entries: Mapping[str, Entry], key: str | None) -> tu
     """
     if key is not None:
         return _named(path, entries, key), []
-    numbers = [entry for entry in entries.values() if entry.numeric or entry.dtype.kind in "cV"]
-    if named := [entry for entry in numbers if entry.name == "cube"]:
-        return _real(path, named[0]), []
+    if "cube" in entries:
+        return _real(path, entries["cube"]), []
+    numbers = [entry for entry in entries.values() if (entry.numeric or entry.dtype.kind in "cV") and not entry.alias]
     candidates = [entry for entry in numbers if len(entry.shape) == 3 and min(entry.shape) > 0]
     lists = {entry.size for entry in entries.values() if is_list(entry) and entry.listed_name in WAVELENGTH_NAMES}
     lists -= {1}  # a number of bands
@@ -92,7 +118,9 @@ def choose_cube(path: Path, entries: Mapping[str, Entry], key: str | None) -> tu
     if len(candidates) == 1:
         return _real(path, candidates[0]), [f"array {candidates[0].name}"]
     names = sorted(entry.label for entry in entries.values() if entry.numeric)
-    found = f"numeric arrays {shortened(names, MOST_LISTED)}" if names else "no numeric arrays"
+    others = sorted(entry.label for entry in entries.values() if not entry.numeric)
+    none = f"no numeric arrays but {shortened(others, MOST_LISTED)}" if others else "no numeric arrays"
+    found = f"numeric arrays {shortened(names, MOST_LISTED)}" if names else none
     hint = "; choose one with --key NAME" if names else ""
     raise InputError(f"{path}: found {found}; expected one named cube{hint}")
 
@@ -113,8 +141,7 @@ def _named(path: Path, entries: Mapping[str, Entry], key: str) -> Entry:
 
 def _real(path: Path, entry: Entry) -> Entry:
     if not entry.numeric:
-        kind = "structured" if entry.dtype.kind == "V" else str(entry.dtype)
-        raise InputError(f"{path}: {entry.name} holds {kind} values; expected real numbers")
+        raise InputError(f"{path}: {entry.name} holds {entry.content}; expected real numbers")
     return entry
 
 
@@ -124,7 +151,6 @@ def choose_wavelengths(entries: Mapping[str, Entry], cube: Entry) -> Entry | Non
     Returns:
         The list; where none has the length of an axis, the best by name; None if none has such a name.
     """
-    group = re.split(r"[/.]", cube.name)[:-1]
     found = [
         entry
         for entry in entries.values()
@@ -133,7 +159,7 @@ def choose_wavelengths(entries: Mapping[str, Entry], cube: Entry) -> Entry | Non
     found.sort(
         key=lambda entry: (
             entry.size not in cube.shape,
-            re.split(r"[/.]", entry.name)[:-1] != group,
+            entry.group != cube.group,
             WAVELENGTH_NAMES.index(entry.listed_name),
         )
     )

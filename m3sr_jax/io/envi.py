@@ -17,6 +17,8 @@ from m3sr_jax.errors import InputError
 from m3sr_jax.io.declared import Stored
 from m3sr_jax.io.envi_header import DATA_TYPES, Header, read_header
 from m3sr_jax.io.files import band_rows, check_claim, reading, written_whole
+from m3sr_jax.io.gdal_items import refuse_mask, sidecar_items
+from m3sr_jax.io.gdal_tags import apply_items
 
 # Axes of each interleave (lines, bands, samples by first letter), and their transpose to (lines, samples, bands).
 ORDERS = {"bsq": ("bls", (1, 2, 0)), "bil": ("lbs", (0, 2, 1)), "bip": ("lsb", (0, 1, 2))}
@@ -53,7 +55,7 @@ def read_envi(path: Path, data: Path | None = None, *, own_wavelengths: bool = T
     centres, units, named = header.wavelengths(extents["b"]) if own_wavelengths else (None, "", [])
     if dtype.itemsize > 1 and "byte order" not in header.fields:
         notes.append("no byte order in the header: taken for little-endian")
-    return Stored(
+    stored = Stored(
         values.transpose(order).astype(dtype.newbyteorder("=")),
         coding,
         bands_axis=2,
@@ -62,6 +64,9 @@ def read_envi(path: Path, data: Path | None = None, *, own_wavelengths: bool = T
         good=header.good_bands(extents["b"]),
         notes=[*notes, *applied, *named],
     )
+    refuse_mask(data)
+    apply_items(path, stored, sidecar_items(data), extents["b"], own_wavelengths=own_wavelengths)
+    return stored
 
 
 def find_header(data: Path) -> Path | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from m3sr_jax.errors import InputError
-from m3sr_jax.io.declared import Coding
+from m3sr_jax.io.declared import Coding, unit_divisor
 from m3sr_jax.io.files import reading
 from m3sr_jax.io.wavelengths import MAX_BANDS, named_centres
 
@@ -25,7 +25,8 @@ INTERLEAVES = ("bsq", "bil", "bip")
 MAX_HEADER_BYTES = 2**24  # 4096 bands with long names take under a megabyte
 _WINDOWS_NAN = re.compile(r"^[-+]?1\.#.*")  # -1.#IND, as Visual C++ writes it
 # Fields that would change which bytes are numbers of the cube, with the values that change nothing.
-UNSUPPORTED = {"major frame offsets": "0", "minor frame offsets": "0", "read procedures": ""}
+UNSUPPORTED = {"major frame offsets": "0", "minor frame offsets": "0", "read procedures": "", "classes": "0"}
+_OTHER_SCALES = re.compile(r".*(scale|scaling)( factors?)?|.*multipliers?|correction factors")
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class Header:
             return np.array(self.numbers(name, bands)), self.word("wavelength units"), []
         names = [part.strip() for part in self.fields.get("band names", "").strip("{}").split(",")]
         named = named_centres(names) if len(names) == bands else None
-        return (None, "", []) if named is None else (named[0], "nm", [named[1]])
+        return (None, "", []) if named is None else (named[0], named[1], [named[2]])
 
     def good_bands(self, bands: int) -> np.ndarray | None:
         """Returns which bands `bbl` marks as usable (1) or bad (0); None if there is no such list."""
@@ -115,8 +116,8 @@ class Header:
             if set(gains) <= {1.0} and set(offsets) <= {0.0}:
                 continue
             gain, offset = tuple(gains or [1.0]), tuple(offsets or [0.0])
-            if not np.isfinite([*gain, *offset]).all():
-                raise InputError(f"{self.path}: found {kind} gain or offset values that are not finite")
+            if not np.isfinite([*gain, *offset]).all() or 0 in gain:
+                raise InputError(f"{self.path}: found {kind} gain or offset values that are 0 or not finite")
             notes.append(f"{kind} gain and offset values applied")
             if kind != "data" and self.word("data gain values"):
                 notes.append("data gain values not applied: they give radiance")
@@ -129,6 +130,8 @@ class Header:
                 f"{self.path}: found both reflectance scale factor and {notes[0].removesuffix(' applied')}; "
                 "expected one way to scale: delete the other from the header"
             )
+        if by_unit := unit_divisor(units := self.word("data units")):
+            divisor, notes = by_unit * (divisor or 1.0), [*notes, f"values in {units}, divided by {by_unit:g}"]
         ignored = self._single("data ignore value")
         if ignored is not None:
             notes.append(f"data ignore value = {ignored:g}: missing")
@@ -154,6 +157,10 @@ class Header:
         for field, harmless in UNSUPPORTED.items():
             if set(re.split(r"[,\s{}]+", self.word(field))) - {"", harmless}:
                 raise InputError(f"{self.path}: found {field} = {self.fields[field]}, which cannot be read")
+        others = [name for name in self.fields if _OTHER_SCALES.fullmatch(name) and name != "reflectance scale factor"]
+        for field in others:
+            found = f"{field} = {self.word(field)[:40]}"
+            raise InputError(f"{self.path}: found {found}; expected reflectance scale factor or gain values")
 
     @property
     def of_tiff(self) -> bool:

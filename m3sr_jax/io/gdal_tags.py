@@ -1,23 +1,21 @@
-"""What the private tags of TIFF files declare about a cube: GDAL's metadata and nodata, ImageJ's calibration.
-
-Source: GDAL's documentation of the GTiff driver (GDAL_METADATA, tag 42112; GDAL_NODATA, tag 42113).
-"""
+"""What GDAL's metadata declare about a cube: scale, offset, no-data, units, wavelengths, ENVI's fields."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from m3sr_jax.errors import InputError
-from m3sr_jax.io.declared import PERCENT, Coding
+from m3sr_jax.io.declared import Coding, Stored, combined, unit_divisor
+from m3sr_jax.io.envi_header import Header
+from m3sr_jax.io.gdal_items import WHOLE_FILE, Item
 from m3sr_jax.io.wavelengths import named_centres
 
-GDAL_METADATA, GDAL_NODATA = 42112, 42113
 # Names of a band's wavelength in GDAL's metadata, lower-case, with the unit that a name implies.
 WAVELENGTH_NAMES = {
     "wavelength": "",
@@ -28,102 +26,102 @@ WAVELENGTH_NAMES = {
     "wavelength_um": "um",
 }
 UNIT_NAMES = ("wavelength_units", "wavelength_unit", "wavelengthunits", "units")
+# Fields of an ENVI header that GDAL keeps for the whole file when it converts one, with blanks for underscores.
+ENVI_FIELDS = (
+    *("wavelength", "wavelengths", "wavelength units", "bbl", "reflectance scale factor", "data ignore value"),
+    *("data gain values", "data offset values", "data reflectance gain values", "data reflectance offset values"),
+)
 
 
-def coding_of_tags(
-    path: Path, page: Any, described: Mapping[str, Any], imagej: Mapping[str, Any], bands: int
-) -> tuple[Coding, list[str]]:
-    """Returns the meaning of a TIFF's numbers: GDAL's scale, offset and nodata, our `scale`, ImageJ's calibration.
+def apply_items(path: Path, stored: Stored, items: Sequence[Item], bands: int, *, own_wavelengths: bool = True) -> None:
+    """Adds what GDAL's metadata declare to what a cube's file declares otherwise.
 
     Args:
         path: the file, for messages.
-        page: the first page.
-        described: what `m3sr_jax.io.tiff.tiff_writer` wrote into the description.
-        imagej: the fields of ImageJ's description.
+        stored: the cube, which is changed.
+        items: the metadata.
         bands: their number.
-
-    Returns:
-        The coding, and notes on what was applied.
+        own_wavelengths: False: the user gives others, so that the metadata's do not matter.
 
     Raises:
-        InputError: a declaration is not a number or cannot be applied.
+        InputError: a declaration is not a number, contradicts another, or cannot be applied.
     """
-    items, notes = _items(path, page), []
-    gain = _per_band(path, items, "scale", bands, 1.0)
-    offset = _per_band(path, items, "offset", bands, 0.0)
-    if set(gain) != {1.0} or set(offset) != {0.0}:
-        notes.append("GDAL's scale and offset applied")
-    if page.dtype is not None and page.dtype.kind == "u" and page.bitspersample < 8 * page.dtype.itemsize:
-        divisor = 2.0**page.bitspersample - 1  # such as 12 bits in 16
-    else:
-        divisor = None
-    units = {text.strip().lower() for name, role, _, text in items if role == "unittype"}
-    divisor = _number(path, "scale", described["scale"]) if "scale" in described else divisor
-    if units and units <= set(PERCENT):
-        divisor, notes = 100.0, [*notes, "values in percent, divided by 100"]
-    if imagej.get("cf") is not None or "c1" in imagej:
-        raise InputError(f"{path}: found an ImageJ calibration function (cf), which cannot be applied; save it without")
-    missing, source = (), ""
-    if (tag := page.tags.get(GDAL_NODATA)) is not None:
-        value = _number(path, "GDAL_NODATA", str(tag.value).strip("\0 "))
-        missing, source = (value,), f"GDAL_NODATA = {value:g}"
-        notes.append(f"{source}: missing")
-    return Coding(missing, gain=gain, offset=offset, divisor=divisor, source=source), notes
+    fields = {item.name.lower().replace("_", " "): item.text for item in items if item.band == WHOLE_FILE}
+    header = Header(path, {name: text for name, text in fields.items() if name in ENVI_FIELDS})
+    for coding, notes in (_coding(path, items, bands), header.coding(bands)):
+        joined = combined(path, stored.coding, coding)
+        stored.notes += notes if joined != stored.coding else []
+        stored.coding = joined
+    good = [flags for flags in (stored.good, header.good_bands(bands), _good(path, items, bands)) if flags is not None]
+    stored.good = np.logical_and.reduce(good) if good else None
+    if own_wavelengths and stored.centres is None:
+        stored.centres, stored.units, notes = header.wavelengths(bands)
+        if stored.centres is None:
+            stored.centres, stored.units, notes = _band_centres(path, items, bands)
+        stored.notes += notes
 
 
-def band_centres(
-    path: Path, page: Any, described: Mapping[str, Any], bands: int
-) -> tuple[np.ndarray | None, str, list[str]]:
-    """Returns the bands' wavelengths as stored (None if there are none for every band), their unit, and notes."""
-    if "wavelengths" in described:
-        return np.array(described["wavelengths"], np.float64).ravel(), "nm", []
+def _coding(path: Path, items: Sequence[Item], bands: int) -> tuple[Coding, list[str]]:
+    """Returns the meaning of the numbers by scale, offset, no-data value and unit, and notes on what was applied."""
+    gain, offset = _per_band(path, items, "scale", bands, 1.0), _per_band(path, items, "offset", bands, 0.0)
+    notes = ["GDAL's scale and offset applied"] if set(gain) != {1.0} or set(offset) != {0.0} else []
+    units = {item.band: item.text for item in items if item.role == "unittype"}
+    divisors = [unit_divisor(units.get(band, "")) for band in range(bands)]
+    if len(set(divisors)) > 1:
+        several = ", ".join(dict.fromkeys(units.get(band, "none") for band in range(bands)))
+        raise InputError(f"{path}: found the units {several[:80]} in GDAL's metadata; expected one for all bands")
+    divisor = divisors[0] if divisors else None
+    notes += [f"values in {units[0]}, divided by {divisor:g}"] if divisor else []
+    declared = [(item.name, _number(path, item.name, item.text)) for item in items if item.role == "nodata"]
+    values = {str(value): value for _, value in declared}
+    if len(values) > 1:
+        raise InputError(f"{path}: found the no-data values {', '.join(values)}; expected one for all bands")
+    source = f"{declared[0][0]} = {declared[0][1]:g}" if declared else ""
+    notes += [f"{source}: missing"] if declared else []
+    return Coding(tuple(values.values()), gain=gain, offset=offset, divisor=divisor, source=source), notes
+
+
+def _band_centres(path: Path, items: Sequence[Item], bands: int) -> tuple[np.ndarray | None, str, list[str]]:
+    """Returns the wavelengths of the bands as stored (None if there are none), their unit, and notes."""
     named: dict[str, dict[int, str]] = defaultdict(dict)
-    for name, _, band, text in _items(path, page):
-        named[name.lower()][band] = text
+    for name, role, band, text in items:
+        named[role if role == "description" else name.lower()][band] = text
     for name, unit in WAVELENGTH_NAMES.items():
-        if set(named[name]) >= set(range(bands)):
+        found = set(named[name]) - {WHOLE_FILE}
+        if found >= set(range(bands)):
             centres = np.array([_number(path, name, named[name][band]) for band in range(bands)])
-            spelled = [named[key][band] for key in UNIT_NAMES for band in (0, -1) if band in named[key]]
+            spelled = [named[key][band] for key in UNIT_NAMES for band in (0, WHOLE_FILE) if band in named[key]]
             return centres, unit or (spelled[0] if spelled else ""), ["wavelengths from the bands' metadata"]
-    found = named_centres([named["description"].get(band, "") for band in range(bands)])
-    return (None, "", []) if found is None else (found[0], "nm", [found[1]])
+        if found:
+            raise InputError(f"{path}: found {name} for {len(found)} of {bands} bands; expected one per band")
+    by_name = named_centres([named["description"].get(band, "") for band in range(bands)])
+    return (None, "", []) if by_name is None else (by_name[0], by_name[1], [by_name[2]])
 
 
-def _items(path: Path, page: Any) -> list[tuple[str, str, int, str]]:
-    """Returns name, role, band (-1 for the whole file) and text of the items of GDAL's metadata."""
-    from xml.etree import ElementTree
-
-    tag = page.tags.get(GDAL_METADATA)
-    text = "" if tag is None else str(tag.value).strip("\0 \n")
-    if not text:
-        return []
-    if "<!" in text:  # entities could expand without end
-        raise InputError(f"{path}: found GDAL_METADATA with a document type or comment; expected plain items")
-    try:
-        items = list(ElementTree.fromstring(text))
-        return [
-            (item.get("name", ""), item.get("role", ""), int(item.get("sample", -1)), item.text or "") for item in items
-        ]
-    except (ElementTree.ParseError, ValueError) as error:
-        raise InputError(f"{path}: found GDAL_METADATA that is not valid XML ({error}); expected items") from error
+def _good(path: Path, items: Sequence[Item], bands: int) -> np.ndarray | None:
+    """Returns which bands the items `bbl` mark as usable; None if they do not say so of every band."""
+    listed = [item for item in items if item.name.lower() == "bbl" and item.band != WHOLE_FILE]
+    flags = {item.band: _number(path, item.name, item.text) for item in listed}
+    return np.array([flags[band] != 0 for band in range(bands)]) if set(flags) >= set(range(bands)) else None
 
 
-def _per_band(
-    path: Path, items: list[tuple[str, str, int, str]], role: str, bands: int, default: float
-) -> tuple[float, ...]:
-    found = {band: _number(path, f"GDAL's {role}", text) for _, of, band, text in items if of == role}
-    if not found:
-        return (default,)
+def _per_band(path: Path, items: Sequence[Item], role: str, bands: int, default: float) -> tuple[float, ...]:
+    """Returns the numbers of a role; what the tag and the sidecar both say must agree."""
+    found: dict[int, float] = {}
+    for item in items:
+        if item.role == role:
+            number = _number(path, f"GDAL's {role}", item.text)
+            if not math.isfinite(number):
+                raise InputError(f"{path}: found GDAL's {role} = {item.text}; expected a finite number")
+            if found.setdefault(item.band, number) != number:
+                raise InputError(f"{path}: {item.name} = {number:g}, but the file says {found[item.band]:g}")
     if not set(found) <= set(range(bands)):
         raise InputError(f"{path}: found GDAL's {role} for band {max(found) + 1}; expected {bands} bands")
-    return tuple(found.get(band, default) for band in range(bands))
+    return tuple(found.get(band, default) for band in range(bands)) if found else (default,)
 
 
 def _number(path: Path, name: str, text: Any) -> float:
     try:
-        value = float(text)
+        return float(text)
     except (TypeError, ValueError) as error:
         raise InputError(f"{path}: found {name} = {str(text)[:40]}; expected a number") from error
-    if name != "GDAL_NODATA" and not math.isfinite(value):
-        raise InputError(f"{path}: found {name} = {value}; expected a finite number")
-    return value

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import mmap
+import posixpath
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from m3sr_jax.errors import InputError
-from m3sr_jax.io.entries import NUMBER_KINDS, Entry
+from m3sr_jax.io.entries import NUMBER_KINDS, Entry, unreadable
 from m3sr_jax.io.files import check_claim
 from m3sr_jax.io.wavelengths import BANDS, MAX_BANDS
 
@@ -22,8 +24,9 @@ if TYPE_CHECKING:
     import h5py
 
 HEAP = b"GCOL\1\0\0\0"
-MAX_OBJECTS, MAX_DEPTH = 5000, 8
-NOT_NUMBERS = ("char", "logical", "cell", "function_handle")  # MATLAB classes
+MAX_OBJECTS, MAX_DEPTH, MAX_TEXT = 5000, 8, 4096
+NOT_NUMBERS = {"cell": "a cell array", "function_handle": "a function"}  # MATLAB classes
+NO_VARIABLE = "This is a netCDF dimension but not a netCDF variable"
 
 
 def is_hdf5(path: Path) -> bool:
@@ -37,23 +40,45 @@ def is_hdf5(path: Path) -> bool:
 def hdf5_entries(path: Path) -> Iterator[dict[str, Entry]]:
     """Lists the arrays of an HDF5 file, in groups too; call it inside `m3sr_jax.io.files.reading`.
 
-    Only what lies in this file is listed: other kinds of links may lead to other files.
+    Only what lies in this file is read: HDF5 itself is never asked to follow a link, which may lead to another one.
     """
     import h5py
 
     with h5py.File(path, "r") as file:
         datasets: dict[str, h5py.Dataset] = {}
-        _collect(file, "", datasets, set())
+        links: dict[str, Any] = {}
+        scales: dict[str, dict[str, Any]] = {}
+        _collect(file, "", datasets, links, scales, set())
         matlab = path.suffix.lower() == ".mat"
         listed = [datasets[name].size or 0 for name in ("bands", "wavelengths") if name in datasets]
         bands = listed[0] if listed else len(BANDS)
-        if any(dataset.attrs.get_id(name).dtype.kind == "O" for dataset in datasets.values() for name in dataset.attrs):
-            check_heaps(path)  # text of variable length
-        entries = [_entry(path, name, dataset, matlab, bands) for name, dataset in datasets.items()]
-        yield {entry.name: entry for entry in entries if entry is not None}
+        if any(_has_variable_text(dataset) for dataset in datasets.values()):
+            check_heaps(path)
+        entries = [_entry(path, name, dataset, matlab, bands, scales) for name, dataset in datasets.items()]
+        found = {entry.name: entry for entry in entries if entry is not None}
+        yield found | {name: _link(name, link, found) for name, link in links.items()}
 
 
-def _collect(group: h5py.Group, prefix: str, datasets: dict[str, h5py.Dataset], seen: set[int]) -> None:
+def _link(name: str, link: Any, found: dict[str, Entry]) -> Entry:
+    """Returns the array that a soft link names, if this file has it; others are listed, but not followed."""
+    import h5py
+
+    target = posixpath.normpath(posixpath.join("/", posixpath.dirname(name), link.path))[1:]
+    for spelled in (target, target.replace("/", ".")):  # MATLAB's structs are groups
+        if isinstance(link, h5py.SoftLink) and spelled in found:
+            return replace(found[spelled], name=name, alias=True)
+    return unreadable(name, f"a link to {link.path}, which is not in this file")
+
+
+def _collect(
+    group: h5py.Group,
+    prefix: str,
+    datasets: dict[str, h5py.Dataset],
+    links: dict[str, Any],
+    scales: dict[str, dict[str, Any]],
+    seen: set[int],
+) -> None:
+    """Adds the data sets and links below a group by path, and the numbers of each group that are called a scale."""
     import h5py
 
     # A group can be its own member.
@@ -61,38 +86,89 @@ def _collect(group: h5py.Group, prefix: str, datasets: dict[str, h5py.Dataset], 
     if address in seen or prefix.count("/") > MAX_DEPTH:
         return
     seen.add(address)
+    names = [name for name in group.attrs if "scale" in str(name).lower()]
+    kinds = {name: group.attrs.get_id(name) for name in names}
+    scales[prefix] = {
+        name: group.attrs[name]
+        for name, kind in kinds.items()
+        if kind.dtype.kind in NUMBER_KINDS and math.prod(kind.shape or ()) <= MAX_BANDS
+    }
     for name in group:
-        if not isinstance(group.get(name, getlink=True), h5py.HardLink) or str(name).startswith("#"):
+        if str(name).startswith("#"):
             continue
-        if len(datasets) + len(seen) > MAX_OBJECTS:
+        if len(datasets) + len(links) + len(seen) > MAX_OBJECTS:
             raise ValueError(f"found more than {MAX_OBJECTS} arrays and groups; expected a file of cubes")
+        link = group.get(name, getlink=True)
+        if not isinstance(link, h5py.HardLink):
+            links[f"{prefix}{name}"] = link
+            continue
         item = group[name]
         if isinstance(item, h5py.Dataset):
             datasets[f"{prefix}{name}"] = item
         elif isinstance(item, h5py.Group):
-            _collect(item, f"{prefix}{name}/", datasets, seen)
+            _collect(item, f"{prefix}{name}/", datasets, links, scales, seen)
 
 
-def _entry(path: Path, name: str, dataset: h5py.Dataset, matlab: bool, bands: int) -> Entry | None:
-    if dataset.shape is None or dataset.dtype.kind not in NUMBER_KINDS + "cV":
+def _entry(
+    path: Path, name: str, dataset: h5py.Dataset, matlab: bool, bands: int, scales: dict[str, dict[str, Any]]
+) -> Entry | None:
+    import h5py
+
+    if dataset.shape is None:
         return None
+    if h5py.check_ref_dtype(dataset.dtype) is not None:
+        return unreadable(name, "references to other arrays", dataset.shape)
+    if h5py.check_string_dtype(dataset.dtype) is not None:
+        return _text_entry(name, dataset)
     attributes = _attributes(dataset)
-    if attributes.get("MATLAB_class") in NOT_NUMBERS or "MATLAB_empty" in attributes:
+    matlab_class = attributes.get("MATLAB_class")
+    if dataset.dtype.kind not in NUMBER_KINDS + "cVb" or "MATLAB_empty" in attributes:
         return None
+    if str(attributes.get("NAME", "")).startswith(NO_VARIABLE):
+        return None
+    if matlab_class in NOT_NUMBERS:
+        return unreadable(name, NOT_NUMBERS[matlab_class], dataset.shape)
+    if matlab_class == "char":
+        return _char_entry(name, dataset)
+    if dataset.dtype.kind in "iu":
+        for group in (prefix for prefix in scales if name.startswith(prefix)):
+            attributes = scales[group] | attributes
     # MATLAB shows the axes in reverse. Tools that omit its attribute reverse them too, unless the bands come last.
     turned = "MATLAB_class" in attributes or (matlab and len(dataset.shape) == 3 and dataset.shape[2] != bands)
 
+    dtype = np.dtype(bool) if matlab_class == "logical" else dataset.dtype
     check = partial(_check_own_data, path, name, dataset)
 
     def read() -> np.ndarray:
         check()
-        values = np.asarray(dataset[()])
+        values = np.asarray(dataset[()]).astype(dtype, copy=False)
         return values.T if turned else values
 
     if (fill := _user_fill(dataset)) is not None:
         attributes.setdefault("_FillValue", fill)
     name, step = name.replace("/", ".") if matlab else name, -1 if turned else 1
-    return Entry(name, dataset.shape[::step], dataset.dtype, read, check, attributes)
+    return Entry(name, dataset.shape[::step], dtype, read, check, attributes)
+
+
+def _text_entry(name: str, dataset: h5py.Dataset) -> Entry:
+    """Lists text, which is read if it is a single one."""
+
+    def read() -> np.ndarray:
+        single = dataset.size == 1 and dataset.dtype.itemsize <= MAX_TEXT
+        text = np.ravel(np.asarray(dataset[()], object))[0] if single else b""
+        return np.array(text.decode("utf-8", "replace"))
+
+    return Entry(name, dataset.shape, np.dtype(str), read)
+
+
+def _char_entry(name: str, dataset: h5py.Dataset) -> Entry:
+    """Lists a MATLAB array of characters, which are stored as codes."""
+
+    def read() -> np.ndarray:
+        short = (dataset.size or 0) <= MAX_TEXT and dataset.dtype.kind in "iu"
+        return np.array("".join(chr(code) for code in np.ravel(dataset[()]) if 0 < code < 2**16) if short else "")
+
+    return Entry(name.replace("/", "."), dataset.shape[::-1], np.dtype(str), read)
 
 
 def _attributes(dataset: h5py.Dataset) -> dict[str, Any]:
@@ -111,6 +187,11 @@ def _attributes(dataset: h5py.Dataset) -> dict[str, Any]:
             value = value.ravel()[0] if value.size == 1 else ""
         found[str(name)] = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
     return found
+
+
+def _has_variable_text(dataset: h5py.Dataset) -> bool:
+    own = dataset.dtype.kind == "O"
+    return own or any(dataset.attrs.get_id(name).dtype.kind == "O" for name in dataset.attrs)
 
 
 def check_heaps(path: Path) -> None:

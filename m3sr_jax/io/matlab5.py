@@ -10,21 +10,23 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from m3sr_jax.io.entries import Entry
+from m3sr_jax.io.entries import Entry, unreadable
 
 HEADER_BYTES = 128
 # Enough for all that precedes an array's numbers: flags, extents, name.
 MATRIX_HEADER_BYTES = 512
-MATRIX, COMPRESSED = 14, 15
+MATRIX, COMPRESSED, UTF8 = 14, 15, 16
 ELEMENT_TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 ARRAY_CLASSES = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8"}
-STRUCT = 2
+STRUCT, CHAR = 2, 4
+OTHER_CLASSES = {1: "a cell array", 2: "an array of structs", 3: "an object", 5: "a sparse matrix"}
+MAX_TEXT = 4096
 COMPLEX, LOGICAL = 0x0800, 0x0200
 MAX_DEPTH = 8  # structs within structs
 
@@ -46,7 +48,7 @@ class _Matrix:
 
 
 def matlab5_entries(path: Path) -> dict[str, Entry]:
-    """Lists the numeric arrays of a file, real and complex, without their numbers; members of structs are `a.b`.
+    """Lists the arrays of a file without their numbers; members of structs are `a.b`.
 
     Raises:
         ValueError: the file is not MATLAB v5, or claims more than it holds.
@@ -73,7 +75,7 @@ def _element_entries(kind: int, payload: memoryview, order: str) -> dict[str, En
             return {}
         matrix = _matrix_header(memoryview(start[8:]), order)
         if matrix.kind != STRUCT:
-            return _array_entry(matrix, lambda: _numbers(_matrix_header(_inflated(payload, order), order), order))
+            return _array_entry(matrix, lambda: _content(_matrix_header(_inflated(payload, order), order), order))
         payload = _inflated(payload, order)
     elif kind != MATRIX:
         return {}
@@ -90,9 +92,9 @@ def _matrix_entries(payload: memoryview, order: str, prefix: str, depth: int) ->
     name = prefix or matrix.name
     if matrix.kind != STRUCT:
         named = _Matrix(matrix.kind, matrix.flags, name, matrix.shape, matrix.parts)
-        return _array_entry(named, lambda: _numbers(_matrix_header(payload, order), order))
+        return _array_entry(named, lambda: _content(_matrix_header(payload, order), order))
     if math.prod(matrix.shape) != 1 or depth >= MAX_DEPTH:
-        return {}
+        return {name: unreadable(name, OTHER_CLASSES[STRUCT], matrix.shape)} if name else {}
     (_, width), (_, names) = (next(matrix.parts, (0, memoryview(b""))) for _ in range(2))
     length = struct.unpack_from(order + "i", width)[0] if len(width) >= 4 else 0
     if length <= 0 or len(names) % length:
@@ -129,11 +131,30 @@ def _matrix_header(payload: memoryview, order: str) -> _Matrix:
     return _Matrix(word & 0xFF, word, bytes(label).decode("latin-1"), shape, parts)
 
 
-def _array_entry(matrix: _Matrix, read) -> dict[str, Entry]:
-    if matrix.dtype is None or min(matrix.shape, default=-1) < 0 or matrix.flags & LOGICAL:
+def _array_entry(matrix: _Matrix, read: Callable[[], np.ndarray]) -> dict[str, Entry]:
+    if min(matrix.shape, default=-1) < 0 or not matrix.name:
         return {}
-    dtype = np.dtype("c16" if matrix.flags & COMPLEX else matrix.dtype)
-    return {matrix.name: Entry(matrix.name, matrix.shape, dtype, read)}
+    if matrix.kind in OTHER_CLASSES:
+        return {matrix.name: unreadable(matrix.name, OTHER_CLASSES[matrix.kind], matrix.shape)}
+    if matrix.kind == CHAR:
+        return {matrix.name: Entry(matrix.name, matrix.shape, np.dtype(str), read)}
+    if matrix.dtype is None:
+        return {}
+    numbers = np.dtype("c16" if matrix.flags & COMPLEX else matrix.dtype)
+    return {matrix.name: Entry(matrix.name, matrix.shape, np.dtype(bool) if matrix.flags & LOGICAL else numbers, read)}
+
+
+def _content(matrix: _Matrix, order: str) -> np.ndarray:
+    """Returns numbers, flags, or text as an array of one string."""
+    if matrix.kind == CHAR:
+        kind, data = next(matrix.parts, (0, memoryview(b"")))
+        if kind == UTF8 or kind not in ELEMENT_TYPES:
+            return np.array(bytes(data[:MAX_TEXT]).decode("utf-8", "replace"))
+        size = np.dtype(ELEMENT_TYPES[kind]).itemsize
+        codes = np.frombuffer(data[: min(len(data), MAX_TEXT) // size * size], order + ELEMENT_TYPES[kind])
+        return np.array("".join(chr(int(code)) for code in codes if 0 < code < 2**16))
+    numbers = _numbers(matrix, order)
+    return numbers != 0 if matrix.flags & LOGICAL else numbers
 
 
 def _numbers(matrix: _Matrix, order: str) -> np.ndarray:

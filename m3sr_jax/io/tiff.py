@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from m3sr_jax.errors import InputError
-from m3sr_jax.io.declared import Stored
+from m3sr_jax.io.declared import Coding, Stored
 from m3sr_jax.io.files import BoundedFile, band_rows, check_claim, reading, written_whole
-from m3sr_jax.io.gdal_tags import band_centres, coding_of_tags
+from m3sr_jax.io.gdal_items import refuse_mask, sidecar_items, tag_items
+from m3sr_jax.io.gdal_tags import apply_items
+from m3sr_jax.io.ome import ome_channels
 
 if TYPE_CHECKING:
     import tifffile
@@ -42,8 +46,12 @@ def open_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
         yield file
 
 
-def read_tiff(path: Path) -> Stored:
-    """Reads all pages of a TIFF.
+def read_tiff(path: Path, *, own_wavelengths: bool = True) -> Stored:
+    """Reads all pages of a TIFF, and what GDAL's tags and sidecar or OME-XML declare about them.
+
+    Args:
+        path: the file.
+        own_wavelengths: False: the user gives others, so that the file's do not matter.
 
     Raises:
         InputError: the file is not a TIFF, is damaged, has pages of different sizes, or declares numbers that are not
@@ -57,18 +65,47 @@ def read_tiff(path: Path) -> Stored:
         described: dict[str, Any] = next((e for e in file.shaped_metadata or () if "wavelengths" in e), {})
         samples_last = series.axes.endswith("S")  # S: samples of a pixel
         notes = _skipped(file, path)
+        imagej = file.imagej_metadata or {}
+        if imagej.get("cf") is not None or "c1" in imagej:
+            message = "found an ImageJ calibration function (cf), which cannot be applied; save it without"
+            raise InputError(f"{path}: {message}")
         if values.ndim != 3:
             message = "expected one page per band, all of one size"
             raise InputError(f"{path}: found an image of shape {values.shape}; {message}")
-        count = values.shape[-1 if samples_last else 0]
-        coding, applied = coding_of_tags(path, page, described, file.imagej_metadata or {}, count)
-        centres, units, found = band_centres(path, page, described, count)
-        if centres is None and _has_alpha(page):
+        stored = Stored(values, Coding(divisor=_own_scale(path, described)), 2 if samples_last else 0, notes=notes)
+        _add_declared(path, page, described, stored, own_wavelengths=own_wavelengths)
+        if stored.centres is None and _has_alpha(page):
             raise InputError(f"{path}: found an alpha channel (ExtraSamples), which is no band; expected bands alone")
-    stored = Stored(values, coding, 2 if samples_last else 0, centres, units, notes=[*notes, *applied, *found])
     if not samples_last and "wavelengths" in described:  # written by `tiff_writer`
         stored.values, stored.bands_axis = np.moveaxis(values, 0, -1), 2
     return stored
+
+
+def _add_declared(
+    path: Path, page: Any, described: Mapping[str, Any], stored: Stored, *, own_wavelengths: bool
+) -> None:
+    """Adds what the description, OME-XML, GDAL's tags and its sidecar declare, and the bits of a sample."""
+    count, dtype = stored.values.shape[stored.bands_axis or 0], stored.values.dtype
+    centres, units, bits = ome_channels(path, page.description, count)
+    if "wavelengths" in described:
+        centres, units = np.array(described["wavelengths"], np.float64).ravel(), "nm"
+    elif centres is not None:
+        stored.notes.append("wavelengths from the OME channels")
+    stored.centres, stored.units = (centres, units) if own_wavelengths else (None, "")
+    refuse_mask(path)
+    items = tag_items(path, page) + sidecar_items(path)
+    apply_items(path, stored, items, count, own_wavelengths=own_wavelengths)
+    bits = min(page.bitspersample, bits or page.bitspersample)
+    if not stored.coding.scaled and dtype.kind == "u" and bits < 8 * dtype.itemsize:
+        stored.coding = replace(stored.coding, divisor=2.0**bits - 1)  # such as 12 bits in 16
+
+
+def _own_scale(path: Path, described: Mapping[str, Any]) -> float | None:
+    """Returns the number by which `tiff_writer` multiplied; None if it did not, or did not write the file."""
+    scale = described.get("scale")
+    if scale is not None and (not isinstance(scale, int | float) or not 0 < scale < math.inf):
+        raise InputError(f"{path}: found scale = {str(scale)[:40]}; expected a number above 0")
+    return scale
 
 
 def _check_page(path: Path, page: Any) -> None:

@@ -18,6 +18,7 @@ PLAUSIBLE_NM = (100, 20_000)
 SAME_BAND_NM = 0.5
 MAX_BANDS = 4096
 BANDS_BY_HAND = "give them with --wavelengths START:STOP:STEP in nm"
+_LEAST_NM = 200  # names of bands that are numbers below this count the bands, unless they are micrometres below 2
 MICROMETRES_BELOW = 100  # wavelengths of unknown unit below this are in micrometres
 
 # Spellings, lower-case, whole or at the beginning of a word; the first that fits decides.
@@ -69,20 +70,29 @@ def nanometres(
     return centres * factor, f"{unknown}: taken for {name}, by their size"
 
 
+def unit_of_light(units: str) -> bool:
+    """Tells whether a unit, as a file spells it, is nm, µm or Å, which nothing but a wavelength has beside a cube."""
+    return re.fullmatch(r"nm|nano\w+|[µμu]m|micro\w*|å|ang\w*", units.strip().lower()) is not None
+
+
 def numbers_of_bands(centres: Float[np.ndarray, " S"]) -> bool:
     """Tells whether a list merely counts: 0, 1, 2, … or 1, 2, 3, …; one number alone does not."""
     count = np.arange(len(centres), dtype=np.float64)
     return len(centres) > 1 and any(np.array_equal(centres, count + first) for first in (0, 1))
 
 
-def named_centres(names: list[str]) -> tuple[Float64[np.ndarray, " S"], str] | None:
-    """Returns the wavelengths in nm that the bands' names contain, and a note; None if a name has none."""
+def named_centres(names: list[str]) -> tuple[Float64[np.ndarray, " S"], str, str] | None:
+    """Returns the wavelengths that the bands' names are or contain, their unit and a note; None if a name has none."""
+    if names and all(re.fullmatch(r"\s*\d{1,5}(\.\d+)?\s*", name) for name in names):
+        centres = np.array([float(name) for name in names])
+        in_nm, in_um = centres.min() >= _LEAST_NM, "." in "".join(names) and centres.max() < _LEAST_NM / 100
+        return (centres, "", "wavelengths from the names of the bands") if in_nm or in_um else None
     found = [_NAMED.search(name) for name in names]
     if not names or not all(found):
         return None
     factors = [1.0 if match[2].lower().startswith("n") else 1e3 for match in found if match]
     centres = [float(match[1]) * factor for match, factor in zip(found, factors, strict=True) if match]
-    return np.array(centres), "wavelengths from the names of the bands"
+    return np.array(centres), "nm", "wavelengths from the names of the bands"
 
 
 def parse_wavelengths(text: str) -> tuple[Float64[np.ndarray, " S"], str]:

@@ -68,7 +68,7 @@ def build_model(config: ModelConfig) -> nn.Module:
         if not with_base:
             return network
         types: Any = {name: jnp.dtype(getattr(config, name)) for name in ("dtype", "param_dtype")}
-        base = {name: getattr(config, name) for name in _BASE_FIELDS}
+        base = {name: getattr(config, name) for name in (*_BASE_FIELDS, "matmul_precision")}
         return WithBase(network, num_bands=config.num_bands, **base, **types)
     except (TypeError, ValueError, KeyError) as error:
         raise InputError(f"config group model: {error}") from error

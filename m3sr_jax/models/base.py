@@ -11,9 +11,11 @@ from flax import linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array, Float, Num
 
+from m3sr_jax.config.names import MatmulPrecision
 from m3sr_jax.models.image import ImageNetwork
 from m3sr_jax.models.layers import Layer, statistics_dtype
 from m3sr_jax.models.pixel import Pixel
+from m3sr_jax.models.precision import jax_precision
 from m3sr_jax.regression import Regression, features, terms_of
 
 INITIAL_GAIN = 0.1
@@ -54,6 +56,7 @@ class WithBase(Layer):
       num_bands: S, bands of the output.
       dtype: type of the pixel head's computation; the regression is always computed in float32 or wider.
       param_dtype: type of the pixel head's parameters.
+      matmul_precision: of the regression's and the pixel head's products, as in `ImageNetwork`.
     """
 
     network: nn.Module
@@ -61,6 +64,7 @@ class WithBase(Layer):
     pixel_head: bool = False
     num_bands: int = 31
     normalise_exposure: bool = False
+    matmul_precision: MatmulPrecision = "float32"
 
     @nn.compact
     def __call__(self, rgb: Num[Array | np.ndarray, "B H W C"]) -> Float[Array, "B H W S"]:
@@ -71,7 +75,8 @@ class WithBase(Layer):
         gain = self.param("gain", nn.initializers.constant(INITIAL_GAIN), (self.num_bands,), jnp.float32)
         cube *= gain.astype(cube.dtype)[None, None, None]
         if self.pixel_head:
-            head = Pixel(num_bands=self.num_bands, **self.types, name="pixel_head")
+            precision = self.matmul_precision
+            head = Pixel(num_bands=self.num_bands, matmul_precision=precision, **self.types, name="pixel_head")
             cube += head(image).astype(cube.dtype)
         if brightness is not None:
             cube *= brightness.astype(cube.dtype)
@@ -92,7 +97,8 @@ def _regression(
     terms = terms_of(module.base)
     shape = (len(terms), module.num_bands)
     weights = jax.lax.stop_gradient(module.param(COEFFICIENTS, nn.initializers.zeros, shape, param_dtype))
-    return jnp.matmul(features(rgb, terms), weights.astype(rgb.dtype), precision=jax.lax.Precision.HIGHEST)
+    precision = jax_precision(module.matmul_precision)
+    return jnp.matmul(features(rgb, terms), weights.astype(rgb.dtype), precision=precision)
 
 
 def bare_network(model: nn.Module) -> nn.Module:

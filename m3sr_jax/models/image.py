@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from flax.typing import Dtype, Initializer
 from jaxtyping import Array, Float, Num
 
+from m3sr_jax.config.names import MatmulPrecision
 from m3sr_jax.models.layers import Layer, conv, statistics_dtype, uniform_fan_in
+from m3sr_jax.models.precision import jax_precision
 
 
 class ImageNetwork(Layer, kw_only=True):
@@ -19,6 +22,8 @@ class ImageNetwork(Layer, kw_only=True):
 
     Attributes:
       num_bands: S, bands of the output.
+      matmul_precision: of matrix products and convolutions on a GPU, "float32" or "tf32", whatever JAX is set to. A
+        network that computes in bfloat16 keeps the platform's default.
     """
 
     TITLE: ClassVar[str]
@@ -26,6 +31,7 @@ class ImageNetwork(Layer, kw_only=True):
     MULTIPLE: ClassVar[int] = 1  # H and W must divide by it inside
 
     num_bands: int = 31
+    matmul_precision: MatmulPrecision = "float32"
 
     def __call__(self, rgb: Num[Array | np.ndarray, "B H W C"]) -> Float[Array, "B H W S"]:
         """Reconstructs the spectrum of every pixel: (B, H, W, 3) → (B, H, W, num_bands), H and W at least `MIN_SIZE`.
@@ -36,10 +42,12 @@ class ImageNetwork(Layer, kw_only=True):
           ValueError: H or W is below `MIN_SIZE`, there are not three channels, or the values are integers.
         """
         image = check_image(self.TITLE, rgb, self.MIN_SIZE, self.dtype)
-        if self.MULTIPLE == 1:
-            cube = self.reconstruct(image)
-        else:
-            cube = self.reconstruct(reflect_to_multiple(image, self.MULTIPLE))[:, : rgb.shape[1], : rgb.shape[2]]
+        half, precision = jnp.finfo(self.dtype).bits < 32, jax_precision(self.matmul_precision)
+        with jax.default_matmul_precision("default" if half else precision):
+            if self.MULTIPLE == 1:
+                cube = self.reconstruct(image)
+            else:
+                cube = self.reconstruct(reflect_to_multiple(image, self.MULTIPLE))[:, : rgb.shape[1], : rgb.shape[2]]
         return cube.astype(statistics_dtype(self.dtype))
 
     def reconstruct(self, image: Float[Array, "B H W 3"]) -> Float[Array, "B H W S"]:

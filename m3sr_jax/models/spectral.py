@@ -45,7 +45,8 @@ class TokenMixer(nn.Module):
             "out_proj": (linear_init, (inner, width)),
         }
         params = {name: self.param(name, init, shape, self.param_dtype) for name, (init, shape) in table.items()}
-        return mamba_token_mix(tokens, params, implementation=self.implementation)
+        # The precision of the network's other products.
+        return mamba_token_mix(tokens, params, implementation=self.implementation, precision=None)
 
 
 class SpectralBranch(Layer):

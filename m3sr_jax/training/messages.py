@@ -20,7 +20,7 @@ def greeting(run: Run) -> list[str]:
     scenes = f"{len(dataset.train)} training and {len(dataset.valid)} held-out scenes"
     nm = dataset.train.wavelengths
     lines = [
-        f"model    {model.name}{_base(model)}, {count:,} parameters, {model.dtype}, scans: {run.scans}",
+        f"model    {model.name}{_base(model)}, {count:,} parameters, {_arithmetic(model)}, scans: {run.scans}",
         f"device   {run.devices.describe()}, jax {jax.__version__}",
         f"data     {dataset.name}: {scenes}, {len(nm)} bands of {span(nm)}, camera {dataset.train.camera_name}",
     ]
@@ -44,6 +44,11 @@ def _base(model: ModelConfig) -> str:
     bases = [model.base] * (model.base != "none") + ["a pixel head"] * model.pixel_head
     base = f" on {' and '.join(bases)}" if bases else ""
     return base + " of normalised exposure" * model.normalise_exposure
+
+
+def _arithmetic(model: ModelConfig) -> str:
+    """Only products of float32 numbers have a choice of precision."""
+    return f"float32, products in {model.matmul_precision}" if model.dtype == "float32" else model.dtype
 
 
 def evaluated(step: int, scores: Mapping[str, float]) -> str:

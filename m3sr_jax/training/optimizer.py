@@ -65,7 +65,8 @@ def make_optimizer(config: OptimConfig, num_steps: int) -> optax.GradientTransfo
         optimizer = _clipped(config, optax.adam(rate, b1=0.9, b2=0.999, eps=1e-8))
 
     def update(updates: Any, state: Any, params: Any = None) -> Any:
-        with jax.numpy_dtype_promotion("standard"):  # optax raises Python floats to its integer counts
+        # optax raises Python floats to its integer counts, and its Muon multiplies matrices.
+        with jax.numpy_dtype_promotion("standard"), jax.default_matmul_precision("highest"):
             changes, state = optimizer.update(updates, state, params)
         return jax.tree_util.tree_map_with_path(_unless_fitted, changes), state
 

@@ -5,7 +5,9 @@ import json
 import os
 import shutil
 
+import jax
 import pytest
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
 from PIL import Image
 
 from m3sr_jax.cli import main
@@ -37,6 +39,23 @@ COVERING = {
     ("fmnet", "synthetic"),
     ("essaformer", "ntire2020_clean"),
 }
+
+
+@pytest.fixture(autouse=True)
+def compiled_once_and_quickly(tmp_path):
+    """Resuming and the commands compile what training has compiled; numbers are compared with each other alone."""
+    options = {  # (during a test, JAX's default)
+        "jax_compilation_cache_dir": (str(tmp_path / "compiled"), None),
+        "jax_persistent_cache_min_compile_time_secs": (0.1, 1.0),
+        "jax_disable_most_optimizations": (True, False),
+    }
+    reset_cache()
+    for name, (during, _) in options.items():
+        jax.config.update(name, during)
+    yield
+    for name, (_, default) in options.items():
+        jax.config.update(name, default)
+    reset_cache()
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
+from quick_compilation import QUICK, QUICK_FLAGS
 from safetensors import safe_open
 
 from m3sr_jax.checkpoint import save_model
@@ -26,8 +27,6 @@ CARD = ModelCard(FIELDS, (450.0, 550.0, 650.0), "minmax")
 SIZES = ((1, 16, 24), (2, 40, 32), (1, 72, 64))
 # Other scans and another order of sums, in float32; as a share of the largest value.
 BAR = 1e-5
-# Each program runs once: to compile it with all optimisations costs more time than it saves.
-QUICK = {"xla_backend_optimization_level": 0}
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +57,10 @@ def test_the_script_gives_the_models_output_at_three_sizes_without_this_package(
         np.save(tmp_path / f"rgb{i}.npy", photo)
     # -I: no PYTHONPATH, no current folder.
     command = [sys.executable, "-I", "-c", program, str(exported / "run.py"), str(tmp_path)]
-    environment = os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    environment = os.environ | {"XLA_FLAGS": QUICK_FLAGS}
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
-    assert "[450.0, 550.0, 650.0]" in done.stdout
+    assert "from codes RGB, with bands at [450.0, 550.0, 650.0] nm" in done.stdout
     plain = dataclasses.replace(predictor.model, implementation="reference")
     run = jax.jit(lambda rgb: plain.apply({"params": predictor.params}, rgb), compiler_options=QUICK)
     for i, photo in enumerate(photos):
@@ -74,6 +73,7 @@ def test_parameters_and_card_are_in_one_safetensors_file(folders):
     predictor = load(folders / "model")
     with safe_open(folders / "exported" / "params.safetensors", "numpy") as file:
         assert ModelCard.from_json(file.metadata()["model.json"]) == CARD
+        assert file.metadata()["encoding"] == "codes"
         kernel = file.get_tensor("conv_in/kernel")
         assert len(file.keys()) == len(jax.tree.leaves(predictor.params))
     np.testing.assert_array_equal(kernel, predictor.params["conv_in"]["kernel"])
@@ -83,6 +83,18 @@ def test_the_program_is_for_cpu_and_cuda_and_any_size(folders):
     program = jax.export.deserialize((folders / "exported" / "model.jaxexport").read_bytes())
     assert program.platforms == ("cpu", "cuda")
     assert [str(side) for side in program.in_avals[-1].shape] == ["b", "8*h", "8*w", "3"]
+
+
+def test_the_shipped_model_takes_linear_rgb_and_says_so(tmp_path, capsys):
+    assert main(["export", "--output", str(tmp_path / "exported")]) == 0
+    assert "the program takes linear RGB in [0, 1], proportional to light" in capsys.readouterr().out
+    with safe_open(tmp_path / "exported" / "params.safetensors", "numpy") as file:
+        assert (file.metadata()["encoding"], file.metadata()["input"][:10]) == ("linear", "linear RGB")
+        params = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    program = jax.export.deserialize((tmp_path / "exported" / "model.jaxexport").read_bytes())
+    rgb = np.random.default_rng(0).random((8, 16, 3), np.float32)
+    found, expected = program.call(params, rgb[None])[0], load().predict(rgb, encoding="linear")
+    np.testing.assert_allclose(found, expected, atol=BAR)
 
 
 def test_nothing_is_overwritten_and_nothing_half_written(folders, tmp_path, monkeypatch):
@@ -114,4 +126,5 @@ def test_a_baseline_is_exported_for_every_size(name, fields):
     for size in SIZES[:2]:
         rgb = np.random.default_rng(0).uniform(size=(*size, 3)).astype(np.float32)
         expected = jax.jit(model.apply, compiler_options=QUICK)({"params": unflatten_dict(params, sep="/")}, rgb)
-        assert np.abs(program.call(params, rgb) - expected).max() <= BAR * np.abs(expected).max()
+        found = jax.jit(program.call, compiler_options=QUICK)(params, rgb)
+        assert np.abs(found - expected).max() <= BAR * np.abs(expected).max()

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from quick_compilation import QUICK
 from release_numbers import (
-    QUICK,
     channels_last,
     check_probes,
     draw_images,

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import m3sr_kernels
 import numpy as np
 from m3sr_kernels.checks import accumulation_dtype
+from quick_compilation import QUICK
 
 # Compiles long programs for few pixels in less time.
-compile_fast = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+compile_fast = functools.partial(jax.jit, compiler_options=QUICK)
 
 
 class Case(NamedTuple):

@@ -14,6 +14,7 @@ from jax import export
 from jax.sharding import PartitionSpec
 from m3sr_kernels import s6_scan
 from m3sr_kernels.dispatch import resolve
+from m3sr_kernels.gpu_call import GpuCall
 from m3sr_kernels.mamba_token_mix.shapes import SHAPES as BLOCKS
 from m3sr_kernels.s6_scan.shapes import SHAPES as TOKENS
 from m3sr_kernels.s6_scan.shapes import Shape
@@ -40,6 +41,12 @@ def lower_gradient(op, arguments, implementation="pallas_triton") -> str:
     return lower_for_cuda(value_and_gradient(op, implementation, interpret=False), arguments)
 
 
+def needs_time(case):
+    """Skips the half sizes, whose programs are those of the sizes around them with other constants."""
+    if "half" in case and "M3SR_FULL_MATRIX" not in os.environ:
+        pytest.skip("set M3SR_FULL_MATRIX=1 (make matrix) for every shape of the model")
+
+
 def short_scan():
     return draw(SHORT.arguments, np.float32)
 
@@ -47,6 +54,7 @@ def short_scan():
 @pytest.mark.parametrize(("op", "case"), [(op, case) for op in SHAPES for case in SHAPES[op]])
 def test_gradients_lower_at_the_model_shapes(op, case):
     """Training is in bfloat16 and a photo in float32: dtypes differ by a cast, sizes by a constant."""
+    needs_time(case)
     dtype = jnp.bfloat16 if case.startswith("training") else jnp.float32
     count = lower_gradient(op, specs(SHAPES[op][case], dtype)).count(TRITON)
     # The gradient of the block recomputes its convolution.
@@ -55,6 +63,7 @@ def test_gradients_lower_at_the_model_shapes(op, case):
 
 @pytest.mark.parametrize("case", IMAGES)
 def test_forward_lowers_in_the_other_dtype(case):
+    needs_time(case)
     arguments = specs(IMAGES[case], jnp.float32 if case.startswith("training") else jnp.bfloat16)
     forward = functools.partial(m3sr_kernels.ss2d_scan, implementation="pallas_triton")
     assert (
@@ -140,6 +149,24 @@ def test_none_is_settled_by_the_platform_compiled_for(op, shape, small_tiles):
     kernels = {p: gradient.lower(lowering_platforms=(p,)).as_text().count(TRITON) for p in ("cuda", "cpu")}
     assert kernels == {"cuda": ALL_KERNELS[op], "cpu": 0}
     assert (resolve(None, "cpu"), resolve(None, "gpu"), resolve("xla", "gpu")) == ("native", "pallas_triton", "xla")
+
+
+@pytest.mark.parametrize("op", SHAPES)
+def test_kernels_are_traced_for_cuda_alone(op, monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("a kernel was traced")
+
+    monkeypatch.setattr("jax.experimental.pallas.pallas_call", refuse)
+    gradient = jax.jit(value_and_gradient(op, None, interpret=False)).trace(specs(next(iter(SHAPES[op].values()))))
+    gradient.lower(lowering_platforms=("cpu",))
+    with pytest.raises(AssertionError, match="a kernel was traced"):
+        gradient.lower(lowering_platforms=("cuda",))
+
+
+def test_a_call_whose_results_have_other_shapes_is_refused():
+    call = GpuCall("op", "pallas_triton", interpret=True)
+    with pytest.raises(TypeError, match=r"op: kernels return .*\(3,\).* not .*\(2,\)"):
+        call(lambda x: {"y": x}, {"y": jnp.zeros(2)}, jnp.zeros(3))
 
 
 def test_one_export_holds_the_kernel_for_cuda_and_runs_on_a_cpu():

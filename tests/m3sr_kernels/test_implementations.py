@@ -5,6 +5,7 @@ Pallas kernels are interpreted on the CPU.
 
 import functools
 import importlib
+import os
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +24,8 @@ IMPLEMENTATIONS = [
     (op, name) for op in OPS for name in importlib.import_module(f"m3sr_kernels.{op}.api").IMPLEMENTATIONS
 ]
 SCANS = [(op, name) for op, name in IMPLEMENTATIONS if op != "mamba_token_mix"]  # it computes in the tokens' dtype
+# About layouts that "xla" chooses by size; Pallas kernels take these sizes as they take the other cases'.
+ABOUT_XLA = {"s6_scan": ["channels of two loop bodies"], "ss2d_scan": ["padded to a square", "too long for a square"]}
 FLOAT32_TOLERANCE = 2e-5
 HALF_TOLERANCE = 2**-8  # the inputs are the same bfloat16 numbers and sums are float32: each result is rounded once
 
@@ -53,6 +56,8 @@ definition_of_case = functools.cache(lambda op, case: definition(op, OPS[op].CAS
 )
 def test_value_and_gradient_equal_the_definition(op, implementation, case):
     """In float64, where only the order of the sums differs; Mosaic and native kernels compute in float32."""
+    if implementation.startswith("pallas") and case in ABOUT_XLA.get(op, []) and "M3SR_FULL_MATRIX" not in os.environ:
+        pytest.skip("set M3SR_FULL_MATRIX=1 (make matrix) for every case by every implementation")
     mosaic = implementation == "pallas_mosaic"
     single = mosaic or implementation == "native"
     arrays = OPS[op].CASES[case].draw(np.float32)

@@ -19,8 +19,8 @@ pytestmark = [
     ),
 ]
 
-# Largest difference over the largest value, in float32 with matrix products at full precision: 2ˣ of the GPU's
-# special-function unit is good to 2e-7, and sums over a million pixels in another order cost more.
+# Largest difference over the largest value, at the ops' default precision, float32: 2ˣ of the GPU's special-function
+# unit is good to 2e-7, and sums over a million pixels in another order cost more.
 TOLERANCE = 2e-5
 OPS = ("s6_scan", "mamba_token_mix", "ss2d_scan", "ssd_scan")
 
@@ -54,8 +54,7 @@ def test_kernels_equal_xla_and_repeat_themselves(op, shape):
         def objective(arguments):
             return jnp.mean(jnp.sin(function(**arguments, implementation=implementation)))
 
-        with jax.default_matmul_precision("highest"):
-            return jax.jit(jax.value_and_grad(objective)).lower(arguments).compile()
+        return jax.jit(jax.value_and_grad(objective)).lower(arguments).compile()
 
     kernels = compiled("pallas_triton")
     got, expected = kernels(arguments), compiled("xla")(arguments)

@@ -15,5 +15,6 @@ def reference_depthwise_conv_silu(x: jax.Array, kernel: jax.Array) -> jax.Array:
         "SAME",
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=channels,
+        precision=jax.lax.Precision.HIGHEST,
     )
     return jax.nn.silu(convolved)

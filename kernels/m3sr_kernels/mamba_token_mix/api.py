@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Mapping
 
+import jax
 from jaxtyping import Array, Float
 
 from m3sr_kernels.checks import check_shapes
@@ -36,6 +38,7 @@ def mamba_token_mix(
     *,
     implementation: Implementation | None = None,
     interpret: bool = False,
+    precision: str | None = "highest",
 ) -> Float[Array, "M L C"]:
     """Runs a Mamba-1 block over the L tokens of M independent sequences.
 
@@ -49,13 +52,15 @@ def mamba_token_mix(
       implementation: see `m3sr_kernels.Implementation`; None takes "pallas_triton" on CUDA GPUs from sm_80 on, "native"
         on a CPU where its kernels take the arguments and "xla" elsewhere, decided when the program is compiled.
       interpret: runs a Pallas implementation on any platform, slowly; ignored by the others.
+      precision: of the matrix products and their gradients, a name that `jax.default_matmul_precision` takes. By
+        default a GPU computes them in float32, as a CPU does; "default" lets it use TF32; None takes the context's.
 
     Returns:
       (M, L, C) in the dtype of `tokens`, which the projections use too. The scan computes in float32, or in float64 if
       any input is.
 
     Raises:
-      ValueError: a shape does not fit, or the implementation is unknown.
+      ValueError: a shape does not fit, or the implementation or precision is unknown.
       TypeError: an input is not floating-point.
       NotImplementedError: the op has no such implementation, or the platform compiled for cannot run it.
 
@@ -79,4 +84,6 @@ def mamba_token_mix(
     check_shapes(
         "mamba_token_mix", tokens=(tokens, (M, L, C)), **{name: (params[name], shape) for name, shape in shapes.items()}
     )
-    return choose("mamba_token_mix", IMPLEMENTATIONS, implementation, interpret=interpret)(tokens, dict(params))
+    run = choose("mamba_token_mix", IMPLEMENTATIONS, implementation, interpret=interpret)
+    with contextlib.nullcontext() if precision is None else jax.default_matmul_precision(precision):
+        return run(tokens, dict(params))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from m3sr_kernels.mamba_token_mix.xla import xla_mamba_token_mix
-from m3sr_kernels.native.call import ffi_call, native_call, register
+from m3sr_kernels.native.call import ffi_call
+from m3sr_kernels.native.differentiable import differentiable, whole_vectors
 
 Arrays = Mapping[Any, jax.Array]
 NAMES = ("in_proj", "conv_kernel", "conv_bias", "x_proj", "dt_proj", "dt_bias", "a_log", "d", "out_proj")
@@ -31,54 +32,25 @@ def native_mamba_token_mix(tokens: jax.Array, params: Arrays, *, strict: bool) -
     The gradient keeps the inputs alone.
     """
     wide = [params[name].astype(jnp.float32) for name in NAMES]
-    return cast(jax.Array, _mix(strict, tokens.astype(jnp.float32), *wide)).astype(tokens.dtype)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _mix(strict: bool, *arrays: jax.Array) -> jax.Array:
-    return native_call(_forward, _forward_xla, [arrays[0].shape], *arrays, strict=strict)[0]
-
-
-def _mix_fwd(strict: bool, *arrays: jax.Array):
-    return _mix(strict, *arrays), arrays
-
-
-def _mix_bwd(strict: bool, arrays: tuple[jax.Array, ...], cotangent: jax.Array):
-    shapes = [array.shape for array in arrays]
-    return tuple(native_call(_backward, _backward_xla, shapes, *arrays, cotangent, strict=strict))
-
-
-_mix.defvjp(_mix_fwd, _mix_bwd)
-
-
-def _forward_xla(tokens: jax.Array, *params: jax.Array) -> list[jax.Array]:
-    return [xla_mamba_token_mix(tokens, dict(zip(NAMES, params, strict=True)))]
-
-
-def _backward_xla(*arrays: jax.Array) -> list[jax.Array]:
-    *primals, cotangent = arrays
-    return list(jax.vjp(lambda *inputs: _forward_xla(*inputs)[0], *primals)[1](cotangent))
+    return _mix(strict, tokens.astype(jnp.float32), *wide)[0].astype(tokens.dtype)
 
 
 def _forward(tokens: jax.Array, *params: jax.Array) -> list[jax.Array]:
     named = dict(zip(NAMES, params, strict=True))
-    name = _handler("forward", tokens.shape[1], named["a_log"].shape[1], named["conv_kernel"].shape[0])
-    return ffi_call(name, [tokens.shape], tokens, *_layout(named).values())
+    weights = _layout(named).values()
+    return ffi_call("mamba_token_mix", "forward", _sizes(tokens, named), [tokens.shape], tokens, *weights)
 
 
 def _backward(tokens: jax.Array, *rest: jax.Array) -> list[jax.Array]:
     *params, cotangent = rest
     named = dict(zip(NAMES, params, strict=True))
-    name = _handler("backward", tokens.shape[1], named["a_log"].shape[1], named["conv_kernel"].shape[0])
     weights = _layout(named)
-    C = tokens.shape[2]
-    w_out_t = weights["w_out"].T[:C]
     w_in_t = _pad(weights["w_in"].T, 1)
+    transposed = weights["w_out"].T[: tokens.shape[2]], weights["w_x"].T, w_in_t
     shapes = {key: weight.shape for key, weight in weights.items()} | {"w_in": w_in_t.shape[::-1]}
     sizes = [shape[0] * (shape[1] if len(shape) > 1 else 1) for shape in shapes.values()]
-    dtokens, sums = ffi_call(
-        name, [tokens.shape, (sum(sizes),)], tokens, *weights.values(), w_out_t, weights["w_x"].T, w_in_t, cotangent
-    )
+    arrays, results = (tokens, *weights.values(), *transposed, cotangent), [tokens.shape, (sum(sizes),)]
+    dtokens, sums = ffi_call("mamba_token_mix", "backward", _sizes(tokens, named), results, *arrays)
     parts, begin = {}, 0
     for (key, shape), size in zip(shapes.items(), sizes, strict=True):
         parts[key], begin = sums[begin : begin + size].reshape(shape), begin + size
@@ -86,28 +58,26 @@ def _backward(tokens: jax.Array, *rest: jax.Array) -> list[jax.Array]:
     return [dtokens, *(gradients[key] for key in NAMES)]
 
 
-@functools.cache
-def _handler(which: str, tokens: int, states: int, taps: int) -> str:
-    from m3sr_kernels.mamba_token_mix import native_kernels as kernels
-    from m3sr_kernels.native.ffi import add_handler
+def _sizes(tokens: jax.Array, params: Arrays) -> tuple[int, ...]:
+    """What is compiled in: tokens, states, taps."""
+    return tokens.shape[1], params["a_log"].shape[1], params["conv_kernel"].shape[0]
 
-    name = f"m3sr_mamba_token_mix_{which}_{tokens}_{states}_{taps}"
-    kernel = {"forward": kernels.Forward, "backward": kernels.Backward}[which](tokens, states, taps)
-    register(name, functools.partial(add_handler, name=name, kernel=kernel))
-    return name
+
+def _xla(tokens: jax.Array, *params: jax.Array) -> list[jax.Array]:
+    return [xla_mamba_token_mix(tokens, dict(zip(NAMES, params, strict=True)))]
+
+
+_mix = differentiable(_forward, _backward, _xla)
 
 
 def _pad(array: jax.Array, *axes: int) -> jax.Array:
-    """Pads axes with zeros to whole vectors."""
-    from m3sr_kernels.mamba_token_mix.native_kernels import ROWS
-    from m3sr_kernels.native.target import host
+    from m3sr_kernels.mamba_token_mix.native_block import ROWS
 
-    whole = max(ROWS, host().lanes)
-    return jnp.pad(array, [(0, -size % whole if axis in axes else 0) for axis, size in enumerate(array.shape)])
+    return whole_vectors(array, *axes, multiple=ROWS)
 
 
 def _layout(params: Arrays) -> dict[str, jax.Array]:
-    """The weights as `native_kernels.WEIGHTS` lists them."""
+    """The weights as `native_block.WEIGHTS` lists them."""
     C, D = params["in_proj"].shape[0], params["d"].shape[0]
     rank = params["dt_proj"].shape[0]
     rates = -jnp.exp(params["a_log"]) * 1.4426950408889634

@@ -16,6 +16,7 @@ from jax.ad_checkpoint import checkpoint_name
 from m3sr_kernels.gpu_call import GpuCall
 from m3sr_kernels.mamba_token_mix.reference import reference_mamba_token_mix
 from m3sr_kernels.mamba_token_mix.triton_causal_conv import causal_conv_silu
+from m3sr_kernels.precision import current
 from m3sr_kernels.s6_scan import triton as s6
 
 Arrays = dict[str, jax.Array]
@@ -41,13 +42,15 @@ def _mix(call: GpuCall, tokens: jax.Array, params: Arrays) -> jax.Array:
     x = causal_conv_silu(call, x, narrow["conv_kernel"], narrow["conv_bias"])
     arrays = {"x": x, "z": z, "projected": x @ narrow["x_proj"], "a": -jnp.exp(params["a_log"])}
     arrays |= {"dt_proj": narrow["dt_proj"], "out_proj": narrow["out_proj"]}
-    return _scan_and_project(call, arrays | {"d": params["d"], "dt_bias": params["dt_bias"]})
+    return _scan_and_project(call, current(), arrays | {"d": params["d"], "dt_bias": params["dt_bias"]})
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _scan_and_project(call: GpuCall, arrays: Arrays) -> jax.Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _scan_and_project(call: GpuCall, precision: str | None, arrays: Arrays) -> jax.Array:
     """The scan and `out_proj` together: the gradient of the scan recomputes y, which that of `out_proj` needs."""
-    return s6.forward(call, *_scan_arguments(arrays))["y"] @ arrays["out_proj"]
+    y = s6.forward(call, *_scan_arguments(arrays))["y"]
+    with jax.default_matmul_precision(precision):
+        return y @ arrays["out_proj"]
 
 
 def _scan_arguments(arrays: Arrays) -> tuple[s6.Layout, Arrays]:
@@ -58,11 +61,16 @@ def _scan_arguments(arrays: Arrays) -> tuple[s6.Layout, Arrays]:
     return layout, kept | {"delta": projected, "b": projected, "c": projected}
 
 
-def _scan_and_project_fwd(call: GpuCall, arrays: Arrays):
-    return _scan_and_project(call, arrays), arrays
+def _scan_and_project_fwd(call: GpuCall, precision: str | None, arrays: Arrays):
+    return _scan_and_project(call, precision, arrays), arrays
 
 
-def _scan_and_project_bwd(call: GpuCall, arrays: Arrays, cotangent: jax.Array):
+def _scan_and_project_bwd(call: GpuCall, precision: str | None, arrays: Arrays, cotangent: jax.Array):
+    with jax.default_matmul_precision(precision):
+        return (_gradients(call, arrays, cotangent),)
+
+
+def _gradients(call: GpuCall, arrays: Arrays, cotangent: jax.Array) -> Arrays:
     layout, scan_arrays = _scan_arguments(arrays)
     gradients = s6.backward(call, layout, scan_arrays, {"y": cotangent @ arrays["out_proj"].T})
     ddt, y = gradients.pop("dt"), gradients.pop("y")
@@ -73,7 +81,7 @@ def _scan_and_project_bwd(call: GpuCall, arrays: Arrays, cotangent: jax.Array):
         "dt_proj": jnp.einsum("mlr,mld->rd", delta, ddt),
         "out_proj": jnp.einsum("mld,mlc->dc", y, cotangent),
     }
-    return ({name: gradients[name].astype(arrays[name].dtype) for name in arrays},)
+    return {name: gradients[name].astype(arrays[name].dtype) for name in arrays}
 
 
 _scan_and_project.defvjp(_scan_and_project_fwd, _scan_and_project_bwd)

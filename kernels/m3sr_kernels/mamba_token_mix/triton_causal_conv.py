@@ -68,6 +68,7 @@ def _launch(call: GpuCall, kernel: Callable, outputs: Callable, arrays: dict[str
     tile = (tuned["rows"], min(tuned["columns"], pl.next_power_of_2(D)))
     grid = (pl.cdiv(M, tile[0]), pl.cdiv(D, tile[1]))
     dtype = accumulation_dtype(*arrays.values())
+    results = outputs(grid[0])
 
     def body(ins: Refs, outs: Refs) -> None:
         kernel(Tile((M, D), tile, dtype, interpret=call.interpret), ins, outs)
@@ -75,14 +76,14 @@ def _launch(call: GpuCall, kernel: Callable, outputs: Callable, arrays: dict[str
     def run(arrays: dict[str, jax.Array]) -> dict[str, jax.Array]:
         return pl.pallas_call(
             body,
-            out_shape=outputs(grid[0]),
+            out_shape=results,
             grid=grid,
             compiler_params=plt.CompilerParams(num_warps=tuned["num_warps"], num_stages=1),
             interpret=call.interpret,
             name=f"causal_conv{kernel.__name__.removesuffix('_kernel')}",
         )(arrays)
 
-    return call(run, arrays)
+    return call(run, results, arrays)
 
 
 def _convolve(tile: Tile, ins: Refs) -> tuple[list[jax.Array], list[jax.Array], list[jax.Array]]:

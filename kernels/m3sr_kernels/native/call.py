@@ -160,10 +160,32 @@ mlir.register_lowering(_native_p, _lower_on_cpu, platform="cpu")
 batching.primitive_batchers[_native_p] = _batch
 
 
-def ffi_call(name: str, results: list[tuple[int, ...]], *arrays: jax.Array) -> list[jax.Array]:
-    """Calls a registered handler of float32 arrays; results are float32 of these shapes. Mapped axes run in turn."""
+def ffi_call(
+    op: str, which: str, sizes: Sequence[int], results: Sequence[tuple[int, ...]], *arrays: jax.Array
+) -> list[jax.Array]:
+    """Calls a kernel of an op. Mapped axes run in turn.
+
+    Args:
+      op: its folder.
+      which: "forward" or "backward".
+      sizes: those that are compiled in, as the kernel's class takes them.
+      results: shapes of the results, which are float32.
+      arrays: arguments, float32.
+    """
     shapes = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in results]
-    return list(jax.ffi.ffi_call(name, shapes, vmap_method="sequential")(*arrays))
+    return list(jax.ffi.ffi_call(_handler(op, which, *sizes), shapes, vmap_method="sequential")(*arrays))
+
+
+@functools.cache
+def _handler(op: str, which: str, *sizes: int) -> str:
+    """The name of a kernel's handler, which XLA knows from now on."""
+    from m3sr_kernels.native.ffi import add_handler
+
+    module = importlib.import_module(f"m3sr_kernels.{op}.native_{which}")
+    name = "_".join(map(str, ("m3sr", op, which, *sizes)))
+    kernel = getattr(module, which.capitalize())(*sizes)
+    register(name, functools.partial(add_handler, name=name, kernel=kernel))
+    return name
 
 
 def _log_once(key: Any, level: int, message: str, *arguments: Any) -> None:

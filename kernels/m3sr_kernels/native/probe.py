@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from m3sr_kernels.native.assembler import Code, Module, Value
-from m3sr_kernels.native.ffi import Job, Kernel, Signature
+from m3sr_kernels.native.job import Job, Kernel, Signature
 
 
 class Probe(Kernel):

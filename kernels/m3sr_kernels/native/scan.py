@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from m3sr_kernels.native.assembler import Code, Module, Value
-from m3sr_kernels.native.ffi import Job, Kernel, Signature
+from m3sr_kernels.native.job import Job, Kernel, Signature
 from m3sr_kernels.native.memory import Arena
 from m3sr_kernels.native.recurrence import recurrence_function, state_size
 from m3sr_kernels.native.sequence import Share, Walk, head_blocks, segments, steps_function, store_decays

@@ -159,25 +159,6 @@ class Share:
         return cls(rest / blocks, block, heads * block / blocks, heads * (block + 1) / blocks, unit % parts, parts)
 
 
-class PythonNumbers:
-    """What the partition below needs of a `Code`, for Python's integers: so that tests see the same partition."""
-
-    @staticmethod
-    def minimum(x: int, y: int) -> int:
-        """The smaller."""
-        return min(x, y)
-
-    @staticmethod
-    def maximum(x: int, y: int) -> int:
-        """The larger."""
-        return max(x, y)
-
-    @staticmethod
-    def select(condition: bool, yes: int, no: int) -> int:
-        """One of both."""
-        return yes if condition else no
-
-
 def head_blocks(k, batch, heads, threads):
     """Parts of the heads that become units of their own: about two units a thread, if there are so many heads."""
     return k.minimum(heads, k.maximum((threads * 2 + batch - 1) // batch, 1))

@@ -35,6 +35,7 @@ def _around(scan: Callable) -> Callable:
 IMPLEMENTATIONS = {
     "pallas_triton": imported_on_call("m3sr_kernels.s6_scan.triton", "triton_s6_scan"),
     "pallas_mosaic": imported_on_call("m3sr_kernels.s6_scan.mosaic", "mosaic_s6_scan"),
+    "native": imported_on_call("m3sr_kernels.s6_scan.native", "native_s6_scan"),
     "xla": _around(xla_s6_scan),
     "associative": _around(associative_s6_scan),
     "reference": _around(reference_s6_scan),
@@ -70,8 +71,8 @@ def s6_scan(
       d: (D,) skip; None for none.
       z: (B, L, D) gate; None for none.
       dt_bias: (D,) added to dt; None for zero.
-      implementation: see `m3sr_kernels.Implementation`; None takes "pallas_triton" on CUDA GPUs from sm_80 on and "xla"
-        elsewhere, decided when the program is compiled.
+      implementation: see `m3sr_kernels.Implementation`; None takes "pallas_triton" on CUDA GPUs from sm_80 on, "native"
+        on a CPU where its kernels take the arguments and "xla" elsewhere, decided when the program is compiled.
       interpret: runs a Pallas implementation on any platform, slowly; ignored by the others.
 
     Returns:

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 
 from m3sr_kernels.arithmetic import divide, sigmoid, softplus
+from m3sr_kernels.gpu_call import UnsupportedArgumentsError
 from m3sr_kernels.mosaic_call import LANES, launch, pad_lanes, with_gradient_of
 from m3sr_kernels.s6_scan.api import IMPLEMENTATIONS
 
@@ -25,7 +26,7 @@ CHANNELS = 2  # a program; they share b and c
 
 def _forward(interpret: bool, x, dt, a, b, c, d, z, dt_bias) -> jax.Array:
     if x.shape[1] > MAX_TOKENS:
-        raise NotImplementedError(
+        raise UnsupportedArgumentsError(
             f"s6_scan: 'pallas_mosaic' takes at most {MAX_TOKENS} tokens, got {x.shape[1]}; use 'pallas_triton' "
             "or 'xla'"
         )

@@ -157,6 +157,7 @@ def _launch(call: GpuCall, layout: Layout, kernel: Callable, prefix: str, shapes
     tile = (rows, min(tuned[f"{prefix}columns"], pl.next_power_of_2(D)))
     grid = (pl.cdiv(M, tile[0]), pl.cdiv(D, tile[1]))
     dtype = accumulation_dtype(*arrays.values())
+    results = shapes(grid)
 
     def body(ins: dict[str, Any], outs: dict[str, Any]) -> None:
         kernel(Tile((M, D), tile, dtype, interpret=call.interpret), layout, ins, outs)
@@ -164,14 +165,14 @@ def _launch(call: GpuCall, layout: Layout, kernel: Callable, prefix: str, shapes
     def run(arrays: Arrays) -> Arrays:
         return pl.pallas_call(
             body,
-            out_shape=shapes(grid),
+            out_shape=results,
             grid=grid,
             compiler_params=plt.CompilerParams(num_warps=tuned[f"{prefix}num_warps"], num_stages=1),
             interpret=call.interpret,
             name=f"s6_scan{kernel.__name__.removesuffix('_kernel')}",
         )(arrays | {"a": LOG2_E * arrays["a"].T.astype(dtype)})
 
-    return call(run, arrays)
+    return call(run, results, arrays)
 
 
 def _steps(tile: Tile, layout: Layout, ins: dict[str, Any], length: int) -> list[jax.Array]:

@@ -112,14 +112,17 @@ def _scan(plan: Plan, *arrays: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _scan_fwd(plan: Plan, *arrays: jax.Array):
-    y, last, entering, log_decay = plan.call(functools.partial(_forward, plan), *arrays)
+    g = plan.forward
+    flat = [jax.ShapeDtypeStruct((g.batch, size), g.dtype) for size in (g.states_size, g.log_decay_size)]
+    last = jax.ShapeDtypeStruct((g.batch, *g.states_shape[2:]), g.dtype)
+    results = (arrays[0], last, *flat)
+    y, last, entering, log_decay = plan.call(functools.partial(_forward, plan), results, *arrays)
     return (y, last), (arrays, entering, log_decay)
 
 
 def _scan_bwd(plan: Plan, kept: tuple[Any, ...], cotangents: tuple[jax.Array, jax.Array]):
     arrays, entering, log_decay = kept
-    grads = plan.call(functools.partial(_backward, plan), *arrays, entering, log_decay, *cotangents)
-    return tuple(grad.reshape(array.shape).astype(array.dtype) for grad, array in zip(grads, arrays, strict=True))
+    return plan.call(functools.partial(_backward, plan), arrays, *arrays, entering, log_decay, *cotangents)
 
 
 _scan.defvjp(_scan_fwd, _scan_bwd)
@@ -144,4 +147,5 @@ def _backward(plan: Plan, x, dt, a, b, c, d, dt_bias, entering, log_decay, dy, d
     leaving, _ = states_on_entry(g, within["states"], log_decay, adjoint=True, initial=of_last)
     arrays = {"x": x, "b": b, "c": c, "d": d[None], "dy": dy, "entering": entering, "leaving": leaving, **parameters}
     grads = gradients(g, arrays | {name: within[name] for name in ("delta", "decay")})
-    return tuple(grads[name] for name in ("x", "dt", "a", "b", "c", "d", "dt_bias"))
+    inputs = {"x": x, "dt": dt, "a": a, "b": b, "c": c, "d": d, "dt_bias": dt_bias}
+    return tuple(grads[name].reshape(array.shape).astype(array.dtype) for name, array in inputs.items())

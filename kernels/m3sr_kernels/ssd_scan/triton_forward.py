@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import jax
@@ -29,10 +28,10 @@ def chunk_states(geometry: Geometry, inputs: dict[str, jax.Array], *, adjoint: b
       of each chunk's decay.
     """
     g = geometry
-    outputs: dict[str, tuple[int, Any]] = {"states": (math.prod(g.states_shape[1:]), g.dtype)}
+    outputs: dict[str, tuple[int, Any]] = {"states": (g.states_size, g.dtype)}
     outputs |= dict.fromkeys(("delta", "decay"), (g.steps_size, g.dtype))
     if not adjoint:
-        outputs["log_decay"] = (g.chunks * g.slots * g.heads, g.dtype)
+        outputs["log_decay"] = (g.log_decay_size, g.dtype)
 
     def kernel(refs: dict[str, Any]) -> None:
         program = Program(g, refs, None)

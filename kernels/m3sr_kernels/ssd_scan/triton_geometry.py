@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -86,6 +87,16 @@ class Geometry:
         """The shape of the chunk states."""
         return self.batch, self.chunks, self.slots, self.states, self.heads, self.head_width
 
+    @property
+    def states_size(self) -> int:
+        """Elements of the chunk states of a batch entry."""
+        return math.prod(self.states_shape[1:])
+
+    @property
+    def log_decay_size(self) -> int:
+        """Elements of the logarithms of the chunks' decays of a batch entry, (chunks, slots, heads)."""
+        return self.chunks * self.slots * self.heads
+
     def grid(self, units: int) -> tuple[int, int, int]:
         """(blocks of heads, chunks, batch × units): one program each."""
         return self.blocks, self.chunks, self.batch * units
@@ -116,12 +127,16 @@ def launch(
 
     Returns:
       The arrays of `outputs` and `continued`, (batch, elements).
+
+    Raises:
+      ValueError: an array is too large for the kernel's indices.
     """
     continued = continued or {}
     arrays = [array.reshape(array.shape[0], -1) for array in (*inputs.values(), *continued.values())]
     shapes = [jax.ShapeDtypeStruct((geometry.batch, size), dtype) for size, dtype in outputs.values()]
     shapes += [jax.ShapeDtypeStruct(array.shape, array.dtype) for array in continued.values()]
     names = [*inputs, *(f"begun {name}" for name in continued), *outputs, *continued]
+    _check_sizes(geometry, dict(zip(names, [*arrays, *shapes], strict=True)))
 
     def body(*refs: Any) -> None:
         kernel(dict(zip(names, refs, strict=True)))
@@ -137,3 +152,14 @@ def launch(
         name=name,
     )(*arrays)
     return dict(zip([*outputs, *continued], results, strict=True))
+
+
+def _check_sizes(geometry: Geometry, arrays: Mapping[str, Any]) -> None:
+    """Indices into a batch entry wrap at 2³², and Pallas reads them as unsigned; times end at 2³¹."""
+    for name, array in arrays.items():
+        if array.shape[1] >= 2**32 or geometry.length > 2**31 - geometry.chunk:
+            raise ValueError(
+                f"ss2d_scan and ssd_scan: found {geometry.length:,} pixels and {array.shape[1]:,} elements of {name} "
+                "in one batch entry; the Triton kernels index fewer than 2^31 and 2^32; scan a smaller image or "
+                "sequence, or use implementation='xla'"
+            )

@@ -7,10 +7,13 @@ chunks.
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
 CHUNK = 32
+_einsum = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)  # on a GPU the default would be TF32
 
 
 def xla_chunked_ssd_scan(
@@ -34,10 +37,10 @@ def xla_chunked_ssd_scan(
     later = jnp.tril(jnp.ones((CHUNK, CHUNK), bool), -1)[:, :, None, None]
     path = jnp.cumsum(jnp.where(later, log_decay[:, :, :, None], 0), axis=2)
     decay = jnp.where(later | jnp.eye(CHUNK, dtype=bool)[:, :, None, None], jnp.exp(path), 0)
-    overlap = jnp.einsum("bzqgn,bzsgn->bzqsg", c, b)
-    y = jnp.einsum("bzqsg,bzqsgr,bzsgr,bzsgrp->bzqgrp", overlap, decay, dt, x)
+    overlap = _einsum("bzqgn,bzsgn->bzqsg", c, b)
+    y = _einsum("bzqsg,bzqsgr,bzsgr,bzsgrp->bzqgrp", overlap, decay, dt, x)
 
-    added = jnp.einsum("bzsgr,bzsgn,bzsgrp->zbgrpn", decay[:, :, -1] * dt, b, x)
+    added = _einsum("bzsgr,bzsgn,bzsgrp->zbgrpn", decay[:, :, -1] * dt, b, x)
     from_start = jnp.exp(jnp.cumsum(log_decay, axis=2))
     across = jnp.moveaxis(from_start[:, :, -1], 1, 0)[..., None, None]
 
@@ -46,5 +49,5 @@ def xla_chunked_ssd_scan(
         return decayed * state + gained, state
 
     last, entering = jax.lax.scan(step, jnp.zeros((B, G, R // G, P, N), x.dtype), (across, added))
-    y = y + jnp.einsum("bzqgn,bzqgr,zbgrpn->bzqgrp", c, from_start, entering)
+    y = y + _einsum("bzqgn,bzqgr,zbgrpn->bzqgrp", c, from_start, entering)
     return y.reshape(B, count * CHUNK, R, P)[:, :L], last.reshape(B, R, P, N)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from PIL import ImageFile
 
 _MODES: dict[str, Colours] = {"L": "grey", "RGB": "rgb", "CMYK": "cmyk"}
+_PROFILE = b"ICC_PROFILE\0"
 _GAIN_MAP = (b"hdrgm:Version", b"urn:iso:std:iso:ts:21496", b"HDRGainMap")
 
 
@@ -32,6 +33,8 @@ def read_jpeg(path: Path) -> Stored:
             raise InputError("found CMYK without an Adobe marker, which would say how ink is stored; save it as RGB")
         notes = _further_pictures(image)
         icc = image.info.get("icc_profile")
+        if icc is None and any(content.startswith(_PROFILE) for _, content in getattr(image, "applist", ())):
+            raise InputError("parts of its ICC profile are missing; copy it again or save it with another profile")
         space = None if icc else exif_space(image.getexif(), notes)
         orientation = orientation_of(image)
         return Stored(pixels(image, image.mode), colours, "JPEG", 8, orientation, icc, space, notes)

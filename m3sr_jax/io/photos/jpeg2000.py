@@ -36,7 +36,8 @@ def read_jpeg2000(path: Path) -> Stored:
     if not content.startswith(_STREAM):
         icc, space, alpha = _declared(dict(boxes(content)), count)
         notes = []
-    samples = imagecodecs.jpeg2k_decode(content)
+    # Of a whole JP2, the decoder would apply the profile, which `finish` applies.
+    samples = imagecodecs.jpeg2k_decode(content[content.index(_STREAM) :])
     if samples.shape[:2] != (height, width):
         raise InputError(f"found {samples.shape[:2]} samples; expected {height}×{width}, as its header says")
     samples = as_codes(samples[..., None] if samples.ndim == 2 else samples, bits)

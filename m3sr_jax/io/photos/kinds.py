@@ -28,6 +28,7 @@ PHOTO_SUFFIXES = tuple(suffix for suffixes in SUFFIXES.values() for suffix in su
 EXPECTED = "expected JPEG, PNG, TIFF, BMP, WebP, AVIF, HEIC, JPEG 2000 or a camera's raw file"
 
 _FIRST_BYTES: tuple[tuple[bytes, str], ...] = (
+    (rb"\xff\xd8\xff\xf7", "JPEG-LS"),
     (rb"\xff\xd8\xff", "JPEG"),
     (rb"\x89PNG\r\n\x1a\n", "PNG"),
     (rb"II\*\0.{4}CR", "raw"),  # CR2
@@ -55,6 +56,10 @@ _FIRST_BYTES: tuple[tuple[bytes, str], ...] = (
     (rb"DDS ", "DDS"),
     (rb"qoif", "QOI"),
     (rb"SIMPLE  =", "FITS"),
+    (rb".{4}ftyp(isom|iso[2-9]|mp4[12]|avc1|qt  |M4V |3gp)", "a video"),
+    (rb"icns", "Apple icon"),
+    (rb"\x01\xda[\x00\x01][\x01\x02]", "SGI"),
+    (rb"\x0a[\x00-\x05]\x01[\x01\x02\x04\x08]", "PCX"),
     (rb"\0\0\x01\0.\0", "Windows icon"),
     (rb"(\xef\xbb\xbf)?\s*(<\?xml.{0,40})?<svg", "SVG"),
 )

@@ -19,7 +19,7 @@ from m3sr_jax.io.photos.spaces import SRGB_PRIMARIES, ColourSpace, cicp_space, d
 
 MAX_CHUNKS = 10_000
 # Only these chunks' contents are kept, with their exact or largest sizes.
-_KEPT = {b"IHDR": 13, b"cICP": 4, b"sRGB": 1, b"gAMA": 4, b"cHRM": 32, b"iCCP": 0, b"acTL": 8, b"sBIT": 4}
+_KEPT = {b"IHDR": 13, b"cICP": 4, b"sRGB": 1, b"gAMA": 4, b"cHRM": 32, b"iCCP": 0, b"acTL": 8, b"CgBI": 4}
 _GREY = (0, 4)
 
 
@@ -32,6 +32,8 @@ def read_png(path: Path) -> Stored:
     chunks = _chunks(path)
     width, height, bits, kind = struct.unpack_from(">IIBB", chunks[b"IHDR"])
     colours = "grey" if kind in _GREY else "rgb"
+    if b"CgBI" in chunks:
+        raise InputError("it is in Apple's variant of PNG (CgBI), premultiplied and of swapped channels; save it again")
     notes = ["the still picture of an animation was read"] if b"acTL" in chunks else []
     with open_image(path, "PNG") as image:
         if bits == 16:

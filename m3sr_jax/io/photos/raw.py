@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from m3sr_jax.errors import InputError
 from m3sr_jax.io.files import BoundedFile
+from m3sr_jax.io.photos.dng import opcode_notes
 from m3sr_jax.io.photos.photo import Stored, upright_size
 from m3sr_jax.io.photos.pillow import check_pixels
 from m3sr_jax.io.photos.spaces import ColourSpace
@@ -26,10 +27,11 @@ def read_raw(path: Path) -> Stored:
     Brightness is not stretched and no curve applied: values are proportional to light, white is the sensor's clipping.
 
     Raises:
-        InputError: rawpy is missing, or LibRaw cannot read the file.
+        InputError: rawpy is missing, LibRaw cannot read the file, or it leaves out a curve that the file declares.
     """
     import numpy as np
 
+    corrections = opcode_notes(path)
     with _opened(path) as raw:
         import rawpy
 
@@ -45,11 +47,14 @@ def read_raw(path: Path) -> Stored:
                 output_color=rawpy.ColorSpace.sRGB,
             )
         except rawpy.LibRawError as error:
-            raise InputError(f"its raw data cannot be developed ({_reason(error)}); copy it again") from error
+            raise InputError(
+                f"its raw data cannot be developed ({_reason(error)}); copy it again or export it as TIFF"
+            ) from error
     white = "the camera's white balance" if min(balance) > 0 else "daylight white balance, as it states none"
     notes = [f"raw photo developed to linear RGB with {white}, brightness as exposed"]
     if not known_colours:
         notes.append("LibRaw knows no colour matrix for the camera: colours are the sensor's own")
+    notes += corrections
     return Stored(codes, "rgb" if codes.shape[-1] == 3 else "grey", "raw", 16, space=_LINEAR, notes=notes)
 
 

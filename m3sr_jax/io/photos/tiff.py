@@ -5,6 +5,7 @@ Source: TIFF 6.0, with Adobe's technical notes on ICCLab, float samples and pred
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from m3sr_jax.errors import InputError
 from m3sr_jax.io.files import check_claim
+from m3sr_jax.io.gdal_items import Item, sidecar_items, tag_items
 from m3sr_jax.io.photos.colour import as_codes, divide_by_alpha
 from m3sr_jax.io.photos.photo import Colours, Stored, largest_code, upright_size
 from m3sr_jax.io.photos.pillow import check_pixels, open_image, pixels
@@ -51,7 +53,8 @@ def read_tiff_photo(path: Path) -> Stored:
     """
     with open_tiff(path) as file:
         page, notes = photo_page(path, file)
-        check_tags(page)
+        items = tag_items(path, page) + sidecar_items(path)
+        check_tags(page, items)
         if page.photometric == YCC and page.compression != _JPEG:
             return _read_ycc(path, page, notes)
         _check_size(path, page)
@@ -59,8 +62,8 @@ def read_tiff_photo(path: Path) -> Stored:
         if page.axes == "SYX":
             samples = np.moveaxis(samples, 0, -1)
         samples = samples[..., None] if samples.ndim == 2 else samples
-        notes += range_notes(page, samples)
-        colours, samples = _colours(page, samples, notes)
+        notes += range_notes(page, items, samples)
+        colours, samples = _colours(page, samples, items, notes)
         bits, orientation = int(page.bitspersample), int(tag(page, 274) or 1)
         space = None if colours == "lab" else declared_colours(path, page, notes)
         return Stored(samples, colours, "TIFF", bits, orientation, page.iccprofile, space, notes)
@@ -84,7 +87,9 @@ def _check_size(path: Path, page: tifffile.TiffPage) -> None:
     check_claim(path, page.chunks, page.dtype.itemsize)
 
 
-def _colours(page: tifffile.TiffPage, samples: np.ndarray, notes: list[str]) -> tuple[Colours, np.ndarray]:
+def _colours(
+    page: tifffile.TiffPage, samples: np.ndarray, items: Sequence[Item], notes: list[str]
+) -> tuple[Colours, np.ndarray]:
     """Returns what the samples mean and the samples as colours, without extra ones."""
     photometric, given = photometric_of(page), samples.shape[-1]
     colours, extra = COLOURS[photometric], tuple(page.extrasamples)
@@ -94,7 +99,7 @@ def _colours(page: tifffile.TiffPage, samples: np.ndarray, notes: list[str]) -> 
     count = 1 if photometric == PALETTE else _SAMPLES[colours]
     if given < count or (colours == "grey" and given > 2):
         raise InputError(f"found {given} samples a pixel; expected {count} of {colours}, and alpha")
-    order = channel_order(page, count) if colours == "rgb" and count == 3 else None
+    order = channel_order(items, count) if colours == "rgb" and count == 3 else None
     if order is not None and max(order) >= given:
         raise InputError("its GDAL_METADATA names samples that it does not have; save it without")
     if order is not None and order != [0, 1, 2]:
@@ -107,10 +112,11 @@ def _colours(page: tifffile.TiffPage, samples: np.ndarray, notes: list[str]) -> 
     coloured = as_codes(coloured, page.bitspersample)
     if photometric == WHITE_IS_ZERO:
         coloured = (largest_code(coloured.dtype) - coloured).astype(coloured.dtype)
-    if extra[:1] == (PREMULTIPLIED,):
+    if PREMULTIPLIED in extra:
+        at = given - len(extra) + extra.index(PREMULTIPLIED)
         if colours == "cmyk":
             raise InputError("found CMYK premultiplied by alpha; save it as RGB")
-        coloured = divide_by_alpha(coloured, as_codes(samples[..., count : count + 1], page.bitspersample))
+        coloured = divide_by_alpha(coloured, as_codes(samples[..., at : at + 1], page.bitspersample))
         notes.append("premultiplied alpha divided out")
     return colours, coloured
 

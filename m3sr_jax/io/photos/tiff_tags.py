@@ -1,20 +1,21 @@
 """The tags of a TIFF that declare what its numbers mean: read, checked, or refused by name.
 
-Source: TIFF 6.0; Adobe's TIFF technical notes; GDAL's GTiff driver for GDAL_METADATA and GDAL_NODATA.
+Source: TIFF 6.0; Adobe's TIFF technical notes; and `m3sr_jax.io.gdal_items`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from m3sr_jax.errors import InputError
+from m3sr_jax.io.declared import unit_divisor
 from m3sr_jax.io.files import BoundedFile
-from m3sr_jax.io.gdal_tags import GDAL_METADATA, GDAL_NODATA
+from m3sr_jax.io.gdal_items import WHOLE_FILE, Item
+from m3sr_jax.io.gdal_tags import WAVELENGTH_NAMES
 from m3sr_jax.io.photos.exif import check_ycc_tags, chromaticities, exif_space
 from m3sr_jax.io.photos.photo import Colours
 from m3sr_jax.io.photos.spaces import SRGB_PRIMARIES, ColourSpace, declared_space
@@ -35,14 +36,19 @@ COLOURS: dict[int, Colours] = {
 }
 _OTHER_COLOURS = {4: "a mask", 10: "ITU Lab", 32844: "LogL (SGI)", 32845: "LogLuv (SGI)"}
 _FORMATS = {1: "unsigned", 2: "signed integer", 3: "float", 4: "untyped", 5: "complex integer", 6: "complex"}
+_NO_COLOURS = ("", "gray", "undefined", "alpha")  # of GDAL's colour interpretations
 _CHANNELS = {"r": "R", "red": "R", "g": "G", "green": "G", "b": "B", "blue": "B"}
 
 
-def check_tags(page: tifffile.TiffPage) -> None:
+def check_tags(page: tifffile.TiffPage, items: Sequence[Item]) -> None:
     """Refuses what `m3sr_jax.io.photos.tiff` does not apply.
 
+    Args:
+        page: the photo.
+        items: GDAL's metadata of it.
+
     Raises:
-        InputError: a tag declares it; the message names the tag.
+        InputError: a tag or an item declares it; the message names it.
     """
     photometric = photometric_of(page)
     if photometric not in COLOURS:
@@ -65,7 +71,7 @@ def check_tags(page: tifffile.TiffPage) -> None:
         full = (0.0, float(2**page.bitspersample - 1)) * 3 if isinstance(page.bitspersample, int) else ()
         if tag_numbers(page, 532) != full:
             raise InputError("its ReferenceBlackWhite declares a range of its own; save it without")
-    _check_scale(page)
+    _check_scale(items)
 
 
 def _check_inks(page: tifffile.TiffPage) -> None:
@@ -77,19 +83,17 @@ def _check_inks(page: tifffile.TiffPage) -> None:
         raise InputError("its DotRange declares a range of its own; save it without")
 
 
-def _check_scale(page: tifffile.TiffPage) -> None:
-    """Refuses a scale or offset that GDAL stores for the samples."""
-    text = tag(page, GDAL_METADATA)
-    for role, plain in (("scale", 1.0), ("offset", 0.0)):
-        for value in re.findall(
-            rf'role="{role}"[^<>]{{0,100}}>([^<>]{{0,60}})<', text if isinstance(text, str) else ""
-        ):
-            try:
-                unchanged = float(value) == plain
-            except ValueError:
-                unchanged = False
-            if not unchanged:
-                raise InputError(f"its GDAL_METADATA declares {role} {value}; expected a photo with codes as they are")
+def _check_scale(items: Sequence[Item]) -> None:
+    """Refuses a scale, an offset or a unit with one, which GDAL stores for samples that are no codes of a photo."""
+    for item in items:
+        plain = {"scale": 1.0, "offset": 0.0}.get(item.role)
+        try:
+            changed = plain is not None and float(item.text) != plain
+        except ValueError:
+            changed = True
+        if changed or (item.role == "unittype" and unit_divisor(item.text)):
+            declared = f"{item.role} {item.text[:60]}"
+            raise InputError(f"its GDAL_METADATA declares {declared}; expected a photo with codes as they are")
 
 
 def declared_colours(path: Path, page: tifffile.TiffPage, notes: list[str]) -> ColourSpace | None:
@@ -132,21 +136,19 @@ def _transfer_function(table: np.ndarray, bits: int) -> Callable[[np.ndarray], n
     return curve
 
 
-def channel_order(page: tifffile.TiffPage, colours: int) -> list[int] | None:
+def channel_order(items: Sequence[Item], colours: int) -> list[int] | None:
     """Returns which samples are red, green and blue by the names that GDAL stores; None if none are named.
+
+    Wavelengths count as names too.
 
     Raises:
         InputError: the samples have names, but not those of red, green and blue.
     """
-    text = tag(page, GDAL_METADATA)
-    if not isinstance(text, str):
-        return None
     names: dict[int, str] = {}
-    for attributes, value in re.findall(r"<Item\s([^<>]{0,200})>([^<>]{0,200})<", text):
-        role = re.search(r'role="(description|colorinterp)"', attributes)
-        number = re.search(r'sample="(\d{1,4})"', attributes)
-        if role and number:
-            names.setdefault(int(number[1]), value.strip())
+    for item in sorted(items, key=lambda item: item.role == ""):
+        named = item.role in ("description", "colorinterp") or item.name.lower() in WAVELENGTH_NAMES
+        if named and item.band != WHOLE_FILE and item.text.lower() not in _NO_COLOURS:
+            names.setdefault(item.band, item.text)
     known = {_CHANNELS.get(name.lower()): number for number, name in sorted(names.items(), reverse=True)}
     if {"R", "G", "B"} <= set(known):
         return [known["R"], known["G"], known["B"]]
@@ -155,8 +157,8 @@ def channel_order(page: tifffile.TiffPage, colours: int) -> list[int] | None:
     return None
 
 
-def range_notes(page: tifffile.TiffPage, samples: np.ndarray) -> list[str]:
-    """Notes a largest value other than white's, and how many pixels hold the value that GDAL_NODATA calls missing."""
+def range_notes(page: tifffile.TiffPage, items: Sequence[Item], samples: np.ndarray) -> list[str]:
+    """Notes a largest value other than white's, and how many pixels hold the value that GDAL calls missing."""
     notes = []
     for code, name in ((281, "MaxSampleValue"), (341, "SMaxSampleValue")):
         value = np.ravel(tag(page, code) if code in page.tags else ())
@@ -164,8 +166,8 @@ def range_notes(page: tifffile.TiffPage, samples: np.ndarray) -> list[str]:
         if value.size and value.dtype.kind in "iuf" and value[0] != white:
             notes.append(f"{name} {value[0]:g} taken as a statistic: white is {white}")
     try:
-        missing = float(str(tag(page, GDAL_NODATA)))
-    except ValueError:
+        missing = float(next(item.text for item in items if item.role == "nodata"))
+    except (StopIteration, ValueError):
         return notes
     count = int((samples == missing).all(axis=-1).sum())
     return notes + [f"{count} pixels hold the no-data value {missing:g} and were read as colours"] if count else notes

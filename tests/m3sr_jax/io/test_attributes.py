@@ -29,6 +29,8 @@ def write(folder, values=STORED, name="cube.h5", **attributes):
         ({"Scale__Factor": 0.0001}, STORED * 0.0001),
         ({"units": "%"}, STORED / 100),
         ({"units": "percent", "scale_factor": 0.5}, STORED * 0.5 / 100),
+        ({"unit": "Percent reflectance"}, STORED / 100),
+        ({"units": "Reflectance*1e4"}, STORED / 10000),
         ({"_FillValue": np.int16(-20)}, np.where(STORED == -20, np.nan, STORED)),
         ({"missing_value": np.array([-20, 5], "i2")}, np.where(np.isin(STORED, (-20, 5)), np.nan, STORED)),
         ({"Data_Ignore_Value": -20.0, "Scale_Factor": 10.0}, np.where(STORED == -20, np.nan, STORED / 10)),

@@ -4,6 +4,7 @@ import h5py
 import numpy as np
 import pytest
 import scipy.io
+import scipy.sparse
 
 from m3sr_jax.errors import InputError
 from m3sr_jax.io import read_cube
@@ -35,6 +36,35 @@ def save_v73(path, arrays):
 
     with h5py.File(path, "w", userblock_size=512) as file:
         put(file, arrays)
+
+
+def test_links(tmp_path):
+    with h5py.File(tmp_path / "cube.h5", "w") as file:
+        file["a/b"], file["wavelengths"] = CUBE, NM
+        file["a/inside"], file["outside"] = h5py.SoftLink("b"), h5py.ExternalLink("other.h5", "/cube")
+        file["nowhere"] = h5py.SoftLink("/lost")
+    for key in (None, "a/b", "a/inside", "inside"):
+        np.testing.assert_array_equal(read_cube(tmp_path / "cube.h5", key=key)[0], CUBE)
+    for key, target in (("outside", "/cube"), ("nowhere", "/lost")):
+        with pytest.raises(InputError, match=f"{key} holds a link to {target}, which is not in this file"):
+            read_cube(tmp_path / "cube.h5", key=key)
+
+
+def test_what_is_no_array_of_numbers_is_named(tmp_path):
+    cell = np.empty((1, 1), object)
+    cell[0, 0] = CUBE
+    contents = {"a cell array": cell, "text": "words", "logical values": CUBE > 0.5}
+    contents["an array of structs"] = np.array([(CUBE,), (CUBE,)], [("a", object)])
+    contents["a sparse matrix"] = scipy.sparse.csc_matrix(np.eye(3))
+    for kind, content in contents.items():
+        scipy.io.savemat(tmp_path / "cube.mat", {"cube": content})
+        with pytest.raises(InputError, match=f"cube holds {kind}; expected real numbers"):
+            read_cube(tmp_path / "cube.mat")
+    with h5py.File(tmp_path / "cube.h5", "w") as file:
+        file["data"] = CUBE
+        file.create_dataset("cube", data=np.array([file["data"].ref], h5py.ref_dtype))
+    with pytest.raises(InputError, match="cube holds references to other arrays; expected real numbers"):
+        read_cube(tmp_path / "cube.h5")
 
 
 @pytest.mark.parametrize("save", [save_mat, save_compressed_mat, save_v73])

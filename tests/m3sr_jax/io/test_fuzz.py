@@ -267,7 +267,7 @@ def test_hdf5_reads_no_other_file(secret, monkeypatch, way, suffix):
     monkeypatch.chdir(secret)
     with h5py.File(f"cube{suffix}", "w") as file:
         way(file)
-    with pytest.raises(InputError, match=r"are in other files|found no numeric arrays; expected one named cube"):
+    with pytest.raises(InputError, match=r"are in other files|holds a link to"):
         read_cube(f"cube{suffix}")
 
 

@@ -57,9 +57,13 @@ def test_scale_offset_and_nodata(tmp_path):
     assert {"GDAL's scale and offset applied", "GDAL_NODATA = 7: missing"} <= set(found.notes)
 
 
-def test_percent(tmp_path):
-    path = write(tmp_path, items("UNITTYPE", "%%%%", "unittype"))
-    np.testing.assert_allclose(read_cube_file(path).values, PAGES.transpose(1, 2, 0) / 100, rtol=1e-6)
+@pytest.mark.parametrize(
+    ("unit", "divisor"),
+    [("%", 100), ("percent", 100), ("Percent reflectance", 100), ("reflectance x 10000", 1e4), ("W m-2 sr-1 nm-1", 1)],
+)
+def test_units_that_divide(tmp_path, unit, divisor):
+    path = write(tmp_path, items("UNITTYPE", [unit] * 4, "unittype"))
+    np.testing.assert_allclose(read_cube_file(path).values, PAGES.transpose(1, 2, 0) / divisor, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +73,11 @@ def test_percent(tmp_path):
         ({"metadata": items("SCALE", ["x"], "scale")}, "found GDAL's scale = x; expected a number"),
         ({"metadata": items("SCALE", [1] * 5, "scale")}, "found GDAL's scale for band 5; expected 4 bands"),
         ({"metadata": "<Item"}, "GDAL_METADATA that is not valid XML"),
+        (
+            {"metadata": items("UNITTYPE", "%%m%", "unittype")},
+            "found the units %, m in GDAL's metadata; expected one",
+        ),
+        ({"metadata": '<Item name="bbl">{0, 1}</Item>'}, "found 2 numbers for bbl; expected one per band, 4"),
         ({"metadata": '<!ENTITY a "b"><Item/>'}, "GDAL_METADATA with a document type"),
         ({"extratags": [(274, "H", 1, 6, True)]}, "found Orientation 6; expected 1"),
         ({"extratags": [(50706, "B", 4, (1, 4, 0, 0), True)]}, r"found DNGVersion \(tag 50706\)"),
@@ -83,6 +92,34 @@ def test_percent(tmp_path):
 def test_what_cannot_be_applied_is_refused_by_name(tmp_path, options, message):
     with pytest.raises(InputError, match=message):
         read_cube(write(tmp_path, **options), wavelengths="450,500,550,650")
+
+
+def test_fields_of_an_envi_header_that_gdal_kept(tmp_path):
+    fields = {"reflectance_scale_factor": "100", "data_ignore_value": "7", "bbl": "{1, 0, 1, 1}"}
+    fields |= {"wavelength": "{0.45, 0.5, 0.55, 0.65}", "wavelength_units": "Micrometers"}
+    metadata = "".join(f'<Item name="{name}" domain="ENVI">{text}</Item>' for name, text in fields.items())
+    cube = read_cube_file(write(tmp_path, metadata), allow_missing=True)
+    stored = PAGES.transpose(1, 2, 0)[..., [0, 2, 3]]
+    np.testing.assert_allclose(cube.values, np.where(stored == 7, np.nan, stored / 100), rtol=1e-6)
+    np.testing.assert_allclose(cube.wavelengths, NM[[0, 2, 3]])
+
+
+def test_bad_bands_by_item(tmp_path):
+    cube = read_cube_file(write(tmp_path, items("wavelength", NM) + items("bbl", [0, 1, 1, 1])))
+    np.testing.assert_array_equal(cube.wavelengths, NM[1:])
+
+
+def test_wavelengths_of_some_bands_are_refused(tmp_path):
+    path = write(tmp_path, items("wavelength", NM[:3]))
+    with pytest.raises(InputError, match="found wavelength for 3 of 4 bands; expected one per band"):
+        read_cube_file(path)
+    np.testing.assert_array_equal(read_cube(path, wavelengths="450,500,550,650")[1], NM)
+
+
+@pytest.mark.parametrize(("names", "centres"), [(NM, NM), (NM / 1000, NM), (range(1, 5), None), ((1, 2, 3, 9), None)])
+def test_descriptions_that_are_numbers(tmp_path, names, centres):
+    cube = read_cube_file(write(tmp_path, items("DESCRIPTION", names, "description")))
+    assert cube.wavelengths is None if centres is None else np.allclose(cube.wavelengths, centres)
 
 
 def test_twelve_bits_in_sixteen(tmp_path):

@@ -35,7 +35,7 @@ def greeting(run):
 def test_a_new_run_names_model_device_data_and_steps(run, tmp_path):
     lines = greeting(run).splitlines()
     assert lines == [
-        "model    toy, 3,010 parameters, float32, scans: xla",
+        "model    toy, 3,010 parameters, float32, products in float32, scans: xla",
         lines[1],
         "data     synthetic: 5 training and 3 held-out scenes, 31 bands of 400-700 nm, camera thirds",
         f"workdir  {tmp_path}",

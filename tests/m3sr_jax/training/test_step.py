@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from quick_compilation import QUICK
 
 from m3sr_jax.config import OptimConfig
 from m3sr_jax.models import M3SR, build_model, init_params, parameter_shapes
@@ -15,7 +16,6 @@ from m3sr_jax.training.optimizer import make_optimizer
 from m3sr_jax.training.state import create_train_state
 from m3sr_jax.training.step import eval_step, jit_train_step, train_step
 
-QUICK = {"xla_backend_optimization_level": 0}
 SUM_BAR = 1e-5  # a mean of 16,000 float32 numbers, summed in two orders
 LOSSES_BAR = 1e-5  # relative, over 20 steps
 

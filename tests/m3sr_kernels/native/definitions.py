@@ -24,6 +24,21 @@ def ssd(x, dt, a, b, c, d, dt_bias):
     return y, state
 
 
+def s6(x, dt, b, c, rates, d, dt_bias, *gate):
+    """(y,), of padded parameters; rates are those of powers of two."""
+    D = x.shape[2]
+    step = softplus(dt + dt_bias[:D])
+    state, y = np.zeros((x.shape[0], *rates[:, :D].shape)), np.empty_like(x)
+    for t in range(x.shape[1]):
+        fed = (step[:, t] * x[:, t])[:, None] * b[:, t, :, None]
+        state = np.exp2(step[:, t, None] * rates[:, :D]) * state + fed
+        y[:, t] = (state * c[:, t, :, None]).sum(1) + d[:D] * x[:, t]
+    return (y * silu(gate[0]) if gate else y,)
+
+
+s6gated = s6
+
+
 def ss2d(x, dt, a, b, c, d, dt_bias):
     """(y,); d is the sum of the skips."""
     B, H, W, _ = x.shape

@@ -3,6 +3,7 @@
 import ctypes
 import mmap
 import threading
+import weakref
 
 import numpy as np
 
@@ -11,6 +12,23 @@ HANDLER = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
 TASK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 CREATE_ERROR, SCHEDULE, COUNT_THREADS = 48, 136, 144
 FLOAT32 = 11
+LINE = 64  # bytes of a cache line
+FLAGS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+LIBRARY = ctypes.CDLL(None, use_errno=True)
+LIBRARY.mmap.restype = ctypes.c_void_p
+LIBRARY.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+LIBRARY.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+LIBRARY.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+
+
+def fenced_pages(size):
+    """Memory for `size` bytes between two pages that fault when touched: address of the first page, and of the last."""
+    pages = -(-size // PAGE) or 1
+    start = LIBRARY.mmap(None, (pages + 2) * PAGE, mmap.PROT_READ | mmap.PROT_WRITE, FLAGS, -1, 0)
+    end = start + (pages + 1) * PAGE
+    for page in (start, end):
+        assert LIBRARY.mprotect(page, PAGE, 0) == 0
+    return start, end
 
 
 class Fenced:
@@ -18,16 +36,36 @@ class Fenced:
 
     def __init__(self, values, *, before=False):
         values = np.ascontiguousarray(values, np.float32)
-        pages = -(-values.nbytes // PAGE) or 1
-        self._map = mmap.mmap(-1, (pages + 2) * PAGE)
-        self._start = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
-        offset = PAGE if before else (pages + 1) * PAGE - values.nbytes
-        self.array = np.frombuffer(self._map, np.float32, values.size, offset).reshape(values.shape)
+        start, end = fenced_pages(values.nbytes)
+        memory = (ctypes.c_float * values.size).from_address(start + PAGE if before else end - values.nbytes)
+        weakref.finalize(memory, LIBRARY.munmap, start, end + PAGE - start).atexit = False
+        self.array = np.frombuffer(memory, np.float32).reshape(values.shape)
         self.array[...] = values
-        protect = ctypes.CDLL(None, use_errno=True).mprotect
-        protect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-        for page in (0, pages + 1):
-            assert protect(self._start + page * PAGE, PAGE, 0) == 0
+
+
+class FencedMemory:
+    """What kernels allocate, each block between forbidden pages; a block that is freed faults as well.
+
+    Kernels ask for a cache line more than they use, to begin on one; the blocks they get begin on one and are shorter.
+    """
+
+    def __init__(self):
+        self._blocks = {}
+        kinds = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_size_t), ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+        self._kept = kinds[0](self._allocate), kinds[1](self._free)
+        names = "m3sr_allocate", "m3sr_free"
+        self.functions = {n: ctypes.cast(f, ctypes.c_void_p).value for n, f in zip(names, self._kept, strict=True)}
+
+    def _allocate(self, size):
+        start, end = fenced_pages(size)
+        block = (end - (size - LINE)) // LINE * LINE
+        self._blocks[block] = start, end
+        return block
+
+    def _free(self, block):
+        if block:
+            start, end = self._blocks.pop(block)
+            LIBRARY.munmap(start, end + PAGE - start)
 
 
 class Runtime:
@@ -37,10 +75,11 @@ class Runtime:
       threads: of the pool; tasks run on Python threads.
       refuse: which functions return an error: SCHEDULE, COUNT_THREADS.
       version: major and minor number.
+      late: tasks start when the call has returned, as on a busy machine; the calling thread does all the work.
     """
 
-    def __init__(self, threads=1, refuse=(), version=(0, 3)):
-        self.messages, self.tasks, self._kept = [], [], []
+    def __init__(self, threads=1, refuse=(), version=(0, 3), *, late=False):
+        self.messages, self.tasks, self._kept, self._late = [], [], [], late
         self.table = (ctypes.c_int64 * 22)()
         self.table[0] = ctypes.sizeof(self.table)
         self.table[4] = version[0] | version[1] << 32
@@ -70,7 +109,8 @@ class Runtime:
         function, data = (ctypes.c_int64.from_address(record + place).value for place in (24, 32))
         thread = threading.Thread(target=TASK(function), args=(data,))
         self.tasks.append(thread)
-        thread.start()
+        if not self._late:
+            thread.start()
 
     def call(self, address, arguments, results, *, types=FLOAT32):
         """Calls a handler; returns what it returns, None for success. Shapes are those of the arrays."""
@@ -90,6 +130,8 @@ class Runtime:
         frame[12], frame[14] = len(results), words(*map(buffer, results))
         answer = HANDLER(address)(ctypes.addressof(frame))
         for task in self.tasks:
+            if self._late:
+                task.start()
             task.join()
         return answer
 

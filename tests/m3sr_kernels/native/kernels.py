@@ -1,51 +1,75 @@
 """Every kernel with arguments of random sizes, as its handler takes them."""
 
 import functools
+import importlib
+from unittest import mock
 
 import numpy as np
-from m3sr_kernels.depthwise_conv_silu import native_kernels as conv
-from m3sr_kernels.mamba_token_mix import native_kernels as mixer
-from m3sr_kernels.native import ffi, scan, scan_gradient
-from m3sr_kernels.native.compiler import load
+from m3sr_kernels.mamba_token_mix.native_block import ROWS
+from m3sr_kernels.native import compiler, ffi
 from m3sr_kernels.native.target import host
-from m3sr_kernels.ss2d_scan.native_kernels import Image
-from m3sr_kernels.ssd_scan import native_kernels as ssd
 
-KERNELS = {
-    "ss2d forward": lambda N: scan.Forward(Image(), N, {"y": "B H W I"}),
-    "ss2d backward": lambda N: scan_gradient.Backward(
-        Image(), N, {"dy": "B H W I"}, {f"d{name}": shape for name, shape in Image.inputs.items()}
-    ),
-    "ssd forward": ssd.Forward,
-    "ssd backward": ssd.Backward,
-    "mix forward": lambda N: mixer.Forward(3, N, 4),
-    "mix backward": lambda N: mixer.Backward(3, N, 4),
-    "conv forward": lambda _: conv.Forward(),
-    "conv backward": lambda _: conv.Backward(),
+from .frames import FencedMemory
+
+TAPS, TOKENS = 4, 3
+# Op → its folder, and what its kernels have compiled in for N states.
+OPS = {
+    "s6": ("s6_scan", lambda N: (N, 0)),
+    "s6gated": ("s6_scan", lambda N: (N, 1)),
+    "ss2d": ("ss2d_scan", lambda N: (N,)),
+    "ssd": ("ssd_scan", lambda N: (N,)),
+    "mix": ("mamba_token_mix", lambda N: (TOKENS, N, TAPS)),
+    "conv": ("depthwise_conv_silu", lambda N: ()),
 }
+
+
+def make(op, which, states):
+    """A kernel as `native.call` makes it."""
+    folder, fixed = OPS[op]
+    module = importlib.import_module(f"m3sr_kernels.{folder}.native_{which}")
+    return getattr(module, which.capitalize())(*fixed(states))
+
+
+KERNELS = {f"{op} {which}": functools.partial(make, op, which) for op in OPS for which in ("forward", "backward")}
+
+
+MEMORY = FencedMemory()
 
 
 @functools.cache
 def address(name, states):
-    """The kernel's handler, and the kernel."""
+    """The kernel's handler, whose working memory is fenced, and the kernel."""
     kernel = KERNELS[name](states)
     symbol = f"test_{name.replace(' ', '_')}_{states}"
-    return load(symbol, functools.partial(ffi.add_handler, name=symbol, kernel=kernel)), kernel
+    functions = compiler._process_functions() | MEMORY.functions
+    with mock.patch.object(compiler, "_process_functions", return_value=functions):
+        return compiler.load(symbol, functools.partial(ffi.add_handler, name=symbol, kernel=kernel)), kernel
 
 
 def sizes(rng, states):
     """Sizes for all letters of all signatures."""
     low = lambda top: int(rng.integers(1, top + 1))  # noqa: E731
     groups, heads, width, features, rank = low(2), low(5), low(40), low(40), low(3)
-    whole = max(mixer.ROWS, host().lanes)
+    whole = max(ROWS, host().lanes)
     up = lambda size: -(-size // whole) * whole  # noqa: E731
     E, O, Q = up(2 * features), up(features), up(2 * states + rank)
-    sums = O * 2 * E + E * (4 + 1 + Q + rank + 1 + states + 1 + O)
+    sums = O * 2 * E + E * (TAPS + 1 + Q + rank + 1 + states + 1 + O)
     image = {"B": low(3), "H": low(20), "W": low(20), "R": heads, "P": width, "I": heads * width, "N": states}
     line = {"B": low(3), "L": low(90), "G": groups, "H": groups * low(3), "P": width, "N": states}
-    block = {"M": low(30), "L": 3, "C": features, "U": 2 * E, "E": E, "O": O, "Q": Q, "K": rank, "J": 4, "N": states}
+    block = {"M": low(30), "L": TOKENS, "C": features, "U": 2 * E, "E": E, "O": O, "Q": Q, "K": rank}
+    block |= {"J": TAPS, "N": states, "T": sums}
     B, H, W, C = (int(size) for size in rng.spawn(1)[0].integers(1, [4, 31, 21, 41]))
-    return {"ss2d": image, "ssd": line, "mix": block | {"T": sums}, "conv": {"B": B, "H": H, "W": W, "C": 15 + C}}
+    photo = {"B": B, "H": H, "W": W, "C": 15 + C}
+    return {"ss2d": image, "ssd": line, "mix": block, "conv": photo} | dict.fromkeys(
+        ("s6", "s6gated"), tokens(rng.spawn(1)[0], states)
+    )
+
+
+def tokens(rng, states):
+    """Many short sequences, or a few long ones."""
+    most = [(40, 7), (4, 200)][rng.integers(2)]
+    M, L, D = (int(size) for size in rng.integers(1, [*most, 41]))
+    return {"M": M, "L": L, "D": D, "E": -(-D // 16) * 16, "N": states}
 
 
 def buffers(shapes, letters, rng):

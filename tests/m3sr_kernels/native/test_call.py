@@ -34,6 +34,12 @@ def line(B, L, G, H, P, N):
     }
 
 
+def tokens(M, L, D, N):
+    like_x, maps = (M, L, D), (M, L, N)
+    arrays = {"x": like_x, "dt": like_x, "a": (D, N), "b": maps, "c": maps, "d": (D,), "z": like_x}
+    return arrays | {"dt_bias": (D,)}
+
+
 def block(M, L, C, N, rank, taps):
     D = 2 * C
     params = {"in_proj": (C, 2 * D), "conv_kernel": (taps, D), "conv_bias": (D,), "x_proj": (D, rank + 2 * N)}
@@ -43,8 +49,9 @@ def block(M, L, C, N, rank, taps):
 
 # XLA folds what it can of constant parameters, with another rounding.
 close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
-OPS = ["ss2d_scan", "ssd_scan", "mamba_token_mix", "depthwise_conv_silu"]
+OPS = ["s6_scan", "ss2d_scan", "ssd_scan", "mamba_token_mix", "depthwise_conv_silu"]
 SMALL = {
+    "s6_scan": tokens(3, 7, 5, 8),
     "ss2d_scan": image(2, 5, 6, 2, 5, 8),
     "ssd_scan": line(2, 17, 1, 2, 5, 8),
     "mamba_token_mix": block(6, 4, 7, 16, 1, 4),

@@ -1,10 +1,30 @@
-"""Kernels read and write their buffers and nothing else, and their results do not depend on the threads' order."""
+"""Kernels read and write their buffers and their own memory and nothing else, whatever the order of threads."""
+
+import os
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from .frames import Fenced, Runtime
 from .kernels import KERNELS, address, buffers, sizes
+
+
+def test_the_fences_fault():
+    """In a process of its own, one touch beyond each kind of fence."""
+    program = (
+        "import ctypes, sys; from tests.m3sr_kernels.native.frames import Fenced, FencedMemory;"
+        "values = [0.0] * 1030; memory = FencedMemory(); block = memory._allocate(64 + 4 * 1024);"
+        "after, before = Fenced(values).array, Fenced(values, before=True).array;"
+        "places = [after.ctypes.data + after.nbytes, before.ctypes.data - 1, block + 4 * 1024];"
+        "ctypes.c_char.from_address(places[int(sys.argv[1])] + int(sys.argv[2])).value"
+    )
+    for place in range(3):
+        for beyond, code in ((0, -signal.SIGSEGV), (1 if place == 1 else -1, 0)):
+            command = [sys.executable, "-c", program, str(place), str(beyond)]
+            assert subprocess.run(command, env=os.environ | {"PYTHONPATH": "."}, check=False).returncode == code
 
 
 def run(name, states, seed, *, before, threads):

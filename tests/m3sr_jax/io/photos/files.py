@@ -85,7 +85,14 @@ def png(codes, *chunks):
     )
 
 
-def write_dng(path, mosaic, *, orientation=1, neutral=(0.5, 1.0, 0.8)):
+def opcodes(*numbers):
+    """A list of a DNG's opcodes, each with 8 bytes of zeros."""
+    return struct.pack(">I", len(numbers)) + b"".join(
+        struct.pack(">4I", number, 0x01030000, 0, 8) + bytes(8) for number in numbers
+    )
+
+
+def write_dng(path, mosaic, *, orientation=1, neutral=(0.5, 1.0, 0.8), tags_of_mosaic=()):
     """A DNG of a Bayer mosaic (RGGB) of a camera whose own colours are XYZ, with an 8-bit thumbnail first."""
     thumbnail = np.full((8, 12, 3), 90, np.uint8)
     unit = tuple(int(value) for number in np.eye(3).ravel() for value in (number * 1000, 1000))
@@ -96,6 +103,7 @@ def write_dng(path, mosaic, *, orientation=1, neutral=(0.5, 1.0, 0.8)):
         *((50721, 10, 9, unit, True), (50728, 5, 3, white, True), (50778, 3, 1, 21, True)),
     ]
     pattern = [(33421, 3, 2, (2, 2), True), (33422, 1, 4, b"\0\1\1\2", True), (50717, 3, 1, 65535, True)]
+    pattern += tags_of_mosaic
     with tifffile.TiffWriter(path) as file:
         file.write(thumbnail, photometric="rgb", subfiletype=1, subifds=1, metadata=None, extratags=tags)
         file.write(mosaic, photometric=32803, subfiletype=0, metadata=None, extratags=pattern)

@@ -38,6 +38,11 @@ def png(tmp_path):
 # PNG
 
 
+def test_apples_png_is_refused(png):
+    with pytest.raises(InputError, match="Apple's variant of PNG"):
+        read_rgb(png((b"CgBI", b"P\0 \2")))
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_png_samples_keep_all_bits_and_lose_alpha(png, dtype, channels):
@@ -376,6 +381,20 @@ def test_jpeg_2000(tmp_path, suffix, dtype, channels):
     np.testing.assert_array_equal(photo.codes, expected)
     assert image_size(path) == (33, 40)
     assert photo.bits == np.iinfo(dtype).bits
+
+
+def test_a_profile_in_jpeg_2000_is_applied_once(tmp_path):
+    """The decoder applies the profile of a whole file by itself."""
+    icc, path = files.profiles()["p3"], tmp_path / "photo.jp2"
+    files.as_image(files.chart(40)).save(path)
+    content = path.read_bytes()
+    box, header = content.index(b"colr") - 4, content.index(b"jp2h") - 4
+    (old,), (whole,) = struct.unpack_from(">I", content, box), struct.unpack_from(">I", content, header)
+    new = struct.pack(">I", len(icc) + 11) + b"colr\2\0\0" + icc
+    size = struct.pack(">I", whole - old + len(new))
+    path.write_bytes(content[:header] + size + content[header + 4 : box] + new + content[box + old :])
+    expected = files.by_littlecms(files.as_image(files.chart(40)), icc) / 255
+    np.testing.assert_allclose(read_rgb(path), expected, atol=TOLERANCE)
 
 
 def test_jpeg_2000_of_other_colours_is_refused(tmp_path):

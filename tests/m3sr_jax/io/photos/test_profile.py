@@ -47,6 +47,19 @@ def test_16_bits_and_float_are_converted_with_all_bits(tmp_path, kind):
     assert len(np.unique(found[..., 1])) > 240
 
 
+def test_a_profile_of_which_a_part_is_missing_is_refused(tmp_path):
+    icc = files.profiles()["adobe"]
+    long = icc + bytes(150_000)
+    files.as_image(files.chart()).save(tmp_path / "photo.jpg", icc_profile=struct.pack(">I", len(long)) + long[4:])
+    content = (tmp_path / "photo.jpg").read_bytes()
+    assert content.count(b"ICC_PROFILE\0") == 3
+    at = content.index(b"ICC_PROFILE\0") - 4
+    size = struct.unpack_from(">H", content, at + 2)[0] + 2
+    (tmp_path / "photo.jpg").write_bytes(content[:at] + content[at + size :])
+    with pytest.raises(InputError, match=r"photo\.jpg: parts of its ICC profile are missing"):
+        read_rgb(tmp_path / "photo.jpg")
+
+
 def test_an_srgb_profile_changes_no_code(tmp_path):
     files.as_image(files.chart()).save(tmp_path / "photo.png", icc_profile=files.srgb_profile())
     photo = read_photo(tmp_path / "photo.png")

@@ -50,6 +50,22 @@ def test_a_raw_photo_is_turned_upright(grey_card):
     assert image_size(path) == (64, 48)
 
 
+@pytest.mark.parametrize("code", [51008, 51009, 51022])
+def test_corrections_that_are_not_applied_are_told(grey_card, code):
+    opcodes = files.opcodes(9, 1, 1, 77)
+    photo = read_photo(grey_card(tags_of_mosaic=[(code, 7, len(opcodes), opcodes, True)]))
+    assert "corrections not applied: GainMap, WarpRectilinear, opcode 77" in photo.notes
+
+
+@pytest.mark.parametrize(("number", "name"), [(7, "MapTable"), (8, "MapPolynomial")])
+def test_a_curve_that_libraw_leaves_out_is_refused(grey_card, number, name):
+    """DNGs of Adobe's lossy compression have one: without it, their codes are taken for light."""
+    opcodes = files.opcodes(9, number)
+    path = grey_card(tags_of_mosaic=[(51009, 7, len(opcodes), opcodes, True)])
+    with pytest.raises(InputError, match=f"photo.dng: its OpcodeList2 has the curve {name}, which LibRaw leaves out"):
+        read_photo(path)
+
+
 def test_a_missing_white_balance_is_told(grey_card):
     path = grey_card()
     path.write_bytes(path.read_bytes().replace(b"\x28\xc6", b"\x28\xc7"))  # AsShotNeutral

@@ -110,6 +110,30 @@ def test_three_black_is_zero_samples_are_rgb(write, dtype):
     assert "three black-is-zero samples read as red, green and blue" in photo.notes
 
 
+def test_premultiplied_alpha_behind_another_sample(write):
+    alpha = np.full_like(WIDE[..., :1], 32768)
+    samples = np.concatenate([WIDE // 2, WIDE[..., :1], alpha], -1)
+    photo = read_photo(write(samples, photometric="rgb", extrasamples=["unspecified", "assocalpha"]))
+    np.testing.assert_allclose(photo.rgb, WIDE / 65535, atol=2 / 65535)
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        ("<Item name='S' sample='0' role='scale'>0.1</Item>", "its GDAL_METADATA declares scale 0.1"),
+        ('<Item name="U" sample="0" role="unittype">%</Item>', "its GDAL_METADATA declares unittype %"),
+        (
+            "".join(f'<Item name="wavelength" sample="{i}">{nm}</Item>' for i, nm in enumerate((450, 550, 650))),
+            "its samples are named 450, 550, 650; expected red, green and blue",
+        ),
+    ],
+)
+def test_gdals_metadata_are_refused_by_name(write, items, message):
+    tags = [(42112, "s", 0, f"<GDALMetadata>{items}</GDALMetadata>", True)]
+    with pytest.raises(InputError, match=message):
+        read_rgb(write(WIDE, photometric="minisblack", planarconfig="contig", extratags=tags))
+
+
 @pytest.mark.filterwarnings("ignore::Warning")  # rasterio's, of a photo without a place on Earth
 def test_rasterio_and_gdal(tmp_path):
     rasterio = pytest.importorskip("rasterio", reason="writes GeoTIFF as GDAL does")

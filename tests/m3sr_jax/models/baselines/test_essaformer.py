@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from release_numbers import QUICK
+from quick_compilation import QUICK
 
 from m3sr_jax.models import create, init_params
 from m3sr_jax.models.baselines.essaformer import DROP_CHANNEL

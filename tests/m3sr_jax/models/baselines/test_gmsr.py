@@ -1,7 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from release_numbers import QUICK
+from quick_compilation import QUICK
 
 from m3sr_jax.models import create, init_params
 from m3sr_jax.models.baselines.gmsr import DROP_PATH

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from release_numbers import QUICK
+from quick_compilation import QUICK
 
 from m3sr_jax.models import create, init_params, parameter_shapes
 

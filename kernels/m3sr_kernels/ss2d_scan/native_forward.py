@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from m3sr_kernels.native import scan
 from m3sr_kernels.native.assembler import Code, Value
-from m3sr_kernels.native.ffi import Job
-from m3sr_kernels.native.scan import Geometry
+from m3sr_kernels.native.job import Job
 
 
-class Image(Geometry):
+class Image(scan.Geometry):
     """Four directions over the pixels: 0 row by row, 1 column by column, 2 and 3 the same backwards.
 
     d is the sum of the skips over the directions.
@@ -72,3 +72,10 @@ class Image(Geometry):
             choices = ((job.H, pixels), (job.W, k.int(1)), (k.int(1), k.int(0)))
             inner, inside, between = (k.select(columns, yes, no) for yes, no in choices)
         return inner, inside, between, backwards
+
+
+class Forward(scan.Forward):
+    """y."""
+
+    def __init__(self, states: int) -> None:
+        super().__init__(Image(), states, {"y": Image.inputs["x"]})

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from m3sr_kernels.native import scan, scan_gradient
+from m3sr_kernels.native import scan
 from m3sr_kernels.native.assembler import Code, Value
-from m3sr_kernels.native.ffi import Job
+from m3sr_kernels.native.job import Job
 from m3sr_kernels.native.recurrence import vectors_at_once
 from m3sr_kernels.native.sequence import Share
 
@@ -96,20 +96,3 @@ class Forward(scan.Forward):
             place = p / block * (block * self.states) + n * block + p % block
             target = Line().state(job, "state", share.batch, share.first_head + own)
             k.store(k.scalar(states + own * entry, place), target, p * self.states + n)
-
-
-class Backward(scan_gradient.Backward):
-    """Gradients from those of y and of the last state."""
-
-    def __init__(self, states: int) -> None:
-        gradients = {f"d{argument}": shape for argument, shape in Line.inputs.items()}
-        super().__init__(Line(), states, {"dy": Line.inputs["x"], "dstate": STATE}, gradients)
-
-    def start_adjoints(self, k: Code, job: Job, share: Share, adjoints: Value) -> None:
-        """The last state's."""
-        super().start_adjoints(k, job, share, adjoints)
-        width = self._width(k, job)
-        with k.loop(share.last_head - share.first_head) as own, k.loop(job.P) as p, k.loop(self.states) as n:
-            source = Line().state(job, "dstate", share.batch, share.first_head + own)
-            target = adjoints + own * self._state(k, job)
-            k.store(k.scalar(source, p * self.states + n), target, n * width + p)
