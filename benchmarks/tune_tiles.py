@@ -44,7 +44,7 @@ def tiles_of_a_block(prefix: str) -> Candidates:
 
 # A snapshot is a multiple of unroll and rebuild; the gradient is tuned with the forward pass's chunk and unroll.
 SSD = {
-    "forward": grid(chunk=(64, 128, 256), heads=(1, 2, 4), unroll=(2, 4, 8)),
+    "forward": grid(chunk=(32, 64, 128), heads=(1, 2, 4), unroll=(2, 4, 8)),
     "gradient": grid(gradient_heads=(1, 2, 4), snapshot=(8, 16, 32), rebuild=(2, 4, 8)),
 }
 SEARCHES: dict[str, dict[str, Candidates]] = {

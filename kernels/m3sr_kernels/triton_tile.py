@@ -10,6 +10,21 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plt
 
 
+def multiply_add(a: jax.Array, b: jax.Array, c: jax.Array, *, interpret: bool) -> jax.Array:
+    """a·b + c in one instruction; Triton rounds twice and does not fuse the two."""
+    if interpret:
+        return a * b + c
+    shape, double = jnp.broadcast_shapes(a.shape, b.shape, c.shape), c.dtype == jnp.float64
+    [result] = plt.elementwise_inline_asm(
+        f"fma.rn.{'f64' if double else 'f32'} $0, $1, $2, $3;",
+        args=[jnp.broadcast_to(x, shape) for x in (a, b, c)],
+        constraints="=d,d,d,d" if double else "=f,f,f,f",
+        pack=1,
+        result_shape_dtypes=[jax.ShapeDtypeStruct(shape, c.dtype)],
+    )
+    return result
+
+
 class Tile:
     """Masked loads and stores of program (i, j), whose sequences start at i·rows and channels at j·columns.
 
@@ -17,9 +32,9 @@ class Tile:
     other kind.
     """
 
-    def __init__(self, shape: tuple[int, int], tile: tuple[int, int], dtype: Any) -> None:
+    def __init__(self, shape: tuple[int, int], tile: tuple[int, int], dtype: Any, *, interpret: bool) -> None:
         """`shape` and `tile` are (sequences, channels) of the arrays and of a program; `dtype` is that of the sums."""
-        self.shape, self.dtype = tile, dtype
+        self.shape, self.dtype, self.interpret = tile, dtype, interpret
         self.row_block, self.column_block = pl.program_id(0), pl.program_id(1)
         self.rows = self.row_block * tile[0] + jnp.arange(tile[0], dtype=jnp.int32)
         self.columns = self.column_block * tile[1] + jnp.arange(tile[1], dtype=jnp.int32)
@@ -57,6 +72,9 @@ class Tile:
     def store_sum_over_rows(self, ref: Any, *index: Any, value: jax.Array) -> None:
         """Sums a tile over its sequences and stores it at [sequence block, *index, channels]."""
         plt.store(ref.at[self.row_block, *index, self.columns], jnp.sum(value, axis=0), mask=self.column_mask)
+
+    def multiply_add(self, a: jax.Array, b: jax.Array, c: jax.Array) -> jax.Array:
+        return multiply_add(a, b, c, interpret=self.interpret)
 
     def _mask(self) -> jax.Array:
         return self.row_mask[:, None] & self.column_mask[None]

@@ -3,7 +3,7 @@
 import pytest
 from m3sr_kernels.tiles import TABLE
 
-SMALL = {"chunk": 64, "heads": 2, "gradient_heads": 1, "unroll": 1, "snapshot": 16, "rebuild": 2}
+SMALL = {"chunk": 64, "programs": 1, "heads": 2, "gradient_heads": 1, "unroll": 1, "snapshot": 16, "rebuild": 2}
 
 
 @pytest.fixture

@@ -29,10 +29,11 @@ SHAPES = {"s6_scan": TOKENS, "mamba_token_mix": BLOCKS, "ssd_scan": SEQUENCES, "
 TRITON, MOSAIC = "xla.gpu.triton", "mosaic_gpu_v2"  # in the name of the custom call that holds a kernel
 # XLA's own, and the call of a kernel by its names in jax 0.10 and 0.11.
 EXPORTABLE = ("LayoutConstraint", "__gpu$xla.gpu.triton", "triton_kernel_call_ffi")
-# An image: chunk states, and the outputs of rows and columns; the gradient: chunk cotangents, and two kernels an axis.
-# A sequence has one path instead of two; S6 has one kernel each way, the block around it also its convolution.
-FORWARD_KERNELS = {"s6_scan": 1, "mamba_token_mix": 2, "ssd_scan": 2, "ss2d_scan": 3}
-ALL_KERNELS = {"s6_scan": 2, "mamba_token_mix": 4, "ssd_scan": 5, "ss2d_scan": 8}
+# An image: chunk states, states on entry, and the outputs of rows and columns; the gradient: chunk cotangents,
+# cotangents on exit, and two kernels an axis. A sequence has one path instead of two; S6 has one kernel each way, the
+# block around it also its convolution.
+FORWARD_KERNELS = {"s6_scan": 1, "mamba_token_mix": 2, "ssd_scan": 3, "ss2d_scan": 4}
+ALL_KERNELS = {"s6_scan": 2, "mamba_token_mix": 4, "ssd_scan": 7, "ss2d_scan": 10}
 IMAGE, SEQUENCE, SHORT = ImageShape(2, 5, 19, 3, 5, 2), SequenceShape(2, 7, 4, 3, 2, 2), Shape(6, 4, 5, 3)
 
 

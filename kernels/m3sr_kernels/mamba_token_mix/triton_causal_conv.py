@@ -71,7 +71,7 @@ def _launch(call: GpuCall, kernel: Callable, outputs: Callable, arrays: dict[str
     results = outputs(grid[0])
 
     def body(ins: Refs, outs: Refs) -> None:
-        kernel(Tile((M, D), tile, dtype), ins, outs)
+        kernel(Tile((M, D), tile, dtype, interpret=call.interpret), ins, outs)
 
     def run(arrays: dict[str, jax.Array]) -> dict[str, jax.Array]:
         return pl.pallas_call(

@@ -160,7 +160,7 @@ def _launch(call: GpuCall, layout: Layout, kernel: Callable, prefix: str, shapes
     results = shapes(grid)
 
     def body(ins: dict[str, Any], outs: dict[str, Any]) -> None:
-        kernel(Tile((M, D), tile, dtype), layout, ins, outs)
+        kernel(Tile((M, D), tile, dtype, interpret=call.interpret), layout, ins, outs)
 
     def run(arrays: Arrays) -> Arrays:
         return pl.pallas_call(
@@ -182,7 +182,8 @@ def _steps(tile: Tile, layout: Layout, ins: dict[str, Any], length: int) -> list
 
         def add(r, steps):
             weight = tile.per_column(ins["dt_proj"], r)
-            return tuple(s + tile.per_row(ins["delta"], t, layout.delta + r) * weight for t, s in enumerate(steps))
+            ranks = (tile.per_row(ins["delta"], t, layout.delta + r) for t in range(length))
+            return tuple(tile.multiply_add(rank, weight, step) for rank, step in zip(ranks, steps, strict=True))
 
         start = tuple(jnp.broadcast_to(zero, tile.shape) for _ in range(length))
         steps = list(jax.lax.fori_loop(0, layout.rank, add, start))
@@ -204,7 +205,8 @@ def _forward_kernel(tile: Tile, layout: Layout, ins: dict[str, Any], outs: dict[
         h = _states(tile, layout, ins, n, steps, u)[0]
         if "state" in outs:
             tile.store_token(outs["state"], n, h[-1])
-        return tuple(y_t + tile.per_row(ins["c"], t, layout.c + n) * h[t] for t, y_t in enumerate(y))
+        c = (tile.per_row(ins["c"], t, layout.c + n) for t in range(L))
+        return tuple(tile.multiply_add(*terms) for terms in zip(c, h, y, strict=True))
 
     skip = tile.per_column(ins["d"]) if "d" in ins else jnp.zeros((1, 1), tile.dtype)
     y = jax.lax.fori_loop(0, N, add_state, tuple(skip * x_t for x_t in x))
@@ -223,7 +225,7 @@ def _states(tile: Tile, layout: Layout, ins: dict[str, Any], n: Any, steps: list
     for t, (step, u_t) in enumerate(zip(steps, u, strict=True)):
         added = u_t * tile.per_row(ins["b"], t, layout.b + n)
         decays.append(None if h is None else jnp.exp2(step * rate))
-        h = added if h is None else decays[-1] * h + added
+        h = added if h is None else tile.multiply_add(decays[-1], h, added)
         states.append(h)
     return states, decays
 
@@ -280,16 +282,16 @@ def _add_state_gradients(tile, layout, ins, outs, steps, u, dy, n, sums):
     by_row = [drate] * (2 * L)
     for t in reversed(range(L)):
         c, b = tile.per_row(ins["c"], t, layout.c + n), tile.per_row(ins["b"], t, layout.b + n)
-        y[t] = y[t] + c * states[t]
+        y[t] = tile.multiply_add(c, states[t], y[t])
         by_row[L + t] = dy[t] * states[t]
-        dh = c * dy[t] if carried is None else c * dy[t] + carried
+        dh = c * dy[t] if carried is None else tile.multiply_add(c, dy[t], carried)
         by_row[t] = dh * u[t]
-        du[t] = du[t] + dh * b
+        du[t] = tile.multiply_add(dh, b, du[t])
         if decays[t] is not None:
             carried = decays[t] * dh
             dlog = carried * before[t]
-            dsteps[t] = dsteps[t] + dlog * rate
-            drate = drate + dlog * steps[t]
+            dsteps[t] = tile.multiply_add(dlog, rate, dsteps[t])
+            drate = tile.multiply_add(dlog, steps[t], drate)
     tile.store_sums_over_columns(outs["bc"], n, values=by_row)
     tile.store_sum_over_rows(outs["a"], n, value=drate)
     if "state" in outs:

@@ -14,28 +14,26 @@ the same order.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from m3sr_kernels.ssd_scan.triton_program import LANES, Geometry, Program, for_each_pass, launch, loop, place
+from m3sr_kernels.ssd_scan.triton_geometry import LANES, Geometry, launch
+from m3sr_kernels.ssd_scan.triton_program import Program, for_each_pass, loop, place
 
 
 def gradients(
     geometry: Geometry,
     inputs: dict[str, jax.Array],
-    entering: Sequence[jax.Array],
-    leaving: Sequence[jax.Array],
 ) -> dict[str, jax.Array]:
     """Computes the gradients of the scan's arguments, in the dtype of the sums.
 
     Args:
       geometry: of the scan.
-      inputs: x, dt, a, dt_bias, b, c, d and the cotangent dy.
-      entering: for each launch, the states on entry of the chunks, of `Geometry.states_shape`.
-      leaving: likewise, the cotangents of the states at the end of the chunks.
+      inputs: x, dt, a, dt_bias, b, c, d and the cotangent dy; delta and decay of `chunk_states`; of
+        `Geometry.states_shape`, the states on entry of the chunks (entering) and the cotangents of the states at their
+        end (leaving).
 
     Returns:
       By argument: x (B, L·channels), dt (B, L·slots·R), b and c (B, L·slots·N), a and dt_bias (slots, R),
@@ -43,20 +41,29 @@ def gradients(
     """
     g = geometry
     sums: dict[str, jax.Array] = {}
-    for unit, before, after in zip(g.launches, entering, leaving, strict=True):
-        sums = _both_kernels(g, {**inputs, "entering": before, "leaving": after}, unit, sums)
+    for unit in g.launches:
+        sums = _both_kernels(g, inputs, unit, sums)
     maps = (g.batch, g.blocks, g.length * g.slots * g.states)
+    db, dc = _sum_both(sums["db"].reshape(maps), sums["dc"].reshape(maps), (1,))
     by_head = (g.batch, g.chunks, g.slots, g.heads)
-    dd = jnp.sum(sums["dd"].reshape(g.batch, g.chunks, -1, g.heads, g.head_width), axis=(0, 1))
+    da, ddt_bias = _sum_both(sums["da"].reshape(by_head), sums["ddt_bias"].reshape(by_head), (0, 1))
     return {
         "x": sums["dx"],
         "dt": sums["ddt"],
-        "b": jnp.sum(sums["db"].reshape(maps), axis=1),
-        "c": jnp.sum(sums["dc"].reshape(maps), axis=1),
-        "a": jnp.sum(sums["da"].reshape(by_head), axis=(0, 1)),
-        "dt_bias": jnp.sum(sums["ddt_bias"].reshape(by_head), axis=(0, 1)),
-        "d": jnp.broadcast_to(dd, (g.slots, g.heads, g.head_width)),
+        "b": db,
+        "c": dc,
+        "a": da,
+        "dt_bias": ddt_bias,
+        "d": jnp.sum(sums["dd"].reshape(*by_head, g.head_width), axis=(0, 1)),
     }
+
+
+def _sum_both(left: jax.Array, right: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+    """Sums two arrays of one shape in one launch, or in none if there is nothing to add."""
+    if all(left.shape[axis] == 1 for axis in axes):
+        return jnp.squeeze(left, axes), jnp.squeeze(right, axes)
+    zero = jnp.zeros((), left.dtype)
+    return tuple(jax.lax.reduce((left, right), (zero, zero), lambda x, y: (x[0] + y[0], x[1] + y[1]), axes))
 
 
 def _both_kernels(g: Geometry, inputs, unit: int | None, sums) -> dict[str, jax.Array]:
@@ -69,9 +76,9 @@ def _both_kernels(g: Geometry, inputs, unit: int | None, sums) -> dict[str, jax.
         "db": maps,
         "da": by_head,
         "ddt_bias": by_head,
-        "dd": g.chunks * g.channels,
+        "dd": by_head * g.head_width,
     }
-    names = ("x", "dt", "a", "dt_bias", "b", "dy")
+    read = {name: inputs[name] for name in ("x", "b", "dy", "delta", "decay", "entering")}
     units = g.units if unit is None else 1
     new = {"snapshots": (units * g.passes * _snapshots_size(g), g.dtype)} | ({} if sums else {"dc": (maps, g.dtype)})
     begun = {name: sums[name] for name in sums if name == "dc"}
@@ -80,16 +87,16 @@ def _both_kernels(g: Geometry, inputs, unit: int | None, sums) -> dict[str, jax.
         program = Program(g, refs, unit)
         for_each_pass(g, lambda index: _history_pass(program, index))
 
-    past = launch("ssd_history_backward", history, g, units, {n: inputs[n] for n in (*names, "entering")}, new, begun)
+    past = launch("ssd_history_backward", history, g, g.grid(units), read, new, begun)
 
     def cotangents(refs: dict[str, Any]) -> None:
         program = Program(g, refs, unit)
         for_each_pass(g, lambda index: _cotangents_pass(program, index, adds=bool(sums)))
 
-    arrays = {n: inputs[n] for n in (*names, "c", "d", "leaving")} | {"snapshots": past["snapshots"]}
+    read = {name: array for name, array in inputs.items() if name != "entering"} | {"snapshots": past["snapshots"]}
     begun = {name: sums[name] for name in sums if name != "dc"}
     new = {} if sums else {n: (size, g.dtype) for n, size in sizes.items()}
-    return launch("ssd_cotangents_backward", cotangents, g, units, arrays, new, begun) | {"dc": past["dc"]}
+    return launch("ssd_cotangents_backward", cotangents, g, g.grid(units), read, new, begun) | {"dc": past["dc"]}
 
 
 def _snapshots_size(g: Geometry) -> int:
@@ -109,38 +116,27 @@ def _history_pass(program: Program, index: jax.Array) -> None:
     """Computes the states again, for dc and the snapshots."""
     g = program.geometry
     slot = program.slot(index)
-    rate = program.by_head("a", slot)
 
-    def block(i, state):
-        block_index = place(i, g.chunk // LANES, index)
-        delta = program.steps(slot, block_index)
-
-        def pixels(group, state):
-            lanes = [place(group * g.unroll + j, LANES, index) for j in range(g.unroll)]
-            moments = [program.moment(block_index * LANES + lane, slot) for lane in lanes]
-            loaded = [(moment.channels("x"), moment.channels("dy"), moment.maps("b")) for moment in moments]
-            for lane, moment, (x, dy, b) in zip(lanes, moments, loaded, strict=True):
-                step = program.at_lane(delta, lane)
-                state = program.advance(state, jnp.exp(step * rate), b, step * x)
-                for n, h in enumerate(state):
-                    moment.write_map("dc", n, h * dy)
-            return state
-
-        def snapshot(part, state):
+    def pixels(first, state):
+        moments = program.moments(slot, first, g.unroll, index)
+        loaded = [(moment.channels("x"), moment.channels("dy"), moment.maps("b")) for moment in moments]
+        for moment, (x, dy, b) in zip(moments, loaded, strict=True):
+            state = program.advance(state, moment.decay, b, moment.delta * x)
             for n, h in enumerate(state):
-                row = i * (LANES // g.snapshot) + part
-                program.write("snapshots", _snapshot_index(program, index, row, n), h)
-            groups = g.snapshot // g.unroll
-            return loop(groups, lambda j, state: pixels(part * groups + j, state), state)
+                moment.write_map("dc", n, h * dy)
+        return state
 
-        return loop(LANES // g.snapshot, snapshot, state)
+    def snapshot(row, state):
+        for n, h in enumerate(state):
+            program.write("snapshots", _snapshot_index(program, index, row, n), h)
+        return loop(g.snapshot // g.unroll, lambda j, state: pixels(row * g.snapshot + j * g.unroll, state), state)
 
     start = [program.read("entering", program.state_index(index, n), program.inside) for n in range(g.states)]
-    loop(g.chunk // LANES, block, tuple(start))
+    loop(g.chunk // g.snapshot, snapshot, tuple(start))
 
 
 def _cotangents_pass(program: Program, index: jax.Array, *, adds: bool) -> None:
-    """One direction, against its time; the first pass sets dx instead of adding to it, and it alone computes dd."""
+    """One direction, against its time; the first pass sets dx instead of adding to it."""
     g = program.geometry
     slot = program.slot(index)
     rate = program.by_head("a", slot)
@@ -149,19 +145,17 @@ def _cotangents_pass(program: Program, index: jax.Array, *, adds: bool) -> None:
 
     def block(i, carry):
         order = g.chunk // LANES - 1 - i
-        block_index = place(order, g.chunk // LANES, index)
-        delta = program.steps(slot, block_index)
 
         def group(j, carry):
-            number = groups - 1 - j
-            state = _state_before(program, index, slot, rate, delta, order, number)
-            lanes = [place(number * g.rebuild + step, LANES, index) for step in range(g.rebuild)]
-            return _group(program, slot, (rate, skip, adds or index > 0), block_index, lanes, delta, state, carry)
+            first = order * LANES + (groups - 1 - j) * g.rebuild
+            state = _state_before(program, index, slot, first)
+            return _group(program, slot, index, (rate, skip, adds or index > 0), first, state, carry)
 
-        ddelta = jnp.zeros_like(delta)
-        cotangent, da, dd, ddelta = loop(groups, group, (*carry[:3], ddelta))
+        nothing = jnp.zeros((g.tile[0], LANES), g.dtype)
+        cotangent, da, dd, ddelta = loop(groups, group, (*carry[:3], nothing))
+        block_index = place(order, g.chunk // LANES, index)
         raw = program.raw_steps(slot, block_index)
-        ddelta = jnp.where(program.steps_exist(block_index), ddelta / (1 + jnp.exp(-raw)), jnp.zeros_like(ddelta))
+        ddelta = jnp.where(program.steps_exist(block_index), ddelta / (1 + jnp.exp(-raw)), nothing)
         program.write("ddt", program.steps_index(slot, block_index), ddelta, program.steps_exist(block_index))
         return cotangent, da, dd, carry[3] + jnp.sum(ddelta, axis=1)
 
@@ -169,70 +163,58 @@ def _cotangents_pass(program: Program, index: jax.Array, *, adds: bool) -> None:
     nothing = jnp.zeros(g.tile, g.dtype)
     carry = (cotangent, nothing, nothing, jnp.zeros(g.tile[:1], g.dtype))
     _, da, dd, dbias = loop(g.chunk // LANES, block, carry)
-    _write_parameters(program, slot, da, dbias)
-    if not adds:
-        _write_skip(program, dd, index == 0)
+    _write_parameters(program, slot, da, dbias, dd)
 
 
-def _state_before(program: Program, index, slot, rate, delta, order, number) -> tuple[jax.Array, ...]:
-    """Rebuilds the state before group `number` of the `order`-th block of a pass, from the snapshot before it."""
+def _state_before(program: Program, index, slot, first) -> tuple[jax.Array, ...]:
+    """Rebuilds the state before place `first` of a pass, from the snapshot before it."""
     g = program.geometry
-    per_snapshot = g.snapshot // g.rebuild
-    snapshot = jax.lax.div(number, jnp.int32(per_snapshot))
-    row = order * (LANES // g.snapshot) + snapshot
+    row = jax.lax.div(first, jnp.int32(g.snapshot))
     state = tuple(program.read("snapshots", _snapshot_index(program, index, row, n)) for n in range(g.states))
 
-    def rebuild(step, state):
-        lane = place(snapshot * g.snapshot + step, LANES, index)
-        moment = program.moment(place(order, g.chunk // LANES, index) * LANES + lane, slot)
-        here = program.at_lane(delta, lane)
-        return program.advance(state, jnp.exp(here * rate), moment.maps("b"), here * moment.channels("x"))
+    def rebuild(group, state):
+        moments = program.moments(slot, row * g.snapshot + group * g.rebuild, g.rebuild, index)
+        for moment, x, b in [(moment, moment.channels("x"), moment.maps("b")) for moment in moments]:
+            state = program.advance(state, moment.decay, b, moment.delta * x)
+        return state
 
-    return loop((number - snapshot * per_snapshot) * g.rebuild, rebuild, state)
+    return loop(jax.lax.div(first - row * g.snapshot, jnp.int32(g.rebuild)), rebuild, state)
 
 
-def _group(program: Program, slot, constants, block_index, lanes, delta_of_lanes, state, carry):
+def _group(program: Program, slot, index, constants, first, state, carry):
     """Rebuilds the states of `rebuild` pixels from the `state` before them, then runs their cotangents backward."""
+    g = program.geometry
     rate, skip, add = constants
     cotangent, da, dd, ddelta = carry
     nothing = jnp.zeros_like(da)
     pixels = []
-    for lane in lanes:
-        moment = program.moment(block_index * LANES + lane, slot)
+    for moment in program.moments(slot, first, g.rebuild, index):
         x, dy, b, c = moment.channels("x"), moment.channels("dy"), moment.maps("b"), moment.maps("c")
-        delta = program.at_lane(delta_of_lanes, lane)
-        decay, gain = jnp.exp(delta * rate), delta * x
-        pixels.append((lane, moment, (x, dy, b, c), (delta, decay, gain), state))
-        state = program.advance(state, decay, b, gain)
-    for lane, moment, (x, dy, b, c), (delta, decay, gain), before in reversed(pixels):
+        gain = moment.delta * x
+        pixels.append((moment, (x, dy, b, c, gain), state))
+        state = program.advance(state, moment.decay, b, gain)
+    for step, (moment, (x, dy, b, c, gain), before) in reversed(list(enumerate(pixels))):
         cotangent = [program.multiply_add(m, dy, adjoint) for adjoint, m in zip(cotangent, c, strict=True)]
-        through = decay * program.add_products(nothing, cotangent, before)
+        through = moment.decay * program.add_products(nothing, cotangent, before)
         into = program.add_products(nothing, b, cotangent)
         for n, adjoint in enumerate(cotangent):
             moment.write_map("db", n, adjoint * gain)
-        dx = delta * into + skip * dy
+        dx = moment.delta * into + skip * dy
         moment.write_channels("dx", dx + moment.channels("dx", add))
-        da, dd = program.multiply_add(delta, through, da), program.multiply_add(x, dy, dd)
+        da, dd = program.multiply_add(moment.delta, through, da), program.multiply_add(x, dy, dd)
         column = jax.lax.reduce_sum(x * into + rate * through, (1,))
-        column = jax.lax.broadcast_in_dim(column, delta_of_lanes.shape, (0,))
+        column = jax.lax.broadcast_in_dim(column, ddelta.shape, (0,))
+        lane = place(jax.lax.rem(first, jnp.int32(LANES)) + step, LANES, index)
         ddelta = jax.lax.select(jnp.equal(program.lane, lane), column, ddelta)
-        cotangent = tuple(decay * adjoint for adjoint in cotangent)
+        cotangent = tuple(moment.decay * adjoint for adjoint in cotangent)
     return cotangent, da, dd, ddelta
 
 
-def _write_parameters(program: Program, slot, da: jax.Array, dbias: jax.Array) -> None:
-    """Writes this program's part of the gradients of a and dt_bias."""
+def _write_parameters(program: Program, slot, da: jax.Array, dbias: jax.Array, dd: jax.Array) -> None:
+    """Writes this program's part of the gradients of a, dt_bias and d."""
     g = program.geometry
     head = jax.lax.broadcasted_iota(jnp.int32, g.tile[:1], 0) + program.block * g.tile[0]
-    index = (program.chunk * g.slots + slot) * g.heads + head
-    program.write("da", index, jnp.sum(da, axis=1), head < g.heads)
-    program.write("ddt_bias", index, dbias, head < g.heads)
-
-
-def _write_skip(program: Program, dd: jax.Array, where: jax.Array) -> None:
-    """Writes this program's part of the gradient of d, the same for all directions of an image."""
-    g = program.geometry
-    channel = program.chunk * g.channels + program.head_channel
-    if g.passes == 1:
-        channel += program.unit * (g.heads * g.head_width)
-    program.write("dd", channel, dd, program.inside & where)
+    first = (program.chunk * g.slots + slot) * g.heads
+    program.write("da", first + head, jnp.sum(da, axis=1), head < g.heads)
+    program.write("ddt_bias", first + head, dbias, head < g.heads)
+    program.write("dd", first * g.head_width + program.head_channel, dd, program.inside)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.experimental.pallas import triton as plt
 
-from m3sr_kernels.ssd_scan.triton_program import LANES, Geometry, Program, for_each_pass, launch, loop, place
+from m3sr_kernels.ssd_scan.triton_geometry import LANES, Geometry, launch
+from m3sr_kernels.ssd_scan.triton_program import Moment, Program, for_each_pass, loop
 
 
-def chunk_states(
-    geometry: Geometry, inputs: dict[str, jax.Array], *, adjoint: bool
-) -> tuple[list[jax.Array], jax.Array | None]:
+def chunk_states(geometry: Geometry, inputs: dict[str, jax.Array], *, adjoint: bool) -> dict[str, jax.Array]:
     """What each chunk adds to the state at its end or, adjoint, to the cotangent of the state on its entry.
 
     The kernel reads every pixel once for both directions of a path.
@@ -25,68 +23,71 @@ def chunk_states(
       adjoint: computes cotangents instead of states.
 
     Returns:
-      (B, C, directions, N, R, P) for each launch of `outputs`, and the logarithm of each chunk's decay,
-      (B, C, slots, R); None for the adjoint.
+      Arrays that are flat but for their batch axis: states (B, C, slots, N, R, P), delta and decay
+      (B, C, slots, R, chunk) in the order of each pass, and, unless adjoint, log_decay (B, C, slots, R), the logarithm
+      of each chunk's decay.
     """
     g = geometry
-    size = math.prod(g.states_shape[1:])
-    outputs: dict[str, tuple[int, Any]] = {f"states {launch}": (size, g.dtype) for launch in range(len(g.launches))}
+    outputs: dict[str, tuple[int, Any]] = {"states": (g.states_size, g.dtype)}
+    outputs |= dict.fromkeys(("delta", "decay"), (g.steps_size, g.dtype))
     if not adjoint:
-        outputs["log_decay"] = (math.prod(g.log_decay_shape[1:]), g.dtype)
-
-    name = "ssd_chunk_cotangents_backward" if adjoint else "ssd_chunk_states"
+        outputs["log_decay"] = (g.log_decay_size, g.dtype)
 
     def kernel(refs: dict[str, Any]) -> None:
-        _chunk_states_kernel(Program(g, refs, None), adjoint=adjoint)
+        program = Program(g, refs, None)
+        _store_steps(program)
+        _chunk_states_kernel(program, adjoint=adjoint)
 
-    *states, log_decay = [*launch(name, kernel, g, g.units, inputs, outputs).values(), *([None] if adjoint else [])]
-    if log_decay is not None:
-        log_decay = log_decay.reshape(g.log_decay_shape)
-    return [array.reshape(g.states_shape) for array in states], log_decay
+    name = "ssd_chunk_cotangents_backward" if adjoint else "ssd_chunk_states"
+    return launch(name, kernel, g, g.grid(g.units), inputs, outputs)
+
+
+def _store_steps(program: Program) -> None:
+    """Computes Δ and the decays of a chunk, once for all the kernels that follow."""
+    g = program.geometry
+
+    def block(index, totals):
+        deltas = [program.steps(program.slot(k), index) for k in range(g.passes)]
+        for k, delta in enumerate(deltas):
+            program.write_steps(program.slot(k), index, k, delta)
+        return tuple(total + jnp.sum(delta, axis=1) for total, delta in zip(totals, deltas, strict=True))
+
+    totals = loop(g.chunk // LANES, block, (jnp.zeros(g.tile[:1], g.dtype),) * g.passes)
+    if "log_decay" in program.refs:
+        for k, total in enumerate(totals):
+            _write_log_decay(program, program.slot(k), total)
+    if not g.interpret:
+        plt.debug_barrier()  # each lane loads what others have stored
 
 
 def _chunk_states_kernel(program: Program, *, adjoint: bool) -> None:
     g = program.geometry
-    passes = range(g.passes)
-    slots = [program.slot(index) for index in passes]
-    rates = [program.by_head("a", slot) for slot in slots]
     value_name, map_name = ("dy", "c") if adjoint else ("x", "b")
 
-    def pixel(offset, lane, deltas, carry):
-        moments = [program.moment(offset, slot) for slot in slots]
-        value = moments[0].channels(value_name)
-        maps = [moment.maps(map_name) for moment in moments]
-        terms = [(program.at_lane(delta, lane), rate) for delta, rate in zip(deltas, rates, strict=True)]
-        return tuple(
-            _grow(program, bool(index), adjoint, value, maps[index], *terms[index], *carry[index]) for index in passes
-        )
+    def pixels(group, carry):
+        first = group * g.unroll
+        paths = [program.moments(program.slot(0), first, g.unroll, 0)]
+        if g.passes == 2:  # the same pixels are the last ones of the reverse pass
+            paths.append(program.moments(program.slot(1), g.chunk - g.unroll - first, g.unroll, 1)[::-1])
+        values = [moment.channels(value_name) for moment in paths[0]]
+        maps = [[moment.maps(map_name) for moment in path] for path in paths]
+        for i, value in enumerate(values):
+            carry = tuple(
+                _grow(program, bool(k), adjoint, value, maps[k][i], path[i], *carry[k]) for k, path in enumerate(paths)
+            )
+        return carry
 
-    def block(index, carry):
-        states, totals = carry
-        deltas = [program.steps(slot, index) for slot in slots]
-        totals = tuple(total + jnp.sum(delta, axis=1) for total, delta in zip(totals, deltas, strict=True))
-
-        def pixels(group, states):
-            for i in range(g.unroll):
-                lane = group * g.unroll + i
-                states = pixel(index * LANES + lane, lane, deltas, states)
-            return states
-
-        return loop(LANES // g.unroll, pixels, states), totals
-
-    start = tuple((tuple(program.zeros()), jnp.ones(g.tile, g.dtype)) for _ in passes)
-    totals = tuple(jnp.zeros(g.tile[:1], g.dtype) for _ in passes)
-    carry, totals = loop(g.chunk // LANES, block, (start, totals))
-    for index, slot, (state, _), total in zip(passes, slots, carry, totals, strict=True):
-        _write_states(program, index, state)
-        if not adjoint:
-            _write_log_decay(program, slot, total)
+    start = tuple((tuple(program.zeros()), jnp.ones(g.tile, g.dtype)) for _ in range(g.passes))
+    carry = loop(g.chunk // g.unroll, pixels, start)
+    for k, (state, _) in enumerate(carry):
+        for n, h in enumerate(state):
+            program.write("states", program.state_index(k, n), h, program.inside)
 
 
-def _grow(program: Program, reverse: bool, adjoint: bool, value, maps, delta, rate, state, passed):
+def _grow(program: Program, reverse: bool, adjoint: bool, value, maps, moment: Moment, state, passed):
     """Adds one pixel to a chunk's state; returns it and the product of the decays passed so far."""
-    decay = jnp.exp(delta * rate)
-    term = value if adjoint else delta * value
+    decay = moment.decay
+    term = value if adjoint else moment.delta * value
     if reverse != adjoint:  # the loop runs against time: all the pixels passed so far decay this one
         after = passed * decay
         weighted = (after if adjoint else passed) * term
@@ -94,14 +95,6 @@ def _grow(program: Program, reverse: bool, adjoint: bool, value, maps, delta, ra
     if adjoint:  # the recurrence: a cotangent passes the decay of its own pixel too
         return tuple(decay * program.multiply_add(m, term, h) for h, m in zip(state, maps, strict=True)), passed
     return program.advance(state, decay, maps, term), passed
-
-
-def _write_states(program: Program, index: int, state: Sequence[jax.Array]) -> None:
-    """Writes a chunk's states to the array of the launch that continues from them."""
-    for number, unit in enumerate(program.geometry.launches):
-        mask = program.inside if unit is None else program.inside & (program.unit == unit)
-        for n, h in enumerate(state):
-            program.write(f"states {number}", program.state_index(index, n), h, mask)
 
 
 def _write_log_decay(program: Program, slot: Any, total_steps: jax.Array) -> None:
@@ -112,7 +105,7 @@ def _write_log_decay(program: Program, slot: Any, total_steps: jax.Array) -> Non
     program.write("log_decay", index, total_steps * rate, head < g.heads)
 
 
-def outputs(geometry: Geometry, inputs: dict[str, jax.Array], entering: Sequence[jax.Array], dtype: Any) -> jax.Array:
+def outputs(geometry: Geometry, inputs: dict[str, jax.Array], dtype: Any) -> jax.Array:
     """Computes y from the states on entry of the chunks.
 
     The passes of an image add up in place, in the dtype of the sums: in y itself if it has that dtype, else in an array
@@ -120,8 +113,7 @@ def outputs(geometry: Geometry, inputs: dict[str, jax.Array], entering: Sequence
 
     Args:
       geometry: of the scan.
-      inputs: x, dt, a, dt_bias, b, c, d.
-      entering: for each launch, of `Geometry.states_shape`.
+      inputs: x, b, c, d; delta and decay of `chunk_states`; entering, of `Geometry.states_shape`.
       dtype: of y.
 
     Returns:
@@ -129,12 +121,12 @@ def outputs(geometry: Geometry, inputs: dict[str, jax.Array], entering: Sequence
     """
     g = geometry
     size, results = g.length * g.channels, {}
-    for states, unit in zip(entering, g.launches, strict=True):
+    for unit in g.launches:
         whole = unit == g.launches[-1] and (dtype != g.dtype or g.passes == 1)
         new = {"y": (size, dtype)} if whole else {}
         if not (results or g.passes == 1):
             new["sums"] = (size, g.dtype)
-        results = _outputs_launch(g, {**inputs, "entering": states}, unit, new, results)
+        results = _outputs_launch(g, inputs, unit, new, results)
     return results["y" if "y" in results else "sums"]
 
 
@@ -143,20 +135,18 @@ def _outputs_launch(g: Geometry, inputs, unit: int | None, new, begun) -> dict[s
         program = Program(g, refs, unit)
         for_each_pass(g, lambda index: _outputs_pass(program, index, adds=bool(begun)))
 
-    return launch("ssd_outputs", kernel, g, g.units if unit is None else 1, inputs, new, begun)
+    return launch("ssd_outputs", kernel, g, g.grid(g.units if unit is None else 1), inputs, new, begun)
 
 
 def _outputs_pass(program: Program, index: jax.Array, *, adds: bool) -> None:
     """One direction: h = decay·h + Δ·b·x and y += c·h + d·x; the first pass sets y instead of adding to it."""
     g = program.geometry
     slot = program.slot(index)
-    rate = program.by_head("a", slot)
     skip = program.read("d", slot * (g.heads * g.head_width) + program.head_channel, program.inside, batch=0)
 
-    def load(lane, block_index):
-        moment = program.moment(block_index * LANES + lane, slot)
+    def load(moment):
         before = None if g.passes == 1 else moment.channels("sums", adds or index > 0)
-        return lane, moment, (moment.channels("x"), before, moment.maps("b"), moment.maps("c"))
+        return moment.channels("x"), before, moment.maps("b"), moment.maps("c")
 
     def store(moment, y):
         """Writes to the sums and, in the last pass, to y; they are one array if the dtype is the same."""
@@ -166,25 +156,13 @@ def _outputs_pass(program: Program, index: jax.Array, *, adds: bool) -> None:
         if "sums" in program.refs:
             moment.write_channels("sums", y, jnp.logical_not(whole) if "y" in program.refs else True)
 
-    def step(state, lane, delta_of_lanes, loaded):
-        x, y, b, c = loaded
-        delta = program.at_lane(delta_of_lanes, lane)
-        state = program.advance(state, jnp.exp(delta * rate), b, delta * x)
-        y = skip * x if y is None else program.multiply_add(skip, x, y)
-        return state, program.add_products(y, c, state)
-
-    def block(i, state):
-        block_index = place(i, g.chunk // LANES, index)
-        delta = program.steps(slot, block_index)
-
-        def pixels(group, state):
-            lanes = [place(group * g.unroll + j, LANES, index) for j in range(g.unroll)]
-            for lane, moment, loaded in [load(lane, block_index) for lane in lanes]:
-                state, y = step(state, lane, delta, loaded)
-                store(moment, y)
-            return state
-
-        return loop(LANES // g.unroll, pixels, state)
+    def pixels(group, state):
+        moments = program.moments(slot, group * g.unroll, g.unroll, index)
+        for moment, (x, y, b, c) in [(moment, load(moment)) for moment in moments]:
+            state = program.advance(state, moment.decay, b, moment.delta * x)
+            y = skip * x if y is None else program.multiply_add(skip, x, y)
+            store(moment, program.add_products(y, c, state))
+        return state
 
     start = [program.read("entering", program.state_index(index, n), program.inside) for n in range(g.states)]
-    loop(g.chunk // LANES, block, tuple(start))
+    loop(g.chunk // g.unroll, pixels, tuple(start))

@@ -1,17 +1,19 @@
-"""What the SSD kernels share: the geometry of a scan, a program's place in it, and the loops over its pixels.
+"""What the SSD kernels share: a program's place in a scan, its loads and stores, and the loops over its pixels.
 
 A program owns a block of heads and one chunk of a path through the pixels. Its state is N register tiles of (heads,
 channels a head), both rounded up to powers of two and masked. Every step is element-wise: nothing is flipped,
 transposed or multiplied as matrices; a direction is a map from time to pixel.
 
 Triton's rules shape this code: loads and stores need integer indices on all dimensions, loops carry whole tiles, and
-tiles cannot be sliced. So step sizes are computed for `LANES` pixels side by side, and a masked sum extracts one
-pixel's column from that tile.
+tiles cannot be sliced. So what is the same for many channels comes from memory, several numbers a load:
+
+- b and c, by `Program.numbers`.
+- Step sizes and decays. The kernels of phase 1 compute them for `LANES` pixels side by side and store them in the order
+  of each pass, (chunks, slots, R, chunk); later kernels and the rest of phase 1 load them.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -21,146 +23,8 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plt
 
 from m3sr_kernels.arithmetic import divide, softplus
-
-# Pixels whose step sizes are computed side by side, one a lane of the warp.
-LANES = 32
-
-
-@dataclasses.dataclass(frozen=True)
-class Geometry:
-    """The static facts of a scan.
-
-    Arrays are flat after their batch axis: x is (B, L·channels), dt (B, L·slots·R), b and c (B, L·slots·N). A unit is
-    what one program scans: an axis of an image, forward and reverse (slots `unit` and `unit + 2`), or one group of
-    heads of a sequence (slot `unit`).
-    """
-
-    batch: int
-    height: int
-    width: int
-    heads: int
-    head_width: int
-    states: int
-    units: int
-    passes: int  # 2: an image, forward and reverse; 1: a sequence
-    dtype: Any  # of states and sums
-    chunk: int  # pixels a program, a multiple of LANES
-    head_block: int  # most heads a program
-    unroll: int  # pixels loaded at once
-    snapshot: int  # pixels between the states that the gradient keeps; divides LANES
-    rebuild: int  # states that the gradient rebuilds at once; divides `snapshot`
-    num_warps: int
-    num_stages: int
-    interpret: bool  # runs on any platform, slowly
-
-    @property
-    def length(self) -> int:
-        return self.height * self.width
-
-    @property
-    def slots(self) -> int:
-        return self.units * self.passes
-
-    @property
-    def channels(self) -> int:
-        """Channels of a pixel of x: shared by the directions of an image, separate for the groups of a sequence."""
-        return self.heads * self.head_width * (1 if self.passes == 2 else self.units)
-
-    @property
-    def chunks(self) -> int:
-        return pl.cdiv(self.length, self.chunk)
-
-    @property
-    def tile(self) -> tuple[int, int]:
-        return min(self.head_block, pl.next_power_of_2(self.heads)), pl.next_power_of_2(self.head_width)
-
-    @property
-    def blocks(self) -> int:
-        return pl.cdiv(self.heads, self.tile[0])
-
-    @property
-    def launches(self) -> tuple[int | None, ...]:
-        """The unit of each launch, None for all: the axes of an image take turns, since they add to the same pixels."""
-        return (None,) if self.passes == 1 else tuple(range(self.units))
-
-    @property
-    def backwards(self) -> tuple[bool, ...]:
-        """For each direction of a launch, whether it visits the last pixel first."""
-        return (False,) * self.units if self.passes == 1 else (False, True)
-
-    @property
-    def states_shape(self) -> tuple[int, ...]:
-        """The shape of a launch's chunk states."""
-        return self.batch, self.chunks, len(self.backwards), self.states, self.heads, self.head_width
-
-    @property
-    def log_decay_shape(self) -> tuple[int, ...]:
-        """The shape of the logarithms of the chunks' decays."""
-        return self.batch, self.chunks, self.slots, self.heads
-
-    def of_launch(self, by_slot: jax.Array, launch: int) -> jax.Array:
-        """The part of (B, C, slots, …) that belongs to the directions of a launch."""
-        return by_slot[:, :, launch :: len(self.launches)]
-
-
-def launch(
-    name: str,
-    kernel: Callable[[dict[str, Any]], None],
-    geometry: Geometry,
-    units: int,
-    inputs: Mapping[str, jax.Array],
-    outputs: Mapping[str, tuple[int, Any]],
-    continued: Mapping[str, jax.Array] | None = None,
-) -> dict[str, jax.Array]:
-    """Runs `kernel(references by name)` over (blocks of heads, chunks, batch × units).
-
-    Args:
-      name: name of the kernel, for profiles.
-      kernel: stores its results through the references named in `outputs` and `continued`.
-      geometry: of the scan.
-      units: programs along the axis of units.
-      inputs: arrays by name; the kernel sees them as (batch, everything else).
-      outputs: new arrays by name: elements a batch entry, and dtype.
-      continued: arrays of an earlier launch, to which the kernel adds in place.
-
-    Returns:
-      The arrays of `outputs` and `continued`, (batch, elements).
-
-    Raises:
-      ValueError: an array is too large for the kernel's indices.
-    """
-    continued = continued or {}
-    arrays = [array.reshape(array.shape[0], -1) for array in (*inputs.values(), *continued.values())]
-    shapes = [jax.ShapeDtypeStruct((geometry.batch, size), dtype) for size, dtype in outputs.values()]
-    shapes += [jax.ShapeDtypeStruct(array.shape, array.dtype) for array in continued.values()]
-    names = [*inputs, *(f"begun {name}" for name in continued), *outputs, *continued]
-    _check_sizes(geometry, dict(zip(names, [*arrays, *shapes], strict=True)))
-
-    def body(*refs: Any) -> None:
-        kernel(dict(zip(names, refs, strict=True)))
-
-    body.__name__ = body.__qualname__ = name
-    results = pl.pallas_call(
-        body,
-        out_shape=shapes,
-        grid=(geometry.blocks, geometry.chunks, geometry.batch * units),
-        input_output_aliases={len(inputs) + i: len(outputs) + i for i in range(len(continued))},
-        compiler_params=plt.CompilerParams(num_warps=geometry.num_warps, num_stages=geometry.num_stages),
-        interpret=geometry.interpret,
-        name=name,
-    )(*arrays)
-    return dict(zip([*outputs, *continued], results, strict=True))
-
-
-def _check_sizes(geometry: Geometry, arrays: Mapping[str, Any]) -> None:
-    """Indices into a batch entry wrap at 2³², and Pallas reads them as unsigned; times end at 2³¹."""
-    for name, array in arrays.items():
-        if array.shape[1] >= 2**32 or geometry.length > 2**31 - geometry.chunk:
-            raise ValueError(
-                f"ss2d_scan and ssd_scan: found {geometry.length:,} pixels and {array.shape[1]:,} elements of {name} "
-                "in one batch entry; the Triton kernels index fewer than 2^31 and 2^32; scan a smaller image or "
-                "sequence, or use implementation='xla'"
-            )
+from m3sr_kernels.ssd_scan.triton_geometry import LANES, Geometry
+from m3sr_kernels.triton_tile import multiply_add
 
 
 class Program:
@@ -176,15 +40,20 @@ class Program:
         self.unit: Any = unit or 0
         if unit is None and geometry.units > 1:
             self.batch, self.unit = divide(self.batch, geometry.units)
+        self.in_order = geometry.passes == 1 or unit == 0  # time is the number of a pixel
+        # Always 0, which Triton does not know. Where channels are aligned, it would give a thread two neighbours, and
+        # what all channels share would have to be shuffled.
+        unaligned = jnp.minimum(self.chunk, 0)
         shape = geometry.tile
-        rows, columns = (jax.lax.broadcasted_iota(jnp.int32, shape, axis) for axis in (0, 1))
-        self.head = rows + self.block * shape[0]
+        self.row = jax.lax.broadcasted_iota(jnp.int32, shape, 0)
+        columns = jax.lax.broadcasted_iota(jnp.int32, shape, 1) + unaligned
+        self.head = self.row + self.block * shape[0]
         self.inside = (self.head < geometry.heads) & (columns < geometry.head_width)
         self.head_channel = self.head * geometry.head_width + columns
         self.padded_channel = self.head * shape[1] + columns  # unmasked, for scratch arrays
         lanes = (shape[0], LANES)
         self.lane_head = jax.lax.broadcasted_iota(jnp.int32, lanes, 0) + self.block * shape[0]
-        self.lane = jax.lax.broadcasted_iota(jnp.int32, lanes, 1)
+        self.lane = jax.lax.broadcasted_iota(jnp.int32, lanes, 1) + unaligned
 
     def slot(self, index: jax.Array | int) -> jax.Array | int:
         """The direction or group of pass `index`."""
@@ -193,12 +62,29 @@ class Program:
     def pixel(self, offset: jax.Array) -> jax.Array:
         """The pixel at an offset into this program's chunk; steps past the end stay on the last pixel."""
         g = self.geometry
-        time = jnp.minimum(self.chunk * g.chunk + offset, g.length - 1)
-        if g.passes == 1 or (isinstance(self.unit, int) and self.unit == 0):
+        time = self.chunk * g.chunk + offset
+        time = time if g.even else jnp.minimum(time, g.length - 1)
+        if self.in_order:
             return time
         column, row = divide(time, g.height)
         down = row * g.width + column
         return down if isinstance(self.unit, int) else jnp.where(self.unit == 0, time, down)
+
+    def pixels(self, first: jax.Array, count: int, reverse: Any) -> list[jax.Array]:
+        """The pixels at `count` places of a pass; `first` is a multiple of `count`."""
+        g = self.geometry
+        if not g.even or (g.height % count and not self.in_order):
+            return [self.pixel(place(first + i, g.chunk, reverse)) for i in range(count)]
+        # They lie in one row or column, so that one division finds them all.
+        pixel = self.pixel(place(first, g.chunk, reverse))
+        if self.in_order:
+            stride = jnp.int32(1)
+        elif isinstance(self.unit, int):
+            stride = jnp.int32(g.width)
+        else:
+            stride = jnp.where(self.unit == 0, jnp.int32(1), jnp.int32(g.width))
+        stride = place(stride, 1, reverse)  # negative in a reverse pass
+        return [pixel + jnp.int32(i) * stride for i in range(count)]
 
     def read(self, name: str, index: Any, mask: Any = None, *, batch: Any = None) -> jax.Array:
         """Elements at flat indices, in the dtype of the sums; 0 where masked."""
@@ -213,15 +99,59 @@ class Program:
             index = jnp.where(mask, index, ref.shape[-1])
         plt.store(ref.at[self.batch, index], value.astype(ref.dtype), mask=mask)
 
-    def moment(self, offset: jax.Array, slot: Any) -> Moment:
-        """One time step of this program, for one direction or group."""
-        return Moment(self, offset, slot)
+    def numbers(self, name: str, first: jax.Array, count: int) -> list[jax.Array]:
+        """`count` elements from flat index `first` on, each over the tile, up to 16 bytes a load."""
+        ref, tile = self.refs[name], self.geometry.tile
+        width = min(16 // ref.dtype.itemsize, count & -count)
+        shape = (tile[1], width)  # every lane loads the same: a thread then holds all numbers of a load
+        found = []
+        for start in range(0, count, width):
+            index = first + start + jax.lax.broadcasted_iota(jnp.int32, shape, 1)
+            found += jnp.split(plt.load(ref.at[self.batch, index]).astype(self.geometry.dtype), width, axis=1)
+        return [jax.lax.broadcast_in_dim(n.reshape(tile[1]), tile, (1,)) for n in found]
+
+    def numbers_by_head(self, name: str, slot: Any, first: Any, count: int) -> list[jax.Array]:
+        """Δ or the decays of `count` time steps from place `first` of a pass on, each over the tile."""
+        g = self.geometry
+        found: list[jax.Array] = []
+        for row in range(g.tile[0]):
+            head = jnp.minimum(self.block * g.tile[0] + row, g.heads - 1)
+            own = self.numbers(name, ((self.chunk * g.slots + slot) * g.heads + head) * g.chunk + first, count)
+            found = [jnp.where(self.row == row, new, old) for new, old in zip(own, found or own, strict=True)]
+        return found
+
+    def moments(self, slot: Any, first: Any, count: int, reverse: Any) -> list[Moment]:
+        """`count` time steps of this program, for one direction or group.
+
+        Args:
+          slot: the direction or group.
+          first: the place of the first one in the order of the pass, a multiple of `count`.
+          count: a power of two.
+          reverse: 1 if the pass visits the last pixel first, else 0.
+        """
+        g = self.geometry
+        deltas, decays = (self.numbers_by_head(name, slot, first, count) for name in ("delta", "decay"))
+        pixels = self.pixels(first, count, reverse)
+        exist: list[Any] = [True] * count
+        if not g.even:
+            times = [self.chunk * g.chunk + place(first + i, g.chunk, reverse) for i in range(count)]
+            exist = [time < g.length for time in times]
+        return [Moment(self, slot, *facts) for facts in zip(pixels, exist, deltas, decays, strict=True)]
+
+    def write_steps(self, slot: Any, block: jax.Array, reverse: int, delta: jax.Array) -> None:
+        """Stores Δ and the decays of the `LANES` pixels of a block, in the order of the pass."""
+        g = self.geometry
+        inside = self.lane_head < g.heads
+        rate = self.read("a", slot * g.heads + self.lane_head, inside, batch=0)
+        row = (self.chunk * g.slots + slot) * g.heads + self.lane_head
+        index = row * g.chunk + place(block * LANES + self.lane, g.chunk, reverse)
+        self.write("delta", index, delta, inside)
+        self.write("decay", index, jnp.exp(delta * rate), inside)
 
     def state_index(self, index: jax.Array | int, state: int) -> jax.Array:
-        """Flat index into the chunk states of a launch; `index` is the pass."""
+        """Flat index into the chunk states; `index` is the pass."""
         g = self.geometry
-        direction = self.unit if g.passes == 1 else index
-        row = (self.chunk * len(g.backwards) + direction) * g.states + state
+        row = (self.chunk * g.slots + self.slot(index)) * g.states + state
         return row * (g.heads * g.head_width) + self.head_channel
 
     def by_head(self, name: str, slot: Any) -> jax.Array:
@@ -248,25 +178,8 @@ class Program:
         delta = softplus(self.raw_steps(slot, block))
         return jnp.where(self.steps_exist(block), delta, jnp.zeros_like(delta))
 
-    def at_lane(self, values: jax.Array, lane: jax.Array) -> jax.Array:
-        """One column of (heads, LANES), over the tile; exact, since all other summands are 0."""
-        column = jnp.sum(jnp.where(self.lane == lane, values, jnp.zeros_like(values)), axis=1)
-        return jax.lax.broadcast_in_dim(column, self.geometry.tile, (0,))
-
     def multiply_add(self, a: jax.Array, b: jax.Array, c: jax.Array) -> jax.Array:
-        """a·b + c over the tile in one instruction; Triton rounds twice and does not fuse the two."""
-        if self.geometry.interpret:
-            return a * b + c
-        double = self.geometry.dtype == jnp.float64
-        operands = [jax.lax.broadcast_in_dim(x, self.geometry.tile, tuple(range(x.ndim))) for x in (a, b, c)]
-        [result] = plt.elementwise_inline_asm(
-            f"fma.rn.{'f64' if double else 'f32'} $0, $1, $2, $3;",
-            args=operands,
-            constraints="=d,d,d,d" if double else "=f,f,f,f",
-            pack=1,
-            result_shape_dtypes=[jax.ShapeDtypeStruct(self.geometry.tile, self.geometry.dtype)],
-        )
-        return result
+        return multiply_add(a, b, c, interpret=self.geometry.interpret)
 
     def advance(self, state: Sequence[jax.Array], decay: jax.Array, maps: Sequence[jax.Array], term: jax.Array):
         """One step of each state: decay·h + b·term."""
@@ -284,14 +197,17 @@ class Program:
 
 
 class Moment:
-    """One time step of a program: the elements of the arrays that belong to it."""
+    """One time step of a program: the elements of the arrays that belong to it.
 
-    def __init__(self, program: Program, offset: jax.Array, slot: Any) -> None:
+    Attributes:
+      delta, decay: Δ and exp(Δ·a), over the tile; 0 and 1 past the end, which leaves the state unchanged.
+    """
+
+    def __init__(self, program: Program, slot: Any, pixel: jax.Array, exists: Any, delta: jax.Array, decay: jax.Array):
+        """`exists` is False past the end."""
         g = program.geometry
-        self.program = program
-        self.exists = program.chunk * g.chunk + offset < g.length
-        self.mask = program.inside & self.exists
-        pixel = program.pixel(offset)
+        self.program, self.exists, self.delta, self.decay = program, exists, delta, decay
+        self.mask = program.inside & exists
         self.first_map = (pixel * g.slots + slot) * g.states
         first_channel = pixel * g.channels
         if g.passes == 1:
@@ -303,8 +219,8 @@ class Moment:
         return self.program.read(name, self.channel, self.mask & where)
 
     def maps(self, name: str) -> list[jax.Array]:
-        """The N numbers of b or c."""
-        return [self.program.read(name, self.first_map + n) for n in range(self.program.geometry.states)]
+        """The N numbers of b or c, each over the tile."""
+        return self.program.numbers(name, self.first_map, self.program.geometry.states)
 
     def write_channels(self, name: str, value: jax.Array, where: Any = True) -> None:
         self.program.write(name, self.channel, value, self.mask & where)
@@ -314,7 +230,7 @@ class Moment:
         g = self.program.geometry
         first = self.program.block * (g.length * g.slots * g.states) + self.first_map
         total = jax.lax.reduce_sum(jax.lax.reduce_sum(tile, (0,)), (0,))
-        self.program.write(name, first + state, total, self.exists)
+        self.program.write(name, first + state, total, None if self.exists is True else self.exists)
 
 
 def loop(count: int | jax.Array, body: Callable[[jax.Array, Any], Any], carry: Any) -> Any:
@@ -337,6 +253,8 @@ def for_each_pass(geometry: Geometry, body: Callable[[jax.Array], None]) -> None
         loop(geometry.passes, step, ())
 
 
-def place(index: jax.Array, count: int, reverse: jax.Array) -> jax.Array:
+def place(index: Any, count: int, reverse: Any) -> Any:
     """The `index`-th of `count` places in the order of a pass; `reverse` is 0 or 1."""
+    if isinstance(reverse, int):
+        return count - 1 - index if reverse else index
     return jnp.where(reverse > 0, count - 1 - index, index)
