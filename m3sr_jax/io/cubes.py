@@ -9,7 +9,8 @@
 | .npy, .nc, .hdf5 | | NumPy, NetCDF-4 and HDF5 |
 
 Values are float32, or uint16 codes stored with their `scale` (ENVI: `reflectance scale factor`): value = code / scale.
-Every format can be written from top to bottom, so a cube may be larger than memory.
+Every format can be written from top to bottom, so a cube may be larger than memory. The half-widths of a cube's
+intervals are the array `interval` beside `cube`; ENVI and TIFF have a second file, NAME_interval.
 docs/data.md lists what each format can declare about its numbers, and what is done with it.
 """
 
@@ -17,9 +18,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64
@@ -161,7 +163,8 @@ def cube_writer(
     wavelengths: Float[np.ndarray, " S"],
     dtype: DTypeLike,
     source: str = "",
-) -> Iterator[Callable[[Float32[np.ndarray, "h W S"]], None]]:
+    interval: bool = False,
+) -> Iterator[Callable[..., None]]:
     """Opens a cube for writing from top to bottom; the file appears when the block ends.
 
     Args:
@@ -171,9 +174,10 @@ def cube_writer(
         dtype: as in `write_cube`.
         source: where the values come from, one line that is stored in the file: the attribute or array `source`, or
             ENVI's description.
+        interval: whether the half-widths of the cube's intervals are written as well, as `dtype` too.
 
     Yields:
-        A function that takes the cube's next rows.
+        A function that takes the cube's next rows and, with `interval`, their half-widths.
 
     Raises:
         InputError: the suffix is unknown, or the file cannot be written.
@@ -186,13 +190,14 @@ def cube_writer(
         raise ValueError(f"cubes are written as float32 or uint16, not {dtype}")
     scale = float(np.iinfo(dtype).max) if dtype.kind == "u" else None
     done = 0
-    with _WRITERS[path.suffix.lower()](path, shape, np.asarray(wavelengths, np.float64), dtype, scale, source) as put:
+    with _opened(path, interval, shape, np.asarray(wavelengths, np.float64), dtype, scale, source) as put:
 
-        def append(rows: np.ndarray) -> None:
+        def append(rows: np.ndarray, widths: np.ndarray | None = None) -> None:
             nonlocal done
+            parts = [rows] if widths is None else [rows, widths]
             if scale is not None:
-                rows = np.rint(np.clip(rows, 0, 1) * np.float32(scale)).astype(dtype)
-            put(done, rows)
+                parts = [np.rint(np.clip(part, 0, 1) * np.float32(scale)).astype(dtype) for part in parts]
+            put(done, parts)
             done += len(rows)
 
         yield append
@@ -200,13 +205,39 @@ def cube_writer(
             raise ValueError(f"{path}: {done} of {shape[0]} rows were written")
 
 
-# Each takes (path, shape, wavelengths, dtype, scale, source) and yields a function of (first row, rows).
-_WRITERS: dict[str, Callable[..., AbstractContextManager[Callable[[int, np.ndarray], None]]]] = {
-    ".mat": named_arrays.matlab_writer,
+@contextmanager
+def _opened(path: Path, interval: bool, *facts: Any) -> Iterator[named_arrays.Put]:
+    """Opens a file of named arrays, or one file for the cube and one for its interval."""
+    suffix = path.suffix.lower()
+    if suffix in _ARRAY_WRITERS:
+        with _ARRAY_WRITERS[suffix](path, *facts, names=("cube", "interval") if interval else ("cube",)) as put:
+            yield put
+        return
+    with ExitStack() as stack:  # the interval appears first: a cube that exists is complete
+        paths = (path, interval_file(path)) if interval else (path,)
+        puts = [stack.enter_context(_FILE_WRITERS[suffix](each, *facts)) for each in paths]
+
+        def put_all(start: int, parts: Sequence[np.ndarray]) -> None:
+            for put, rows in zip(puts, parts, strict=True):
+                put(start, rows)
+
+        yield put_all
+
+
+def interval_file(path: Path) -> Path:
+    """Returns the file of the interval of a cube in ENVI or TIFF format."""
+    return path.with_name(f"{path.stem}_interval{path.suffix}")
+
+
+# Each takes (path, shape, wavelengths, dtype, scale, source).
+_FILE_WRITERS: dict[str, Callable[..., AbstractContextManager[Callable[[int, np.ndarray], None]]]] = {
     ".hdr": envi.envi_writer,
-    ".npz": named_arrays.npz_writer,
     ".tif": tiff.tiff_writer,
     ".tiff": tiff.tiff_writer,
+}
+_ARRAY_WRITERS: dict[str, Callable[..., AbstractContextManager[named_arrays.Put]]] = {
+    ".mat": named_arrays.matlab_writer,
+    ".npz": named_arrays.npz_writer,
     ".h5": named_arrays.hdf5_writer,
 }
 
