@@ -180,7 +180,7 @@ class _Batch:
         from m3sr_jax.inference.finish import Finish, describes_photos
         from m3sr_jax.inference.trust import assess
         from m3sr_jax.io import read_photo
-        from m3sr_jax.io.cubes import cube_writer
+        from m3sr_jax.io.cube_writer import cube_writer
         from m3sr_jax.io.encoding import mismatch
 
         start, options, card = time.perf_counter(), self.options, self.predictor.card
@@ -203,20 +203,16 @@ class _Batch:
         shape, notes = (*photo.codes.shape[:2], len(wavelengths)), "".join(f"; {note}" for note in told)
         source = f"{job.image.name}: {photo.format} photo, {photo.encoding} values{notes}"
         del photo  # frees a large photo if `rows` has a padded copy
-        stored = options.stores_interval(self.predictor)
-        with cube_writer(job.cube, shape, wavelengths, options.dtype, source, stored) as append:
+        with cube_writer(job.cube, shape, wavelengths, options.dtype, source, self.stored) as append:
             while True:
                 with _naming(job.image):
                     part = next(rows, None)
                 if part is None:
                     break
                 part = part if finish is None else finish(part)
-                widths = None if finish is None else finish.half_widths()
-                append(part, widths)
+                append(part, None if finish is None else finish.half_widths())
                 clipped += int(((part < 0) | (part > 1)).sum()) if options.dtype == "uint16" else 0
-        if options.overwrite and not stored:
-            for stale in interval_files(job.cube):
-                stale.unlink(missing_ok=True)
+        self._remove_stale(job)
         note = f", {clipped / math.prod(shape):.2%} of the values clipped" if clipped else ""
         note += self._tiling_note() if tiles > 1 else ""
         seconds = time.perf_counter() - start
@@ -242,6 +238,16 @@ class _Batch:
             return ""
         return f"; {network.title} needs the whole photo: tiles change its cube by several percent, see --tile 0"
 
+    @property
+    def stored(self) -> bool:
+        """Whether half-widths of intervals are stored."""
+        return self.options.stores_interval(self.predictor)
+
+    def _remove_stale(self, job: Job) -> None:
+        """Removes the second file with the interval of a cube that was replaced by one without."""
+        for file in interval_files(job.cube) if self.options.overwrite and not self.stored else ():
+            file.unlink(missing_ok=True)
+
     def _interval_of(self, job: Job) -> np.ndarray | None:
         """Reads the half-widths of a cube's intervals, as far as its page shows them."""
         from m3sr_jax.io.cubes import read_cube_header
@@ -259,7 +265,7 @@ class _Batch:
 
         page = job.cube.with_suffix(".html")
         # The interval first, of which little is kept: so never two large arrays are in memory.
-        interval = self._interval_of(job) if self.options.stores_interval(self.predictor) else None
+        interval = self._interval_of(job) if self.stored else None
         cube, wavelengths = read_cube(job.cube)
         with _naming(job.image):
             photo = read_photo(job.image)

@@ -11,7 +11,7 @@ from typing import Any
 
 from m3sr_jax.errors import InputError
 from m3sr_jax.io.cube_intervals import interval_files
-from m3sr_jax.io.cubes import SUFFIXES
+from m3sr_jax.io.cube_writer import SUFFIXES
 from m3sr_jax.io.files import reading, write_text
 from m3sr_jax.io.photos.kinds import PHOTO_SUFFIXES, picture_format
 

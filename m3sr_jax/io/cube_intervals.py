@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Float32
 
 from m3sr_jax.errors import InputError
-from m3sr_jax.io.cubes import NAMED_SUFFIXES, SUFFIXES, interval_file, read_cube_file
+from m3sr_jax.io.cube_writer import SUFFIXES, interval_file
+from m3sr_jax.io.cubes import NAMED_SUFFIXES, read_cube_file
 from m3sr_jax.io.named_arrays import open_arrays
 
 INTERVAL = "interval"

@@ -129,7 +129,7 @@ def matlab_writer(
     """Writes MATLAB v7.3, which has no 2 GB limit: `names`, (H, W, S) in MATLAB, `bands` and, for codes, `scale`.
 
     A v7.3 file is HDF5 after a header block of 512 bytes, with reversed axes and each array's class in an attribute.
-    See `m3sr_jax.io.cubes.cube_writer`.
+    See `m3sr_jax.io.cube_writer.cube_writer`.
     """
     import h5py
 

@@ -50,7 +50,7 @@ def read_named_cube(path: Path, key: str | None = None, *, values: bool = True, 
 
 
 def _scale(path: Path, entries: Mapping[str, Entry]) -> float | None:
-    """Returns the number `scale` that `m3sr_jax.io.cubes.write_cube` stores beside integers."""
+    """Returns the number `scale` that `m3sr_jax.io.cube_writer.write_cube` stores beside integers."""
     entry = entries.get("scale")
     if entry is None or not entry.numeric or entry.size != 1:
         return None

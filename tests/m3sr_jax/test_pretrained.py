@@ -73,7 +73,7 @@ def test_measured_reflectances_come_back_from_an_ideal_photo(model):
 def test_weights_that_do_not_fit_are_refused(tmp_path):
     (tmp_path / MODEL_FILE).write_text((PRETRAINED / MODEL_FILE).read_text())
     save_file({"regression": np.zeros((3, 31), np.float32)}, tmp_path / WEIGHTS_FILE)
-    with pytest.raises(InputError, match=r"regression is \(3, 31\), not \(13, 31\)"):
+    with pytest.raises(InputError, match=r"regression \(3, 31\) instead of \(13, 31\)"):
         m3sr_jax.load(tmp_path)
     (tmp_path / WEIGHTS_FILE).write_bytes(b"not weights")
     with pytest.raises(InputError, match="not a readable safetensors file"):

@@ -4,7 +4,7 @@ import pytest
 from m3sr_jax.errors import InputError
 from m3sr_jax.io import read_cube, write_cube
 from m3sr_jax.io.cube_intervals import interval_files, read_interval
-from m3sr_jax.io.cubes import SUFFIXES, cube_writer
+from m3sr_jax.io.cube_writer import SUFFIXES, cube_writer
 
 NM = np.arange(400.0, 701.0, 10.0)
 SHAPE = (12, 9, 31)
