@@ -12,7 +12,9 @@ OLDEST_TESTS ?= tests/m3sr_jax/io tests/m3sr_jax/models/test_m3sr.py tests/m3sr_
 .PHONY: demo test parity matrix lint bench fuzz fuzz-native wheel oldest audit gpu-compile gpu-execute gpu-memory
 .DELETE_ON_ERROR:
 
+# The shipped model on a photo, with its page, then a short training with its report. BROWSER=true opens no browser.
 demo: .venv/.run
+	BROWSER=true $(BIN)/m3sr predict examples/coffee.jpg --output runs/demo-photo --overwrite --view
 	$(BIN)/python train.py --config configs/demo.py --workdir runs/demo
 
 test: .venv/.dev

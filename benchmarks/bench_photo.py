@@ -9,6 +9,10 @@ bitmaps; `ideal` renders the six test scenes of the protocol `cave`; `white bala
 1.1 and 0.9, and the reverse; `simulated` takes four photos of every scene as the training data's are taken, with all
 their errors: a network ships only if it beats its base there.
 
+`coverage` is the share of the true values of bright pixels inside the model's intervals, on average over the photos,
+`coverage_low` that of the photo at the lowest tenth, and `half_width` the intervals' mean; both cube and half-widths
+are multiplied by the factor.
+
 Mallett–Yuksel is the basis in colour-science; Jakob–Hanika is the sigmoid of a quadratic, fitted to each colour.
 """
 
@@ -16,6 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +32,7 @@ from study_cave import TEST
 
 import m3sr_jax
 from m3sr_jax.data.photo.develop import display_matrix, draw_settings, ideal_settings, take_photo
-from m3sr_jax.evaluation.metrics import psnr, sam_bright
+from m3sr_jax.evaluation.metrics import BRIGHT, psnr, sam_bright
 from m3sr_jax.inference.finish import Finish
 from m3sr_jax.inference.predictor import PRETRAINED
 from m3sr_jax.io.photos.photo import Photo
@@ -86,6 +91,26 @@ def scores(predicted: np.ndarray, cube: np.ndarray) -> tuple[float, float]:
     return float(psnr(*pair)[0]), float(sam_bright(predicted[None].astype(np.float32), pair[1])[0])
 
 
+def coverage(predicted: np.ndarray, half_widths: np.ndarray, cube: np.ndarray) -> tuple[float, float]:
+    """Returns the share of bright pixels' values inside the intervals, times the best factor, and their half-width."""
+    factor = np.sum(predicted * cube) / np.sum(predicted * predicted)
+    bright = np.linalg.norm(cube, axis=-1) > BRIGHT * np.sqrt(cube.shape[-1])
+    inside = np.abs(factor * predicted - cube) <= factor * half_widths
+    return float(inside[bright].mean()), float(factor * half_widths[bright].mean())
+
+
+def coverages(predicted: list[np.ndarray], half_widths: Method, pairs: list) -> dict[str, float]:
+    """Returns what the rows say of the intervals."""
+    found = np.array(
+        [coverage(cube, half_widths(codes), truth) for cube, (codes, truth) in zip(predicted, pairs, strict=True)]
+    )
+    return {
+        "coverage": round(found[:, 0].mean(), 3),
+        "coverage_low": round(float(np.quantile(found[:, 0], 0.1)), 3),
+        "half_width": round(found[:, 1].mean(), 4),
+    }
+
+
 def main() -> None:
     options = parser(__doc__)
     options.add_argument("--data", type=Path, required=True)
@@ -125,11 +150,16 @@ def main() -> None:
     }
     rows = []
     for method, predict in methods.items():
+        ours = method.startswith("model")
         for photos, pairs in sets.items():
-            found = np.array([scores(predict(codes), cube) for codes, cube in pairs])
+            predicted = [predict(codes) for codes, _ in pairs]
+            found = np.array([scores(cube, truth) for cube, (_, truth) in zip(predicted, pairs, strict=True)])
             row: dict[str, Any] = {"method": method, "photos": photos}
             row |= {"psnr": round(found[:, 0].mean(), 2), "sam_bright": round(found[:, 1].mean(), 2)}
-            row |= {"model": predictor.fingerprint()} if method.startswith("model") else {}
+            if ours and predictor.uncertainty is not None:
+                exact = method == "model, exact colour"
+                row |= coverages(predicted, partial(predictor.interval, exact_colour=exact), pairs)
+            row |= {"model": predictor.fingerprint()} if ours else {}
             show(row)
             rows.append(row)
     save(rows, "photo", arguments.output)

@@ -2,7 +2,8 @@
 
 `save_model` (and `m3sr convert`) writes DIR/model.json, DIR/params/ and DIR/params.crc32. A training workdir has
 DIR/model.json and DIR/checkpoints/{latest,best}/STEP/params/, with the checksum in STEP/run/. The shipped model has
-DIR/params.safetensors instead, one small file whose names are the paths of the parameter tree.
+DIR/params.safetensors instead, one small file whose names are the paths of the parameter tree, and which may hold the
+coefficients of the model's intervals as well.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from m3sr_jax.errors import InputError, one_line
 from m3sr_jax.io.files import reading, written_folder
 from m3sr_jax.model_card import MODEL_FILE, ModelCard, read_card
+from m3sr_jax.uncertainty import CUBE, EXACT_COLOUR, Interval
 
 if TYPE_CHECKING:
     import flax.linen as nn
@@ -107,6 +109,22 @@ def load_params(directory: str | os.PathLike[str], model: nn.Module, which: Whic
     return params
 
 
+def load_interval(directory: str | os.PathLike[str], card: ModelCard) -> Interval | None:
+    """Reads the model's intervals; None if its card states none.
+
+    Raises:
+        InputError: the card states intervals, but the file of weights has none that fit.
+    """
+    if card.uncertainty is None:
+        return None
+    path = Path(directory) / WEIGHTS_FILE
+    try:
+        return Interval.from_arrays(card.uncertainty["coverage"], _read_arrays(path), len(card.wavelengths))
+    except InputError as error:
+        message = str(error)
+        raise InputError(message if str(path) in message else f"{path}: {message}") from error
+
+
 def saved_steps(directory: Path) -> list[int]:
     """Returns the steps of complete checkpoints, ascending; unfinished ones have other names."""
     if not directory.is_dir():
@@ -160,19 +178,36 @@ def _params_directory(root: Path, which: Which) -> Path:
     raise InputError(f"{root}: no checkpoint yet; wait until the training run has saved its first one")
 
 
+def write_weights(folder: Path, card: ModelCard, params: Any, interval: Interval | None) -> None:
+    """Writes a model in the form of the shipped one; the caller makes the folder appear whole."""
+    import numpy as np
+    from flax.traverse_util import flatten_dict
+    from safetensors.numpy import save
+
+    arrays = {name: np.asarray(leaf) for name, leaf in flatten_dict(params, sep="/").items()}
+    # Not `save_file`, whose files only their owner can read.
+    (folder / WEIGHTS_FILE).write_bytes(save(arrays | (interval.arrays() if interval else {})))
+    (folder / MODEL_FILE).write_text(card.to_json())
+
+
+def _read_arrays(path: Path) -> dict[str, Any]:
+    from safetensors.numpy import load_file
+
+    with reading(path, "a safetensors file of parameters"):
+        try:
+            return load_file(path)
+        except Exception as error:  # safetensors raises a class of its own
+            raise InputError(f"{path}: not a readable safetensors file ({one_line(error)})") from error
+
+
 def _read_weights(path: Path, expected: Any) -> Any:
     """Reads a tree of parameters from a safetensors file, as float32."""
     import numpy as np
     from flax.traverse_util import unflatten_dict
-    from safetensors.numpy import load_file
 
     from m3sr_jax.models import check_shapes, shapes_of
 
-    with reading(path, "a safetensors file of parameters"):
-        try:
-            arrays = load_file(path)
-        except Exception as error:  # safetensors raises a class of its own
-            raise InputError(f"{path}: not a readable safetensors file ({one_line(error)})") from error
+    arrays = {name: array for name, array in _read_arrays(path).items() if name not in (CUBE, EXACT_COLOUR)}
     found = {name: array.shape for name, array in arrays.items()}
     check_shapes(f"{path}: the parameters", found, shapes_of(expected))
     return unflatten_dict({name: array.astype(np.float32) for name, array in arrays.items()}, sep="/")

@@ -33,6 +33,8 @@ class ModelCard:
             "linear", proportional to light in sRGB's primaries, or "srgb". Prediction converts photos.
         quantity: what the cube holds: "reflectance", "radiance", or "" if that is not stated.
         scale: which light is 1 in the cube, such as "white of the photo"; "" if that is not stated.
+        uncertainty: of the intervals that lie in the file of weights, {"coverage": share of true values inside, …}, and
+            what they were calibrated on, free-form; None if there are none.
     """
 
     model: ModelConfig
@@ -43,6 +45,7 @@ class ModelCard:
     encoding: Encoding = "codes"
     quantity: Literal["", "reflectance", "radiance"] = ""
     scale: str = ""
+    uncertainty: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if len(self.wavelengths) != self.model.num_bands:
@@ -67,6 +70,13 @@ class ModelCard:
                 raise InputError(f'model card: found {name} "{found}", expected one of {expected}')
         if not isinstance(self.scale, str):
             raise InputError("model card: expected scale to be text")
+        if self.uncertainty is not None:
+            coverage = self.uncertainty.get("coverage") if isinstance(self.uncertainty, dict) else None
+            if not (isinstance(coverage, float) and 0 < coverage < 1):
+                raise InputError("model card: expected uncertainty to state a coverage between 0 and 1")
+            if self.encoding == "codes" or self.quantity != "reflectance":
+                found = f'encoding "{self.encoding}" and quantity "{self.quantity}"'
+                raise InputError(f'model card: found uncertainty with {found}, expected "linear" and "reflectance"')
         if self.encoding != "codes" and self.rgb_normalization != "unit":
             found = f'rgb_normalization "{self.rgb_normalization}" with encoding "{self.encoding}"'
             raise InputError(f'model card: found {found}, expected "unit": other normalisations need encoding "codes"')
@@ -75,8 +85,12 @@ class ModelCard:
         """Returns the card as indented JSON; `from_json` reads it back."""
         values = dataclasses.asdict(self)
         del values["model"]["implementation"], values["model"]["remat"]
-        if self.model.matmul_precision == ModelConfig.matmul_precision:  # so that cards of earlier versions stay as is
-            del values["model"]["matmul_precision"]
+        # Cards of earlier versions, and the fingerprints of their models, stay as they are.
+        for name in ("matmul_precision", "normalise_exposure"):
+            if getattr(self.model, name) == getattr(ModelConfig, name):
+                del values["model"][name]
+        if self.uncertainty is None:
+            del values["uncertainty"]
         return json.dumps(values, indent=2) + "\n"
 
     @classmethod

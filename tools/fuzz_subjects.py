@@ -196,7 +196,7 @@ def _read_cube(path: Path) -> None:
 
 def _cubes(*suffixes: str) -> Callable[[Path], None]:
     def make(folder: Path) -> None:
-        from m3sr_jax.io.cubes import write_cube
+        from m3sr_jax.io.cube_writer import write_cube
 
         for suffix in suffixes:
             write_cube(folder / f"float{suffix}", CUBE, WAVELENGTHS)

@@ -20,6 +20,7 @@ from m3sr_jax.cli.processes import Processes
 from m3sr_jax.cli.progress import advance
 from m3sr_jax.errors import InputError
 from m3sr_jax.inference.jobs import Job, is_cube_file, passed_over, plan_jobs, record_settings
+from m3sr_jax.io.cube_intervals import interval_files, read_interval
 from m3sr_jax.networks import network_of
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class Predict(Processes):
         exact_colour: make the cubes reproduce the photos exactly, see docs/photo.md.
         light: multiply reflectance by a light: D65, A or another CIE illuminant, or a .csv file of wavelength in nm and
             power. It is scaled to a largest value of 1.
+        interval: store the half-width of each value's 90 % interval beside the cube, which doubles the size; models
+            whose model.json states no uncertainty have none.
         dtype: float32; or uint16, clipped to [0, 1], value = code / 65535, half the size.
         tile: tile size in pixels, a multiple of 8; 0 predicts every photo whole, which takes about 12 KB of memory per
             pixel. By default photos of up to 512x512 pixels are predicted whole and larger ones in tiles of 448. Tiling
@@ -67,6 +70,7 @@ class Predict(Processes):
     view: bool = False
     exact_colour: bool = False
     light: str | None = None
+    interval: bool = True
     tile: int | None = None
     overlap: int = 32
     ensemble: bool = False
@@ -117,15 +121,22 @@ class Predict(Processes):
             settings = {name: getattr(self, name) for name in ("dtype", "tile", "overlap", "ensemble")}
             # Named only where they are used, so that folders of earlier versions can still be resumed.
             settings |= {name: getattr(self, name) for name in ("exact_colour", "light") if getattr(self, name)}
+            settings |= {"interval": True} if self.stores_interval(predictor) else {}
             record_settings(output, jobs, {"model": predictor.fingerprint()} | settings, self.overwrite)
-        elif jobs[0].cube.exists() and not self.overwrite:
-            raise InputError(f"{output}: already exists; choose another name or pass --overwrite")
+        elif not self.overwrite:
+            for file in (output, *(interval_files(output) if self.stores_interval(predictor) else ())):
+                if file.exists():
+                    raise InputError(f"{file}: already exists; choose another name or pass --overwrite")
         todo = [job for job in jobs if self.overwrite or not job.done]
         if ignored := passed_over(self.images):
             print(ignored)
         if len(todo) < len(jobs):
             print(f"{len(jobs) - len(todo)} of {len(jobs)} cubes already exist")
         return todo
+
+    def stores_interval(self, predictor: Predictor) -> bool:
+        """Whether half-widths of intervals are stored."""
+        return self.interval and predictor.uncertainty is not None
 
     def _check_failures(self, messages: list[str], count: int) -> None:
         if len(messages) == 1 and count == 1:
@@ -169,7 +180,7 @@ class _Batch:
         from m3sr_jax.inference.finish import Finish, describes_photos
         from m3sr_jax.inference.trust import assess
         from m3sr_jax.io import read_photo
-        from m3sr_jax.io.cubes import cube_writer
+        from m3sr_jax.io.cube_writer import cube_writer
         from m3sr_jax.io.encoding import mismatch
 
         start, options, card = time.perf_counter(), self.options, self.predictor.card
@@ -186,20 +197,22 @@ class _Batch:
         wavelengths, clipped, trust, finish = self.predictor.wavelengths, 0, None, None
         if describes_photos(card):
             trust = assess(photo, job.image)
-            finish = Finish(card, photo, exact_colour=options.exact_colour, light=self.light)
+            interval = self.predictor.uncertainty if options.interval else None
+            finish = Finish(card, photo, exact_colour=options.exact_colour, light=self.light, interval=interval)
         told = (*photo.notes, *filter(None, [mismatch(photo.encoding, card.encoding)]))
         shape, notes = (*photo.codes.shape[:2], len(wavelengths)), "".join(f"; {note}" for note in told)
         source = f"{job.image.name}: {photo.format} photo, {photo.encoding} values{notes}"
         del photo  # frees a large photo if `rows` has a padded copy
-        with cube_writer(job.cube, shape, wavelengths, options.dtype, source) as append:
+        with cube_writer(job.cube, shape, wavelengths, options.dtype, source, self.stored) as append:
             while True:
                 with _naming(job.image):
                     part = next(rows, None)
                 if part is None:
                     break
                 part = part if finish is None else finish(part)
-                append(part)
+                append(part, None if finish is None else finish.half_widths())
                 clipped += int(((part < 0) | (part > 1)).sum()) if options.dtype == "uint16" else 0
+        self._remove_stale(job)
         note = f", {clipped / math.prod(shape):.2%} of the values clipped" if clipped else ""
         note += self._tiling_note() if tiles > 1 else ""
         seconds = time.perf_counter() - start
@@ -225,6 +238,24 @@ class _Batch:
             return ""
         return f"; {network.title} needs the whole photo: tiles change its cube by several percent, see --tile 0"
 
+    @property
+    def stored(self) -> bool:
+        """Whether half-widths of intervals are stored."""
+        return self.options.stores_interval(self.predictor)
+
+    def _remove_stale(self, job: Job) -> None:
+        """Removes the second file with the interval of a cube that was replaced by one without."""
+        for file in interval_files(job.cube) if self.options.overwrite and not self.stored else ():
+            file.unlink(missing_ok=True)
+
+    def _interval_of(self, job: Job) -> np.ndarray | None:
+        """Reads the half-widths of a cube's intervals, as far as its page shows them."""
+        from m3sr_jax.io.cubes import read_cube_header
+        from m3sr_jax.viewer.packing import decimation
+
+        shape, _ = read_cube_header(job.cube)
+        return read_interval(job.cube, shape, decimation(2 * math.prod(shape)))
+
     def _write_page(self, job: Job) -> Path:
         """Makes the page of a cube, with its photo and, for reflectance, the difference of their colours."""
         from m3sr_jax.inference.finish import describes_photos
@@ -233,12 +264,14 @@ class _Batch:
         from m3sr_jax.viewer.page import write_page
 
         page = job.cube.with_suffix(".html")
+        # The interval first, of which little is kept: so never two large arrays are in memory.
+        interval = self._interval_of(job) if self.stored else None
         cube, wavelengths = read_cube(job.cube)
         with _naming(job.image):
             photo = read_photo(job.image)
         shown = converted(photo.rgb, photo.encoding, "srgb")
         check = describes_photos(self.predictor.card) and self.light is None
-        write_page(page, cube, wavelengths, photo=shown, check=check, title=job.image.stem)
+        write_page(page, cube, wavelengths, photo=shown, interval=interval, check=check, title=job.image.stem)
         return page
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 class View:
     """Make a web page of a cube: its colours, its bands, the spectrum of any pixel, and its errors.
 
-    The page is one file that works offline in any browser of 2023 or later.
+    The page is one file that works offline in any browser of 2023 or later. Intervals that m3sr predict stored with the
+    cube are drawn around its spectra and as a map.
 
     Attributes:
         cube: the cube: ENVI (.hdr or its data file), .mat, .npz, .npy, .tif, HDF5 or NetCDF-4.
@@ -56,12 +58,15 @@ class View:
             raise InputError(f"{page}: expected a name that ends in .html")
         with Console(stderr=True).status("reading") as status:
             cube, wavelengths = self._read(self.cube, self.reading.key)
+            interval = self._read_interval(cube.shape)
             truth = None
             if self.truth is not None:
                 truth, wavelengths = self._read_truth(cube.shape, wavelengths)
             photo = None if self.rgb is None else self._read_photo(cube.shape)
             status.update(f"making the page of {cube.shape[0]}×{cube.shape[1]}×{cube.shape[2]} values")
-            write_page(page, cube, wavelengths, photo=photo, truth=truth, title=self.title or self.cube.stem)
+            write_page(
+                page, cube, wavelengths, photo=photo, truth=truth, interval=interval, title=self.title or self.cube.stem
+            )
         print(f"wrote {page} ({page.stat().st_size / 1e6:.1f} MB): open it in a browser")
 
     def _read(self, path: Path, key: str | None) -> tuple[np.ndarray, np.ndarray | None]:
@@ -69,6 +74,14 @@ class View:
         if cube.wavelengths is None:
             print(f"{path}: no wavelengths; its bands are numbered (--wavelengths START:STOP:STEP gives them)")
         return cube.values, cube.wavelengths
+
+    def _read_interval(self, shape: tuple[int, ...]) -> np.ndarray | None:
+        from m3sr_jax.io.cube_intervals import read_interval
+        from m3sr_jax.viewer.packing import decimation
+
+        if self.reading.key not in (None, "cube"):
+            return None
+        return read_interval(self.cube, shape, decimation(math.prod(shape) * (2 if self.truth is None else 3)))
 
     def _read_truth(
         self, shape: tuple[int, ...], wavelengths: np.ndarray | None

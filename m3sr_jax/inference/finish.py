@@ -1,4 +1,4 @@
-"""What follows the network: exact colours, the check against the photo, and a light."""
+"""What follows the network: exact colours, the check against the photo, a light, and intervals."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from m3sr_jax.io.photos.photo import Photo, unit_range
 from m3sr_jax.io.photos.spaces import srgb_encode
 from m3sr_jax.io.wavelengths import BANDS, same_bands, span
 from m3sr_jax.model_card import ModelCard
+from m3sr_jax.uncertainty import Interval
 
 
 class Finish:
@@ -31,23 +32,32 @@ class Finish:
         exact_colour: add to each spectrum the smooth one that makes up what it lacks in colour. Cubes then reproduce
             the photo, at the price of values that may leave [0, 1].
         light: power at the bands to multiply by, or None for reflectance.
+        interval: of the model, for `half_widths`.
 
     Source: J. Cohen and W. Kappauf, "Metameric color stimuli, fundamental metamers, and Wyszecki's metameric blacks",
     1982: r + A (AᵀA)⁻¹ (rgb − Aᵀr) has the colour rgb and the metameric black of r.
     """
 
     def __init__(
-        self, card: ModelCard, photo: Photo, *, exact_colour: bool, light: Float64[np.ndarray, " S"] | None
+        self,
+        card: ModelCard,
+        photo: Photo,
+        *,
+        exact_colour: bool,
+        light: Float64[np.ndarray, " S"] | None,
+        interval: Interval | None = None,
     ) -> None:
-        self._photo, self._exact, self._light = photo, exact_colour, light
+        self._photo, self._exact, self._interval = photo, exact_colour, interval
+        self._light = None if light is None else light.astype(np.float32)
         self._matrix = srgb_matrix(np.asarray(card.wavelengths)).astype(np.float32)
         self._inverse = np.linalg.pinv(self._matrix.astype(np.float64)).astype(np.float32)
-        self._row, self._total, self._count = 0, 0.0, 0
+        self._rows, self._total, self._count = slice(0, 0), 0.0, 0
+        self._width, self._widths = 0.0, 0
 
     def __call__(self, rows: Float32[np.ndarray, "h W S"]) -> Float32[np.ndarray, "h W S"]:
         """Returns the finished next rows."""
-        values = unit_range(self._photo.codes[self._row : self._row + len(rows)])
-        self._row += len(rows)
+        self._rows = slice(self._rows.stop, self._rows.stop + len(rows))
+        values = unit_range(self._photo.codes[self._rows])
         shown = rows @ self._matrix
         if self._exact:
             rows = rows + (converted(values, self._photo.encoding, "linear") - shown) @ self._inverse
@@ -56,7 +66,19 @@ class Finish:
         photo = converted(values, self._photo.encoding, "srgb")
         self._total += float(np.abs(srgb_encode(np.clip(shown[seen], 0, 1)) - photo[seen]).sum(dtype=np.float64))
         self._count += 3 * int(seen.sum())
-        return rows if self._light is None else rows * self._light.astype(np.float32)
+        return rows if self._light is None else rows * self._light
+
+    def half_widths(self) -> Float32[np.ndarray, "h W S"] | None:
+        """Returns the half-widths of the intervals of the rows finished last; None without intervals."""
+        if self._interval is None:
+            return None
+        light = converted(unit_range(self._photo.codes[self._rows]), self._photo.encoding, "linear")
+        widths = self._interval.half_widths(light, exact_colour=self._exact)
+        if self._light is not None:
+            widths *= self._light
+        self._width += float(widths.sum(dtype=np.float64))
+        self._widths += widths.size
+        return widths
 
     @property
     def deviation(self) -> float | None:
@@ -64,10 +86,15 @@ class Finish:
         return 255 * self._total / self._count if self._count else None
 
     def line(self) -> str:
-        """Returns the line that `m3sr predict` prints."""
-        if self.deviation is None:
-            return "rendered back: every pixel of the photo is clipped"
-        return f"rendered back, the cube differs from the photo by {self.deviation:.2f}/255 on average (D65, CIE 1931)"
+        """Returns the lines that `m3sr predict` prints: the check against the photo and, if stored, the intervals."""
+        line = "rendered back: every pixel of the photo is clipped"
+        if self.deviation is not None:
+            line = f"rendered back, the cube differs from the photo by {self.deviation:.2f}/255 on average"
+            line += " (D65, CIE 1931)"
+        if self._interval is None or not self._widths:
+            return line
+        width = self._width / self._widths
+        return line + f"\n  {self._interval.coverage:.0%} interval: ±{width:.3f} on average, stored beside each value"
 
 
 def describes_photos(card: ModelCard) -> bool:

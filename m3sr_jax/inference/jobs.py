@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from m3sr_jax.errors import InputError
-from m3sr_jax.io.cubes import SUFFIXES
+from m3sr_jax.io.cube_intervals import interval_files
+from m3sr_jax.io.cube_writer import SUFFIXES
 from m3sr_jax.io.files import reading, write_text
 from m3sr_jax.io.photos.kinds import PHOTO_SUFFIXES, picture_format
 
@@ -63,7 +64,7 @@ def plan_jobs(images: Iterable[Path], output: Path, suffix: str) -> list[Job]:
 
 def _checked(jobs: list[Job]) -> list[Job]:
     """Refuses two photos for one file, a cube in place of a photo, and TIFF cubes in a folder of several photos."""
-    cubes = Counter(job.cube for job in jobs)
+    cubes = Counter(file for job in jobs for file in (job.cube, *interval_files(job.cube)))
     if repeated := [cube for cube, count in cubes.items() if count > 1]:
         raise InputError(f"{repeated[0]}: several photos would be written to this file; give each an output folder")
     folders = {job.image.resolve().parent for job in jobs}
@@ -142,10 +143,12 @@ def _check_settings(record: Path, settings: Mapping[str, Any]) -> None:
     if record.exists():
         with reading(record, "the settings of m3sr predict"):
             earlier = dict(json.loads(record.read_text()))
+    # Options that are recorded only where they are used are missing in one of the two.
+    dropped = [name for name in earlier if name not in settings]
     changes = [
-        f"{name} {_shown(earlier.get(name, 'unknown'))}, now {_shown(value)}"
-        for name, value in settings.items()
-        if earlier.get(name) != value
+        f"{name} {_shown(earlier.get(name, 'unknown'))}, now {_shown(settings.get(name))}"
+        for name in [*settings, *dropped]
+        if earlier.get(name) != settings.get(name)
     ]
     if changes:
         raise InputError(

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Num
 
-from m3sr_jax.checkpoint import Which, load_model
+from m3sr_jax.checkpoint import Which, load_interval, load_model
 from m3sr_jax.errors import InputError
 from m3sr_jax.inference.ensemble import self_ensemble
 from m3sr_jax.inference.tiling import tiled_rows
@@ -25,6 +25,7 @@ from m3sr_jax.model_card import ModelCard
 from m3sr_jax.models.base import bare_network
 from m3sr_jax.models.m3sr import MULTIPLE
 from m3sr_jax.networks import network_of
+from m3sr_jax.uncertainty import Interval
 
 # Images of up to this many pixels are predicted whole, the benchmarks' 482×512 among them.
 WHOLE_PIXELS = 512 * 512
@@ -45,11 +46,13 @@ class Predictor:
         model: the Linen module.
         params: its parameters, on the device.
         card: the model card: bands, RGB normalisation, provenance.
+        uncertainty: the half-widths of its intervals; None if it has none.
     """
 
     model: nn.Module
     params: Any
     card: ModelCard
+    uncertainty: Interval | None = None
 
     @property
     def wavelengths(self) -> Float64[np.ndarray, " S"]:
@@ -59,7 +62,7 @@ class Predictor:
     def fingerprint(self) -> str:
         """Returns twelve hexadecimal digits that identify the card and the parameters."""
         digest = hashlib.sha256(self.card.to_json().encode())
-        for leaf in jax.tree.leaves(self.params):
+        for leaf in [*jax.tree.leaves(self.params), *(self.uncertainty.arrays().values() if self.uncertainty else ())]:
             digest.update(np.asarray(leaf).tobytes())
         return digest.hexdigest()[:12]
 
@@ -129,6 +132,30 @@ class Predictor:
         run = (lambda image: self_ensemble(self._run, image)) if ensemble else self._run
         return tiled_rows(lambda part: run(normalise(part)), rgb, side, overlap, tick, grid=grid, margin=margin)
 
+    def interval(
+        self,
+        rgb: Num[np.ndarray, "H W 3"],
+        *,
+        encoding: Literal["srgb", "linear"] = "srgb",
+        exact_colour: bool = False,
+    ) -> Float32[np.ndarray, "H W S"]:
+        """Returns the half-widths of the intervals around what `predict` returns for a photo: cube ± half-width.
+
+        The card's `uncertainty` states the share of true values that lie inside, on photos like those it lists.
+
+        Args:
+            rgb: as in `predict`.
+            encoding: as in `predict`.
+            exact_colour: whether the cube was made to reproduce the photo, as by `m3sr predict --exact-colour`.
+
+        Raises:
+            InputError: the array is no such image, or the model has no intervals.
+        """
+        if self.uncertainty is None:
+            raise InputError("the model has no intervals: its model.json states no uncertainty")
+        light = _normaliser(rgb, dataclasses.replace(self.card, encoding="linear"), encoding)
+        return self.uncertainty.half_widths(light(rgb), exact_colour=exact_colour)
+
     def _exact(self, tile: int, overlap: int) -> tuple[int, int]:
         """Returns overlap and margin at which tiles are exact, if the network and the size of the tiles allow it."""
         margin = getattr(bare_network(self.model), "margin", 0)
@@ -157,7 +184,7 @@ def load(checkpoint: str | os.PathLike[str] = PRETRAINED, which: Which = "best")
         InputError: see `load_model`.
     """
     model, params, card = load_model(checkpoint, which)
-    return Predictor(model, jax.device_put(params), card)
+    return Predictor(model, jax.device_put(params), card, load_interval(checkpoint, card))
 
 
 def run_network(model: nn.Module, params: Any, rgb: Float[np.ndarray, "H W 3"]) -> Float32[np.ndarray, "H W S"]:

@@ -1,4 +1,4 @@
-"""Hyperspectral cubes on disk: `read_cube` and `write_cube`, the format chosen by suffix.
+"""Hyperspectral cubes on disk: `read_cube`, the format chosen by suffix; `m3sr_jax.io.cube_writer` writes them.
 
 | suffix | written as | read |
 |---|---|---|
@@ -9,30 +9,28 @@
 | .npy, .nc, .hdf5 | | NumPy, NetCDF-4 and HDF5 |
 
 Values are float32, or uint16 codes stored with their `scale` (ENVI: `reflectance scale factor`): value = code / scale.
-Every format can be written from top to bottom, so a cube may be larger than memory.
+Every format can be written from top to bottom, so a cube may be larger than memory. The half-widths of a cube's
+intervals are the array `interval` beside `cube`; ENVI and TIFF have a second file, NAME_interval.
 docs/data.md lists what each format can declare about its numbers, and what is done with it.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Float32, Float64
-from numpy.typing import DTypeLike
+from jaxtyping import Float32, Float64
 
 from m3sr_jax.errors import InputError
-from m3sr_jax.io import envi, named_arrays, tiff
+from m3sr_jax.io import envi, tiff
 from m3sr_jax.io.arrange import Arranged, arrange
 from m3sr_jax.io.named_cube import read_named_cube
 from m3sr_jax.io.tiff_header import TIFF_SUFFIXES, described_tiff, with_header
 from m3sr_jax.io.wavelengths import BANDS_BY_HAND
 
-SUFFIXES = (".mat", ".hdr", ".npz", ".tif", ".tiff", ".h5")  # that can be written
 NAMED_SUFFIXES = (".mat", ".npz", ".npy", ".h5", ".hdf5", ".he5", ".hdf", ".nc", ".nc4")
 READ_SUFFIXES = (".hdr", *TIFF_SUFFIXES, *NAMED_SUFFIXES)
 
@@ -128,95 +126,6 @@ def read_cube_header(
 def cube_notes(path: str | os.PathLike[str], *, key: str | None = None, wavelengths: str | None = None) -> list[str]:
     """Returns what the reader chooses, guesses or applies, in words; skips the values as `read_cube_header` does."""
     return list(_arranged(path, key, wavelengths, values=False).notes)
-
-
-def write_cube(
-    path: str | os.PathLike[str],
-    cube: Float32[np.ndarray, "H W S"],
-    wavelengths: Float[np.ndarray, " S"],
-    dtype: DTypeLike = np.float32,
-) -> None:
-    """Writes a cube and its wavelengths; the file appears whole or not at all.
-
-    Args:
-        path: the file; its suffix chooses the format.
-        cube: reflectance or radiance in [0, 1].
-        wavelengths: band centres in nm.
-        dtype: float32; or uint16, which clips to [0, 1] and stores round(65535·value), with its scale.
-
-    Raises:
-        InputError: the suffix is unknown, or the file cannot be written.
-        ValueError: the numbers of wavelengths and bands differ.
-    """
-    with cube_writer(path, cube.shape, wavelengths, dtype) as append:
-        append(cube)
-
-
-@contextmanager
-def cube_writer(
-    path: str | os.PathLike[str],
-    shape: tuple[int, ...],
-    wavelengths: Float[np.ndarray, " S"],
-    dtype: DTypeLike,
-    source: str = "",
-) -> Iterator[Callable[[Float32[np.ndarray, "h W S"]], None]]:
-    """Opens a cube for writing from top to bottom; the file appears when the block ends.
-
-    Args:
-        path: the file; its suffix chooses the format.
-        shape: (H, W, S) of the whole cube.
-        wavelengths: band centres in nm.
-        dtype: as in `write_cube`.
-        source: where the values come from, one line that is stored in the file: the attribute or array `source`, or
-            ENVI's description.
-
-    Yields:
-        A function that takes the cube's next rows.
-
-    Raises:
-        InputError: the suffix is unknown, or the file cannot be written.
-        ValueError: the numbers of wavelengths and bands differ, or of rows written and `shape`; or another dtype.
-    """
-    path, dtype = _written_path(path), np.dtype(dtype)
-    if len(shape) != 3 or np.shape(wavelengths) != shape[2:]:
-        raise ValueError(f"found wavelengths {np.shape(wavelengths)} for a cube {shape}; expected one for each band")
-    if dtype not in (np.float32, np.uint16):
-        raise ValueError(f"cubes are written as float32 or uint16, not {dtype}")
-    scale = float(np.iinfo(dtype).max) if dtype.kind == "u" else None
-    done = 0
-    with _WRITERS[path.suffix.lower()](path, shape, np.asarray(wavelengths, np.float64), dtype, scale, source) as put:
-
-        def append(rows: np.ndarray) -> None:
-            nonlocal done
-            if scale is not None:
-                rows = np.rint(np.clip(rows, 0, 1) * np.float32(scale)).astype(dtype)
-            put(done, rows)
-            done += len(rows)
-
-        yield append
-        if done != shape[0]:
-            raise ValueError(f"{path}: {done} of {shape[0]} rows were written")
-
-
-# Each takes (path, shape, wavelengths, dtype, scale, source) and yields a function of (first row, rows).
-_WRITERS: dict[str, Callable[..., AbstractContextManager[Callable[[int, np.ndarray], None]]]] = {
-    ".mat": named_arrays.matlab_writer,
-    ".hdr": envi.envi_writer,
-    ".npz": named_arrays.npz_writer,
-    ".tif": tiff.tiff_writer,
-    ".tiff": tiff.tiff_writer,
-    ".h5": named_arrays.hdf5_writer,
-}
-
-
-def _written_path(path: str | os.PathLike[str]) -> Path:
-    """Returns the path of a cube to write, which must have a known suffix; of an `.img` that of its `.hdr`."""
-    path = Path(path)
-    if path.suffix.lower() == ".img":
-        path = path.with_suffix(".hdr")
-    if path.suffix.lower() not in SUFFIXES:
-        raise InputError(f'{path}: found suffix "{path.suffix}"; expected one of {", ".join(SUFFIXES)}')
-    return path
 
 
 def _arranged(

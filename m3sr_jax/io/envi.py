@@ -177,7 +177,7 @@ def _inflated(path: Path, size: int) -> bytes:
 def envi_writer(
     path: Path, shape: tuple[int, ...], wavelengths: np.ndarray, dtype: np.dtype, scale: float | None, source: str = ""
 ) -> Iterator[Callable[[int, np.ndarray], None]]:
-    """Writes `.hdr` and `.img` side by side: BSQ, little-endian; see `m3sr_jax.io.cubes.cube_writer`."""
+    """Writes `.hdr` and `.img` side by side: BSQ, little-endian; see `m3sr_jax.io.cube_writer.cube_writer`."""
     lines, samples, bands = shape
     kind = next(code for code, letter in DATA_TYPES.items() if np.dtype(letter) == dtype)
     centres = ", ".join(f"{centre:.6g}" for centre in wavelengths)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -110,29 +112,40 @@ def _npy_entry(path: Path, name: str, file: Any, reopen: Callable[[], Any], *, c
     return Entry(name, shape, dtype, read, check)
 
 
+# Writes the rows from a number on of the cube, and of its interval if there is one.
+Put = Callable[[int, Sequence[np.ndarray]], None]
+
+
 @contextmanager
 def matlab_writer(
-    path: Path, shape: tuple[int, ...], wavelengths: np.ndarray, dtype: np.dtype, scale: float | None, source: str = ""
-) -> Iterator[Callable[[int, np.ndarray], None]]:
-    """Writes MATLAB v7.3, which has no 2 GB limit: `cube`, (H, W, S) in MATLAB, `bands` and, for codes, `scale`.
+    path: Path,
+    shape: tuple[int, ...],
+    wavelengths: np.ndarray,
+    dtype: np.dtype,
+    scale: float | None,
+    source: str = "",
+    names: Sequence[str] = ("cube",),
+) -> Iterator[Put]:
+    """Writes MATLAB v7.3, which has no 2 GB limit: `names`, (H, W, S) in MATLAB, `bands` and, for codes, `scale`.
 
     A v7.3 file is HDF5 after a header block of 512 bytes, with reversed axes and each array's class in an attribute.
-    See `m3sr_jax.io.cubes.cube_writer`.
+    See `m3sr_jax.io.cube_writer.cube_writer`.
     """
     import h5py
 
     with written_whole(path) as unfinished:
         with h5py.File(unfinished, "w", userblock_size=USER_BLOCK) as file:
-            cube = file.create_dataset("cube", shape[::-1], dtype)
-            cube.attrs.update({"source": source} if source else {})
+            cubes = [file.create_dataset(name, shape[::-1], dtype) for name in names]
+            cubes[0].attrs.update({"source": source} if source else {})
             file["bands"] = wavelengths[:, None]
             if scale is not None:
                 file["scale"] = np.full((1, 1), scale)
             for dataset in file.values():
                 dataset.attrs["MATLAB_class"] = np.bytes_(MATLAB_CLASSES[dataset.dtype])
 
-            def put(start: int, rows: np.ndarray) -> None:
-                cube[:, :, start : start + len(rows)] = rows.T
+            def put(start: int, parts: Sequence[np.ndarray]) -> None:
+                for cube, rows in zip(cubes, parts, strict=True):
+                    cube[:, :, start : start + len(rows)] = rows.T
 
             yield put
         created = time.strftime("%a %b %d %H:%M:%S %Y")
@@ -143,38 +156,64 @@ def matlab_writer(
 
 @contextmanager
 def hdf5_writer(
-    path: Path, shape: tuple[int, ...], wavelengths: np.ndarray, dtype: np.dtype, scale: float | None, source: str = ""
-) -> Iterator[Callable[[int, np.ndarray], None]]:
-    """Writes `cube` (H, W, S; attribute `source`), `wavelengths` and, for codes, `scale`; see `cube_writer`."""
+    path: Path,
+    shape: tuple[int, ...],
+    wavelengths: np.ndarray,
+    dtype: np.dtype,
+    scale: float | None,
+    source: str = "",
+    names: Sequence[str] = ("cube",),
+) -> Iterator[Put]:
+    """Writes `names` (H, W, S; attribute `source`), `wavelengths` and, for codes, `scale`; see `cube_writer`."""
     import h5py
 
     with written_whole(path) as unfinished, h5py.File(unfinished, "w") as file:
-        cube = file.create_dataset("cube", shape, dtype)
-        cube.attrs.update({"source": source} if source else {})
+        cubes = [file.create_dataset(name, shape, dtype) for name in names]
+        cubes[0].attrs.update({"source": source} if source else {})
         file["wavelengths"] = wavelengths
         if scale is not None:
             file["scale"] = scale
 
-        def put(start: int, rows: np.ndarray) -> None:
-            cube[start : start + len(rows)] = rows
+        def put(start: int, parts: Sequence[np.ndarray]) -> None:
+            for cube, rows in zip(cubes, parts, strict=True):
+                cube[start : start + len(rows)] = rows
 
         yield put
 
 
 @contextmanager
 def npz_writer(
-    path: Path, shape: tuple[int, ...], wavelengths: np.ndarray, dtype: np.dtype, scale: float | None, source: str = ""
-) -> Iterator[Callable[[int, np.ndarray], None]]:
-    """Writes an uncompressed .npz with the arrays of `hdf5_writer`; rows must come in order."""
-    with written_whole(path) as unfinished, zipfile.ZipFile(unfinished, "w") as archive:
-        with archive.open("cube.npy", "w", force_zip64=True) as file:
-            header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(file, header)
+    path: Path,
+    shape: tuple[int, ...],
+    wavelengths: np.ndarray,
+    dtype: np.dtype,
+    scale: float | None,
+    source: str = "",
+    names: Sequence[str] = ("cube",),
+) -> Iterator[Put]:
+    """Writes an uncompressed .npz with the arrays of `hdf5_writer`; rows must come in order.
 
-            def put(start: int, rows: np.ndarray) -> None:
-                file.write(np.ascontiguousarray(rows, dtype).data)
+    An archive is written one member at a time: all arrays but the first wait in temporary files beside it.
+    """
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    with ExitStack() as stack:
+        archive = zipfile.ZipFile(stack.enter_context(written_whole(path)), "w")
+        stack.enter_context(archive)
+        waiting = {name: stack.enter_context(tempfile.TemporaryFile(dir=path.parent)) for name in names[1:]}
+        with archive.open(f"{names[0]}.npy", "w", force_zip64=True) as file:
+            files = [file, *waiting.values()]
+            for opened in files:
+                np.lib.format.write_array_header_1_0(opened, header)
+
+            def put(start: int, parts: Sequence[np.ndarray]) -> None:
+                for opened, rows in zip(files, parts, strict=True):
+                    opened.write(np.ascontiguousarray(rows, dtype).data)
 
             yield put
+        for name, opened in waiting.items():
+            opened.seek(0)
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                shutil.copyfileobj(opened, file, 2**20)
         for name, value in {"wavelengths": wavelengths, "scale": scale, "source": source or None}.items():
             if value is not None:
                 with archive.open(f"{name}.npy", "w") as file:

@@ -81,7 +81,7 @@ def _text(entry: Entry) -> str:
 
 
 def _scale(path: Path, beside: Mapping[str, Entry]) -> float | None:
-    """Returns the number `scale` that `m3sr_jax.io.cubes.write_cube` stores beside integers."""
+    """Returns the number `scale` that `m3sr_jax.io.cube_writer.write_cube` stores beside integers."""
     entry = beside.get("scale")
     if entry is None or not entry.numeric or entry.size != 1:
         return None

@@ -145,7 +145,7 @@ def _has_alpha(page: Any) -> bool:
 def tiff_writer(
     path: Path, shape: tuple[int, ...], wavelengths: np.ndarray, dtype: np.dtype, scale: float | None, source: str = ""
 ) -> Iterator[Callable[[int, np.ndarray], None]]:
-    """Writes one page per band, as BigTIFF from 4 GB on; see `m3sr_jax.io.cubes.cube_writer`."""
+    """Writes one page per band, as BigTIFF from 4 GB on; see `m3sr_jax.io.cube_writer.cube_writer`."""
     import tifffile
 
     pages = (shape[2], *shape[:2])

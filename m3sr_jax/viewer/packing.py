@@ -42,7 +42,7 @@ class PackedCubes:
     """Cubes of one shape and scale, ready for a page.
 
     Attributes:
-        texts: one per cube.
+        texts: one per cube, and one of half-widths if there are any.
         scale: the meaning of their codes.
         factor: every factor-th row and column is kept, starting at factor // 2.
         height: number of rows kept.
@@ -58,17 +58,25 @@ class PackedCubes:
     missing: int
 
 
-def pack_cubes(cubes: Sequence[Float32[np.ndarray, "H W S"]]) -> PackedCubes:
+def pack_cubes(
+    cubes: Sequence[Float32[np.ndarray, "H W S"]], interval: Float32[np.ndarray, "h w S"] | None = None
+) -> PackedCubes:
     """Packs cubes on one common scale, as finely as the budget allows.
 
     Large cubes are decimated, never averaged, so that every number in the page comes from the cube.
 
     Args:
         cubes: a cube, or a cube and its truth of the same shape; values that are not finite are missing.
+        interval: half-widths of the cube's intervals, of the rows and columns that the page keeps: every n-th from
+            n // 2 on, with n = decimation((number of cubes + 1) · values of one).
     """
     missing = sum(cube.size - int(np.isfinite(cube).sum()) for cube in cubes)
-    factor = decimation(sum(cube.size for cube in cubes))
+    factor = decimation(cubes[0].size * (len(cubes) + (interval is not None)))
     kept = [cube[factor // 2 :: factor, factor // 2 :: factor] for cube in cubes]
+    if interval is not None:
+        if interval.shape != kept[0].shape:
+            raise ValueError(f"found half-widths {interval.shape}; expected {kept[0].shape}, one value in {factor}²")
+        kept.append(_coarse(interval))
     levels = MAX_LEVELS
     while True:
         scale = fit_scale(kept, levels)
@@ -80,6 +88,12 @@ def pack_cubes(cubes: Sequence[Float32[np.ndarray, "H W S"]]) -> PackedCubes:
         # Dropping a bit saves at most one bit per sample (a character holds 6): at least this many have to go.
         bits = math.ceil(excess * 6 / sum(cube.size for cube in kept))
         levels = max(levels >> bits, MIN_LEVELS)
+
+
+def _coarse(interval: Float32[np.ndarray, "h w S"]) -> Float32[np.ndarray, "h w S"]:
+    """Rounds half-widths to thousandths of the largest, which saves half of their text."""
+    step = max(float(np.nanmax(interval, initial=0)), 1e-9) / 1000
+    return (np.rint(interval / step) * step).astype(np.float32)
 
 
 def decimation(samples: int) -> int:

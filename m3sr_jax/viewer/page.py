@@ -9,7 +9,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ def write_page(
     *,
     photo: Float32[np.ndarray, "h w 3"] | None = None,
     truth: Float32[np.ndarray, "H W S"] | None = None,
+    interval: Float32[np.ndarray, "h w S"] | None = None,
     check: bool = False,
     title: str = "cube",
 ) -> None:
@@ -53,6 +54,7 @@ def write_page(
         wavelengths: band centres in nm, ascending; None numbers the bands from 1.
         photo: the photo of the same scene, in [0, 1], with the cube's proportions.
         truth: the true cube, of the same shape.
+        interval: half-widths of the cube's intervals, for the pixels that the page keeps: see `pack_cubes`.
         check: the cube holds reflectances of the photo, of the same height and width: also show where the colours of
             the two differ.
         title: the page's heading.
@@ -69,7 +71,7 @@ def write_page(
 
     _check(cube, wavelengths, photo, truth)
     comparison = None if truth is None else compare(cube, truth)
-    packed = pack_cubes([cube] if truth is None else [cube, truth])
+    packed = pack_cubes([cube] if truth is None else [cube, truth], interval)
     rendering = render(cube, wavelengths)
     pictures = {"rendered": _png(rendering.rgba)}
     if photo is not None:
@@ -79,12 +81,14 @@ def write_page(
     facts = _facts(cube, wavelengths, packed, comparison) | {"title": title, "rendering": rendering.description}
     facts["difference"] = f"cube against photo, 0 to {DIFFERENCE_CODES}/255"
     facts["pictures"] = pictures
+    names = ["cube", *(["truth"] if truth is not None else []), *(["interval"] if interval is not None else [])]
+    texts = dict(zip(names, packed.texts, strict=True))
     covered = (packed.height * packed.factor, packed.width * packed.factor)
     sizes = {"colour": cube.shape[:2], "band": covered} | ({} if truth is None else {"error": covered})
     unit = "band" if wavelengths is None else "nm"
-    script, places = components(page_figures(_positions(cube, wavelengths), sizes, unit))
+    script, places = components(page_figures(_positions(cube, wavelengths), sizes, unit, interval is not None))
     library = Resources(mode="inline", components=["bokeh"]).render()
-    page = _fill(facts, packed.texts, dict(places), library + script)
+    page = _fill(facts, texts, dict(places), library + script)
     path = Path(path)
     with written_whole(path) as unfinished:
         unfinished.write_text(page, encoding="utf-8")
@@ -179,11 +183,10 @@ def _initial_pins(cube: np.ndarray, factor: int) -> list[list[int]]:
     return [[row * stride, column * stride] for row, column in distinct_pixels(thin, INITIAL_PINS)]
 
 
-def _fill(facts: Mapping[str, Any], texts: Sequence[str], places: Mapping[str, str], head: str) -> str:
+def _fill(facts: Mapping[str, Any], texts: Mapping[str, str], places: Mapping[str, str], head: str) -> str:
     """Fills in page.html, whose placeholders are {{name}}."""
     folder = resources.files("m3sr_jax.viewer").joinpath("static")
     read = {name: folder.joinpath(name).read_text(encoding="utf-8") for name in STATIC_FILES}
-    packed = zip(("cube", "truth"), texts, strict=False)
     height, width = facts["size"]
     layout = "alone" if facts["comparison"] is None else "compared"
     if width > FLAT_ASPECT * height:
@@ -196,7 +199,9 @@ def _fill(facts: Mapping[str, Any], texts: Sequence[str], places: Mapping[str, s
         "script": read["data.js"] + read["page.js"],
         "bokeh": head,
         "facts": json.dumps(facts, allow_nan=False).replace("<", "\\u003c"),
-        "codes": "\n".join(f'<script type="text/plain" id="codes-{name}">{text}</script>' for name, text in packed),
+        "codes": "\n".join(
+            f'<script type="text/plain" id="codes-{name}">{text}</script>' for name, text in texts.items()
+        ),
     }
     pieces = re.split(r"\{\{(\w+)\}\}", read["page.html"])
     return "".join(blanks[piece] if i % 2 else piece for i, piece in enumerate(pieces))

@@ -41,7 +41,7 @@ AXIS_LABELS = {"nm": "wavelength (nm)", "band": "band"}
 
 
 def page_figures(
-    positions: Float[np.ndarray, " S"], sizes: Mapping[str, tuple[int, int]], unit: str = "nm"
+    positions: Float[np.ndarray, " S"], sizes: Mapping[str, tuple[int, int]], unit: str = "nm", interval: bool = False
 ) -> dict[str, Model]:
     """Creates one figure per picture, on shared axes, `spectra`, and `bands` if there is an `error` picture.
 
@@ -49,6 +49,7 @@ def page_figures(
         positions: band centres, or numbers of bands, ascending.
         sizes: name → height and width in pixels that the picture covers: "colour", "band" and optionally "error".
         unit: of `positions`: "nm", or "band" for numbers.
+        interval: whether the spectra have intervals.
     """
     height, width = sizes["colour"]
     x_range, y_range = Range1d(0, width), Range1d(height, 0)
@@ -58,7 +59,7 @@ def page_figures(
         name: _picture(name, size, (x_range, y_range), (pins, cursor)) for name, size in sizes.items()
     }
     x_range = _band_range(positions)
-    figures["spectra"] = _spectra(x_range, len(positions), unit)
+    figures["spectra"] = _spectra(x_range, len(positions), unit, interval)
     if "error" in sizes:
         figures["bands"] = _band_errors(x_range, positions, unit)
     return figures
@@ -111,16 +112,20 @@ def _plot(name: str, x_range: Range1d, labels: tuple[str, str]) -> figure:
     return plot
 
 
-def _spectra(x_range: Range1d, bands: int, unit: str) -> figure:
+def _spectra(x_range: Range1d, bands: int, unit: str, interval: bool) -> figure:
     plot = _plot("spectra", x_range, (AXIS_LABELS[unit], "value"))
     truth = ColumnDataSource({"nm": [], "value": [], "colour": []}, name="truth_lines")
     lines = ColumnDataSource({"nm": [], "value": [], "colour": []}, name="spectrum_lines")
-    samples = ColumnDataSource({"nm": [], "value": [], "colour": [], "label": []}, name="samples")
+    samples = ColumnDataSource({"nm": [], "value": [], "colour": [], "label": [], "half": []}, name="samples")
+    if interval:
+        areas = ColumnDataSource({"nm": [], "value": [], "colour": []}, name="interval_areas")
+        plot.patches("nm", "value", source=areas, fill_color="colour", fill_alpha=0.16, line_color=None)
     plot.multi_line("nm", "value", source=truth, line_color="colour", line_width=2, line_dash=[6, 4])
     plot.multi_line("nm", "value", source=lines, line_color="colour", line_width=2.5)
     alpha = 1.0 if bands <= MAX_MARKED_BANDS else 0.0
     dots = plot.scatter("nm", "value", source=samples, size=5, color="colour", alpha=alpha, hover_alpha=1.0)
     tips = [("", "@label"), POSITION_TIPS[unit], ("value", "@value{0.000000}")]
+    tips += [("interval", "±@half{0.0000}")] if interval else []
     plot.add_tools(HoverTool(renderers=[dots], tooltips=tips, point_policy="snap_to_data", mode="mouse"))
     return plot
 

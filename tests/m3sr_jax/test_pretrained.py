@@ -1,26 +1,34 @@
 """The model in the package: that it loads, what it promises, and its scores on measured scenes."""
 
+import dataclasses
+import json
 import os
 from pathlib import Path
 
 import h5py
+import jax
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 import m3sr_jax
-from m3sr_jax.checkpoint import WEIGHTS_FILE
+from m3sr_jax.checkpoint import WEIGHTS_FILE, write_weights
+from m3sr_jax.config import ModelConfig
 from m3sr_jax.data.colorimetry import srgb_matrix
 from m3sr_jax.data.photo.develop import ideal_settings, take_photo
 from m3sr_jax.data.spectra import reflectances
 from m3sr_jax.errors import InputError
 from m3sr_jax.inference.predictor import PRETRAINED
 from m3sr_jax.io.photos.spaces import srgb_decode, srgb_encode
-from m3sr_jax.model_card import MODEL_FILE
+from m3sr_jax.model_card import MODEL_FILE, ModelCard
+from m3sr_jax.models import build_model, init_params
+from m3sr_jax.uncertainty import CUBE
 
 MAX_BYTES = 8 * 2**20
 # What benchmarks/bench_photo.py measured, less a little for other versions of libraries.
 OWN_PSNR, OWN_SAM = 31.3, 9.9
+# Of bright pixels: 96.0 %. These photos have no errors of cameras, for which the intervals allow.
+COVERAGE = (0.85, 0.97)
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +73,54 @@ def test_measured_reflectances_come_back_from_an_ideal_photo(model):
 def test_weights_that_do_not_fit_are_refused(tmp_path):
     (tmp_path / MODEL_FILE).write_text((PRETRAINED / MODEL_FILE).read_text())
     save_file({"regression": np.zeros((3, 31), np.float32)}, tmp_path / WEIGHTS_FILE)
-    with pytest.raises(InputError, match=r"regression is \(3, 31\), not \(13, 31\)"):
+    with pytest.raises(InputError, match=r"regression \(3, 31\) instead of \(13, 31\)"):
         m3sr_jax.load(tmp_path)
     (tmp_path / WEIGHTS_FILE).write_bytes(b"not weights")
     with pytest.raises(InputError, match="not a readable safetensors file"):
         m3sr_jax.load(tmp_path)
+
+
+def test_intervals_hold_nine_tenths_of_measured_reflectances(model):
+    scene = reflectances()[:320].reshape(16, 20, 31).astype(np.float32)
+    codes = take_photo(scene, ideal_settings(), np.random.default_rng(0))
+    for exact_colour in (False, True):
+        widths = model.interval(codes, exact_colour=exact_colour)
+        assert 0.9 < (np.abs(model.predict(codes) - scene) <= widths).mean() < 0.999
+    light = srgb_decode(codes / 255).astype(np.float32)
+    np.testing.assert_allclose(model.interval(light, encoding="linear"), model.interval(codes), rtol=1e-4)
+
+
+def test_intervals_belong_to_the_card_and_the_weights(model, tmp_path):
+    card = json.loads((PRETRAINED / MODEL_FILE).read_text())
+    arrays = load_file(PRETRAINED / WEIGHTS_FILE)
+    assert card["uncertainty"]["coverage"] == 0.9
+    (tmp_path / MODEL_FILE).write_text(json.dumps(card))
+    save_file(arrays | {CUBE: arrays[CUBE][:9]}, tmp_path / WEIGHTS_FILE)
+    with pytest.raises(InputError, match=rf"{WEIGHTS_FILE}: {CUBE}: found an array of shape \(9, 31\)"):
+        m3sr_jax.load(tmp_path)
+    save_file(arrays, tmp_path / WEIGHTS_FILE)
+    assert m3sr_jax.load(tmp_path).fingerprint() == model.fingerprint()
+    (tmp_path / MODEL_FILE).write_text(json.dumps({key: card[key] for key in card if key != "uncertainty"}))
+    plain = m3sr_jax.load(tmp_path)
+    assert plain.fingerprint() != model.fingerprint()
+    with pytest.raises(InputError, match="the model has no intervals"):
+        plain.interval(np.zeros((8, 8, 3), np.uint8))
+    for faults in ({"uncertainty": {"coverage": 90}}, {"uncertainty": [0.9]}, {"encoding": "codes"}):
+        with pytest.raises(InputError, match="uncertainty"):
+            ModelCard.from_json(json.dumps(card | faults))
+
+
+def test_a_network_with_intervals_comes_back_from_the_form_of_the_shipped_model(model, tmp_path):
+    fields = ModelConfig(num_groups=1, features=4, branches=("spectral",), base="root2")
+    card = dataclasses.replace(model.card, model=fields)
+    params = init_params(build_model(fields), jax.random.key(0))
+    write_weights(tmp_path, card, params, model.uncertainty)
+    loaded = m3sr_jax.load(tmp_path)
+    assert loaded.fingerprint() == m3sr_jax.Predictor(loaded.model, params, card, model.uncertainty).fingerprint()
+    codes = np.zeros((16, 16, 3), np.uint8)
+    np.testing.assert_array_equal(loaded.interval(codes), model.interval(codes))
+    write_weights(tmp_path, dataclasses.replace(card, uncertainty=None), params, None)
+    assert m3sr_jax.load(tmp_path).uncertainty is None
 
 
 def test_scores_on_photos_of_cave(model):
@@ -81,13 +132,17 @@ def test_scores_on_photos_of_cave(model):
         for name in file["cube"]:
             cube = np.moveaxis(file["cube"][name][:], 0, -1) / 65535
             predicted = model.predict(file["rgb_d65"][name][:]).astype(np.float64)
-            predicted *= np.sum(predicted * cube) / np.sum(predicted**2)
+            factor = np.sum(predicted * cube) / np.sum(predicted**2)
+            predicted *= factor
             error = np.mean((np.clip(predicted, 0, 1) - cube) ** 2)
             norms = np.linalg.norm(predicted, axis=-1), np.linalg.norm(cube, axis=-1)
             bright = (norms[1] > 0.05 * np.sqrt(31)) & (norms[0] > 0)
             cosine = np.sum(predicted * cube, -1)[bright] / (norms[0] * norms[1])[bright]
-            found.append((-10 * np.log10(error), np.degrees(np.arccos(np.clip(cosine, -1, 1))).mean()))
+            widths = factor * model.interval(file["rgb_d65"][name][:])
+            inside = (np.abs(predicted - cube) <= widths)[norms[1] > 0.05 * np.sqrt(31)].mean()
+            found.append((-10 * np.log10(error), np.degrees(np.arccos(np.clip(cosine, -1, 1))).mean(), inside))
     assert len(found) == 26
-    psnr, angle = np.mean(found, axis=0)
+    psnr, angle, coverage = np.mean(found, axis=0)
+    assert COVERAGE[0] < coverage < COVERAGE[1]
     assert psnr > OWN_PSNR
     assert angle < OWN_SAM

@@ -5,7 +5,7 @@ const facts = JSON.parse(document.getElementById("facts").textContent);
 const [ROWS, COLUMNS] = facts.kept;
 const BANDS = facts.wavelengths.length;
 const PIXELS = ROWS * COLUMNS;
-const cubes = {}; // "cube" and optionally "truth" → Uint16Array of BANDS planes of PIXELS codes
+const cubes = {}; // "cube" and optionally "truth" and "interval", half-widths → Uint16Array of BANDS planes of PIXELS codes
 
 function bytesOf(text) {
   if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text);
@@ -32,7 +32,7 @@ async function unpack(text) {
 }
 
 async function unpackAll() {
-  for (const name of ["cube", "truth"]) {
+  for (const name of ["cube", "truth", "interval"]) {
     const element = document.getElementById(`codes-${name}`);
     if (!element) continue;
     cubes[name] = await unpack(element.textContent.trim());

@@ -3,6 +3,7 @@
 const element = (id) => document.getElementById(id);
 const model = (name) => Bokeh.documents[0].get_model_by_name(name);
 const compared = facts.comparison !== null;
+const uncertain = document.getElementById("codes-interval") !== null;
 const numbered = facts.unit === "band"; // a cube without wavelengths
 const PIN_COLOURS = ["#2f8fff", "#ff8c1a", "#1faa59", "#e5397f", "#9b5cff", "#00a5b8", "#c79a00", "#e5442f"];
 const LETTERS = "ABCDEFGH";
@@ -98,6 +99,10 @@ function drawBand() {
     setImage("band", difference(band), [ROWS, COLUMNS]);
     const largest = contrast === "all" ? largestInAnyBand("") : largestDifference(band);
     setScale("band", DIVERGING, -largest, largest);
+  } else if (show === "interval") {
+    setImage("band", plane(show, band), [ROWS, COLUMNS]);
+    const high = contrast === "all" ? quantiles(show, [0.998])[0] : quantiles(show, [0.998], band, band + 1)[0];
+    setScale("band", facts.errorPalette, 0, high);
   } else {
     setImage("band", plane(show, band), [ROWS, COLUMNS]);
     const [low, high] = contrast === "all" ? rangeOf("all") : rangeOf(band);
@@ -135,8 +140,11 @@ function drawSpectra() {
   const shownPixels = state.pins.map((pin) => ({ ...pin, colour: PIN_COLOURS[pin.slot], label: LETTERS[pin.slot] }));
   if (state.under) shownPixels.push({ ...state.under, colour: ink, label: "cursor" });
   const lines = { nm: [], value: [], colour: [] }, truths = { nm: [], value: [], colour: [] };
-  const samples = { nm: [], value: [], colour: [], label: [] };
+  const samples = { nm: [], value: [], colour: [], label: [], half: [] };
+  const areas = { nm: [], value: [], colour: [] };
   for (const { cell, colour, label, row, column } of shownPixels) {
+    const widths = uncertain ? spectrumAt("interval", cell) : null;
+    if (widths) addArea(areas, spectrumAt("cube", cell), widths, colour);
     for (const [name, target] of [["truth", truths], ["cube", lines]]) {
       if (!cubes[name]) continue;
       const values = spectrumAt(name, cell);
@@ -146,11 +154,13 @@ function drawSpectra() {
       if (name === "truth") continue;
       samples.nm.push(...facts.wavelengths);
       samples.value.push(...values);
+      samples.half.push(...(widths ?? Array(BANDS).fill(NaN)));
       samples.colour.push(...Array(BANDS).fill(colour));
       samples.label.push(...Array(BANDS).fill(`${label}: row ${row}, column ${column}`));
     }
   }
-  fitSpectra([...lines.value, ...truths.value]);
+  fitSpectra([...lines.value, ...truths.value, ...areas.value]);
+  if (uncertain) model("interval_areas").data = areas;
   model("truth_lines").data = truths;
   model("spectrum_lines").data = lines;
   model("samples").data = samples;
@@ -160,6 +170,17 @@ function drawSpectra() {
   };
   model("cursor").data = { x: state.under ? [state.under.x] : [], y: state.under ? [state.under.y] : [] };
   listPins();
+}
+
+// The outline of cube ± half-width, cut at 0: forth along the upper side, back along the lower. Spectra with gaps have
+// none.
+function addArea(areas, values, widths, colour) {
+  if (values.some(isNaN) || widths.some(isNaN)) return;
+  const upper = Array.from(values, (value, band) => value + widths[band]);
+  const lower = Array.from(values, (value, band) => Math.max(value - widths[band], Math.min(value, 0)));
+  areas.nm.push([...facts.wavelengths, ...facts.wavelengths.toReversed()]);
+  areas.value.push([...upper, ...lower.toReversed()]);
+  areas.colour.push(colour);
 }
 
 function fitSpectra(spectra) {
@@ -180,6 +201,7 @@ function fitSpectra(spectra) {
 // One pixel's numbers in the selected band.
 function reading(pixel) {
   let text = `<span>row ${pixel.row}, col ${pixel.column}</span><span class="value">${shown(valueAt("cube", state.band, pixel.cell))}</span>`;
+  if (uncertain) text += `<span title="half-width of the interval">±${valueAt("interval", state.band, pixel.cell).toFixed(3)}</span>`;
   if (compared) {
     const apart = angle(spectrumAt("cube", pixel.cell), spectrumAt("truth", pixel.cell));
     text += `<span>truth ${shown(valueAt("truth", state.band, pixel.cell))}</span><span title="spectral angle">${degrees(apart)}</span>`;
@@ -341,6 +363,7 @@ function describe() {
   }
   if (facts.missing) note.push(`${facts.missing.toLocaleString("en")} values are missing (not finite).`);
   if (compared) note.push("Solid: cube; dashed: truth.");
+  if (uncertain) note.push("Shaded: cube ± half-width of its interval, cut at 0; half-widths are rounded to thousandths of the widest.");
   element("note").textContent = note.join("  ");
 }
 
@@ -361,8 +384,11 @@ function buildControls() {
   const views = { rendered: ["cube", facts.rendering], photo: ["photo", "the input photo"] };
   if (facts.pictures.difference) views.difference = ["difference", facts.difference];
   if (facts.pictures.photo) choice("colour-choice", "colour", views, drawColour);
+  const shows = { cube: ["cube", ""] };
+  if (compared) Object.assign(shows, { truth: ["truth", ""], difference: ["difference", "cube − truth"] });
+  if (uncertain) shows.interval = ["interval", "half-width of the interval in this band"];
+  if (compared || uncertain) choice("band-choice", "show", shows, redraw);
   if (!compared) return;
-  choice("band-choice", "show", { cube: ["cube", ""], truth: ["truth", ""], difference: ["difference", "cube − truth"] }, redraw);
   choice("error-choice", "error", { rmse: ["RMSE", "root mean square over the bands"], sam: ["SAM", "spectral angle"], band: ["this band", "|cube − truth| in the selected band"] }, drawError);
 }
 

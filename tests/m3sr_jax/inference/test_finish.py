@@ -70,3 +70,18 @@ def test_lights_from_files(tmp_path):
             read_light(str(path), BANDS)
     with pytest.raises(InputError, match="no such light"):
         read_light("D66", BANDS)
+
+
+def test_half_widths_follow_the_rows_the_light_and_exact_colours(model, photo):
+    cube, light = model.predict(photo.codes), read_light("A", model.wavelengths)
+    assert model.uncertainty is not None
+    for exact, lamp in ((False, None), (True, None), (True, light)):
+        finish = Finish(model.card, photo, exact_colour=exact, light=lamp, interval=model.uncertainty)
+        parts = []
+        for rows in (cube[:9], cube[9:]):
+            finish(rows)
+            parts.append(finish.half_widths())
+        expected = model.interval(photo.codes, exact_colour=exact) * (1 if lamp is None else lamp)
+        np.testing.assert_allclose(np.concatenate(parts), expected, rtol=1e-5)
+        assert f"90% interval: ±{expected.mean():.3f} on average" in finish.line()
+    assert Finish(model.card, photo, exact_colour=False, light=None).half_widths() is None

@@ -97,6 +97,17 @@ def test_settings_may_change_only_while_there_are_no_cubes(photos, tmp_path):
         record_settings(folder, jobs, {"tile": None, "ensemble": True}, overwrite=False)
     record_settings(folder, jobs, {"tile": None, "ensemble": True}, overwrite=True)
     assert json.loads((folder / SETTINGS_FILE).read_text()) == {"tile": None, "ensemble": True}
+    record_settings(folder, jobs, {"tile": None, "light": "A"}, overwrite=True)
+    with pytest.raises(InputError, match=r"made with light A, now default; choose"):  # an option left out
+        record_settings(folder, jobs, {"tile": None}, overwrite=False)
+
+
+def test_a_cube_in_place_of_an_interval_is_refused(tmp_path):
+    for name in ("a.png", "a_interval.png"):
+        (tmp_path / name).write_text("")
+    with pytest.raises(InputError, match=r"a_interval.hdr: several photos would be written to this file"):
+        plan_jobs([tmp_path], tmp_path / "cubes", "hdr")
+    assert len(plan_jobs([tmp_path], tmp_path / "cubes", "mat")) == 2
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "3"])

@@ -6,7 +6,8 @@ import tifffile
 
 from m3sr_jax.errors import InputError
 from m3sr_jax.io import read_cube, write_cube
-from m3sr_jax.io.cubes import cube_writer, read_cube_header
+from m3sr_jax.io.cube_writer import cube_writer
+from m3sr_jax.io.cubes import read_cube_header
 
 WAVELENGTHS = np.arange(400.0, 701, 10)
 SUFFIXES = [".mat", ".hdr", ".npz", ".tif", ".tiff", ".h5"]

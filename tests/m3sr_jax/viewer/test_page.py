@@ -95,3 +95,13 @@ def test_a_cube_without_wavelengths_is_shown_by_band_number(tmp_path, cube):
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert '"axis_label":"band"' in text
     assert "wavelength (nm)" not in text
+
+
+def test_half_widths_are_those_of_the_pixels_that_the_page_keeps(tmp_path, cube, monkeypatch):
+    write_page(tmp_path / "page.html", cube, NM, interval=cube / 8)
+    assert 'id="codes-interval"' in (tmp_path / "page.html").read_text()
+    monkeypatch.setattr("m3sr_jax.viewer.packing.MAX_SAMPLES", 2 * cube.size // 4)
+    write_page(tmp_path / "page.html", cube, NM, interval=cube[1::2, 1::2] / 8)
+    assert facts_of(tmp_path / "page.html")["factor"] == 2
+    with pytest.raises(ValueError, match=r"found half-widths \(20, 30, 6\); expected \(10, 15, 6\)"):
+        write_page(tmp_path / "page.html", cube, NM, interval=cube / 8)

@@ -41,6 +41,11 @@ def scene():
     return cube, truth
 
 
+def half_widths():
+    """Wide in long wavelengths: their lower side is below 0."""
+    return np.broadcast_to(np.linspace(0.02, 0.8, len(NM)), (HEIGHT, WIDTH, len(NM))).astype(np.float32)
+
+
 @pytest.fixture(scope="module")
 def browser():
     from playwright.sync_api import sync_playwright
@@ -59,6 +64,7 @@ def files(tmp_path_factory):
     write_page(folder / "compared.html", cube, NM, truth=truth, photo=photo, title="compared")
     write_page(folder / "alone.html", cube[..., ::2], NM[::2] * 2, title="</script><b>alone")
     write_page(folder / "numbered.html", cube[..., :7], None)
+    write_page(folder / "uncertain.html", cube, NM, interval=half_widths(), title="uncertain")
     return folder
 
 
@@ -224,7 +230,7 @@ def test_what_is_drawn_is_upright_and_in_place(opened):
         assert seen["bright"] > 1.5 * max(seen["right"], seen["below"])
 
 
-@pytest.mark.parametrize("name", ["compared", "alone"])
+@pytest.mark.parametrize("name", ["compared", "alone", "uncertain"])
 @pytest.mark.parametrize("size", [LAPTOP, DESKTOP])
 def test_everything_fits_the_window_and_pixels_are_square(opened, name, size):
     page = opened(name, size)
@@ -293,3 +299,23 @@ def test_spectra_can_be_saved(opened):
     np.testing.assert_allclose(table[:, 0], NM)
     np.testing.assert_allclose(table[:, 1], cube[row, column], atol=step(page) * EXACT)
     np.testing.assert_allclose(table[:, 2], truth[row, column], atol=step(page) * EXACT)
+
+
+def test_intervals_are_drawn_around_the_spectra_and_as_a_map(opened):
+    page, (cube, _), widths = opened("uncertain"), scene(), half_widths()
+    coarse = 0.5 * widths.max() / 1000 + step(page) * EXACT  # half-widths are rounded to thousandths of the largest
+    page.keyboard.press("c")
+    for row, column in ((7, 51), (32, 45)):  # the second has missing values
+        place = on_screen(page, "band", row, column)
+        page.mouse.click(place.x, place.y)
+    page.wait_for_function("m3sr.state.pins.length == 2")
+    areas = plotted(page, "interval_areas")
+    shown = cube[7, 51].astype(np.float64)
+    sides = np.split(np.array(areas["value"][0]), 2)
+    assert len({*areas["colour"][:1]}) == 1
+    np.testing.assert_allclose(areas["nm"][0], [*NM, *NM[::-1]])
+    np.testing.assert_allclose(sides[0], shown + widths[7, 51], atol=coarse + 2 * step(page))
+    np.testing.assert_allclose(sides[1][::-1], np.maximum(shown - widths[7, 51], 0), atol=coarse + 2 * step(page))
+    assert "±" in page.locator("#pins li").first.inner_text()
+    page.click("#band-choice >> text=interval")
+    np.testing.assert_allclose(image(page, "band"), widths[..., 15], atol=coarse + FLOAT32)
