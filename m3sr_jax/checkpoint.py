@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from m3sr_jax.errors import InputError, one_line
 from m3sr_jax.io.files import reading, written_folder
-from m3sr_jax.model_card import MODEL_FILE, ModelCard, read_card
+from m3sr_jax.model_card import MODEL_FILE, ModelCard, read_card, write_card
 from m3sr_jax.uncertainty import CUBE, EXACT_COLOUR, Interval
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def save_model(directory: str | os.PathLike[str], card: ModelCard, params: Any, 
         with _checkpointer() as checkpointer:
             checkpointer.save(folder / "params", host_copy(params))
         (folder / CHECKSUM_FILE).write_text(f"{params_checksum(params)}\n")
-        (folder / MODEL_FILE).write_text(card.to_json())
+        write_card(card, folder)
 
 
 def load_model(directory: str | os.PathLike[str], which: Which = "best") -> tuple[nn.Module, Any, ModelCard]:
@@ -187,7 +187,7 @@ def write_weights(folder: Path, card: ModelCard, params: Any, interval: Interval
     arrays = {name: np.asarray(leaf) for name, leaf in flatten_dict(params, sep="/").items()}
     # Not `save_file`, whose files only their owner can read.
     (folder / WEIGHTS_FILE).write_bytes(save(arrays | (interval.arrays() if interval else {})))
-    (folder / MODEL_FILE).write_text(card.to_json())
+    write_card(card, folder)
 
 
 def _read_arrays(path: Path) -> dict[str, Any]:

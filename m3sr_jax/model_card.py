@@ -11,7 +11,7 @@ from typing import Any, Literal
 from m3sr_jax.config import Config, ModelConfig
 from m3sr_jax.errors import InputError
 from m3sr_jax.io.encoding import ENCODINGS, Encoding
-from m3sr_jax.io.files import reading
+from m3sr_jax.io.files import reading, write_text
 from m3sr_jax.io.normalization import RGB_NORMALIZATIONS
 
 MODEL_FILE = "model.json"
@@ -109,6 +109,15 @@ class ModelCard:
             return cls(model=model, wavelengths=tuple(map(float, wavelengths)), **values)
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             raise InputError(f"model card: not readable ({error}); expected one that m3sr or train.py wrote") from error
+
+
+def write_card(card: ModelCard, directory: Path) -> None:
+    """Writes DIR/model.json, whole or not at all.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    write_text(directory / MODEL_FILE, card.to_json())
 
 
 def read_card(directory: Path) -> ModelCard:

@@ -23,9 +23,8 @@ from m3sr_jax.data.pipeline import Batches, steps_per_epoch
 from m3sr_jax.data.scenes import Dataset
 from m3sr_jax.environment import environment
 from m3sr_jax.errors import InputError
-from m3sr_jax.io.files import write_text
 from m3sr_jax.io.wavelengths import span
-from m3sr_jax.model_card import MODEL_FILE, ModelCard, read_card
+from m3sr_jax.model_card import MODEL_FILE, ModelCard, read_card, write_card
 from m3sr_jax.models import build_model, init_params, parameter_shapes
 from m3sr_jax.processes import gather, is_writer, on_writer, writer_first, writer_only
 from m3sr_jax.training.checkpoint import Checkpoints
@@ -150,8 +149,8 @@ def data_fingerprint(dataset: Dataset) -> str:
 
 def _open_card(config: Config, workdir: Path, dataset: Dataset, facts: dict[str, Any]) -> ModelCard:
     """Reads the run's model.json and checks that the data are the same, or writes a new one."""
-    path, source = workdir / MODEL_FILE, dataset.train
-    if path.exists():
+    source = dataset.train
+    if (workdir / MODEL_FILE).exists():
         card = read_card(workdir)
         if card.provenance.get("data") != facts["data"]:
             raise InputError(f"{workdir}: the data have changed since this run began; choose a new --workdir")
@@ -168,7 +167,7 @@ def _open_card(config: Config, workdir: Path, dataset: Dataset, facts: dict[str,
         scale=source.scale,
         provenance=facts | {"dataset": dataset.name, "init_from": config.train.init_from} | averaged,
     )
-    write_text(path, card.to_json())
+    write_card(card, workdir)
     return card
 
 
