@@ -19,8 +19,13 @@ def get_config():
     config.data.crop_size = 64
 
     config.model.base = "root3"
+    config.model.normalise_exposure = True
+
+    config.loss.spectral_angle = 0.02
+
     config.optim.ema_decay = 0.999
-    config.optim.learning_rate = 4e-4
+    config.optim.learning_rate = 1e-3
+    config.optim.warmup_steps = 100
 
     config.train.num_steps = 20_000
     config.train.log_every_steps = 100
