@@ -6,8 +6,9 @@ import dataclasses
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -26,6 +27,8 @@ Made = tuple[str, UInt8[np.ndarray, "H W 3"], Float32[np.ndarray, "H W 31"]]
 # Reflectances to choose from, number of the scene, and generator → the scene.
 Make = Callable[[Any, int, np.random.Generator], Made]
 Stored = Literal["codes", "srgb"]
+# NumPy reads a file's header with `ast`, which fails at random in several threads at once (Python 3.11 and 3.12).
+_OPENING = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,9 +113,22 @@ class ArrayReader:
     encoding: Stored
 
     def __call__(self, index: int) -> CodedScene:
-        rgb, cube = (np.load(self.folder / f"{self.part}_{name}.npy", mmap_mode="r") for name in ("rgb", "cube"))
+        rgb, cube = (_mapped(self.folder / f"{self.part}_{name}.npy") for name in ("rgb", "cube"))
         scene = self.names[index], np.asarray(rgb[index]), np.asarray(cube[index])
         return CodedScene(*scene, encoding=self.encoding)
+
+
+def _mapped(path: Path) -> np.ndarray:
+    """Maps a .npy file into memory; of an array that is open already, only the pages are read."""
+    with _OPENING:
+        return _opened(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _opened(path: Path, changed_ns: int) -> np.ndarray:
+    """Opens an array; `changed_ns` tells a file from the one that it replaced."""
+    del changed_ns
+    return np.load(path, mmap_mode="r")
 
 
 def _make_all(spec: SceneSpec, folder: Path, make: Make, prepare: Callable[[np.ndarray], Any]) -> None:

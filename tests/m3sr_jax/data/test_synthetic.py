@@ -1,4 +1,5 @@
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -120,3 +121,15 @@ def test_damaged_scenes_are_named(tmp_path):
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(InputError, match=r"damaged scenes .*delete the folder"):
         open_synthetic(spec, tmp_path)
+
+
+def test_threads_open_each_array_once(tmp_path, monkeypatch):
+    """NumPy parses a file's header with `ast`, which fails in several threads at once."""
+    source = open_synthetic(SyntheticSpec(num_train=2, num_valid=1, height=16, width=16), tmp_path).train
+    generated._opened.cache_clear()
+    opened = []
+    load = np.load
+    monkeypatch.setattr(np, "load", lambda path, **how: opened.append(path) or load(path, **how))
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda index: source.coded_window(index % 2, 0, 0, 8, 8), range(64)))
+    assert len(opened) == len(set(opened)) == 2
