@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 CHECKPOINTS = "checkpoints"
 CHECKSUM_FILE = "params.crc32"
 WEIGHTS_FILE = "params.safetensors"
+LARGE = 1000  # numbers; a regression has fewer and stays exact
 PARAMS_CHECKSUM = "params_crc32"  # key in a run's checkpoint
 Which = Literal["best", "latest"]
 
@@ -178,13 +179,19 @@ def _params_directory(root: Path, which: Which) -> Path:
     raise InputError(f"{root}: no checkpoint yet; wait until the training run has saved its first one")
 
 
-def write_weights(folder: Path, card: ModelCard, params: Any, interval: Interval | None) -> None:
-    """Writes a model in the form of the shipped one; the caller makes the folder appear whole."""
+def write_weights(folder: Path, card: ModelCard, params: Any, interval: Interval | None, *, half: bool = False) -> None:
+    """Writes a model in the form of the shipped one; the caller makes the folder appear whole.
+
+    With `half`, large arrays of parameters are rounded to float16, which halves the file.
+    """
     import numpy as np
     from flax.traverse_util import flatten_dict
     from safetensors.numpy import save
 
     arrays = {name: np.asarray(leaf) for name, leaf in flatten_dict(params, sep="/").items()}
+    if half:
+        large = {name: array for name, array in arrays.items() if array.size >= LARGE}
+        arrays |= {name: array.astype(np.float16) for name, array in large.items()}
     # Not `save_file`, whose files only their owner can read.
     (folder / WEIGHTS_FILE).write_bytes(save(arrays | (interval.arrays() if interval else {})))
     write_card(card, folder)
