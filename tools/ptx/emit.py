@@ -85,7 +85,7 @@ def _load(i: Instruction, operands: Operands, mask: str) -> list[str]:
             raise UnsupportedError(f"the PTX interpreter knows pointers as parameters only, found `{i.text}`")
         return operands.assign(names[0], f"t.parameter({match.group(1)!r}, {size})", bits_of(kind), mask)
     address = operands.address(i.operands[1])
-    lines = [f"v = t.load({space!r}, {address}, {size}, {len(names)}, {mask}, {i.text!r})"]
+    lines = [f"v = t.load({space!r}, {address}, {size}, {len(names)}, {mask}, {i.text!r})", "t.pass_unsplit(m)"]
     for number, name in enumerate(names):
         view = "" if kind == bits_of(kind) else f".view({kind})"
         lines += operands.assign(name, f"v[{number}]{view}", kind, mask)

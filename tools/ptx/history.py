@@ -1,8 +1,9 @@
 """Finds races: two accesses to one place, one of them a store, by different threads, with nothing to order them.
 
 Accesses of one block are ordered by a barrier between them, those of one warp also by `bar.warp.sync`. A load before
-a store of the same warp is ordered by any instruction that the warp executes together, such as a shuffle. Nothing
-orders two blocks.
+a store of the same warp is ordered by any instruction that the warp executes together: a shuffle, or the load itself
+if the warp has not split, since it then loads for all threads at once. (PTX does not promise that, GPUs do it, and
+Triton relies on it where several threads hold the same number.) Nothing orders two blocks.
 """
 
 from __future__ import annotations

@@ -91,6 +91,12 @@ class Machine:
         """Notes that the warps have executed one instruction together."""
         self.steps[slice(None) if mask is None else mask] += 1
 
+    def pass_unsplit(self, mask: Mask) -> None:
+        """Notes that those warps which are in the mask as a whole have executed one instruction together."""
+        if mask is not None:
+            mask = np.repeat(mask.reshape(-1, WARP).all(1), WARP)
+        self.pass_together(mask)
+
     def load(self, space: str, address: np.ndarray, size: int, count: int, mask: Mask, text: str) -> list[np.ndarray]:
         """The bits of `count` neighbours of `size` bytes; all ones for threads that do not load."""
         active, offset = self._locate("load", space, address, size * count, mask, text)

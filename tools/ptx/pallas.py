@@ -13,7 +13,7 @@ import m3sr_kernels.tiles
 import numpy as np
 from jax._src.pallas import mpmd, pallas_call
 from jax.interpreters import mlir
-from m3sr_kernels.gpu_call import GpuCall
+from m3sr_kernels import gpu_call
 
 from tools.ptx.compiler import compile_launch
 from tools.ptx.execute import Launch, execute
@@ -73,8 +73,7 @@ def compiled_launches(function: Any, *arguments: Any, gpu: str = "NVIDIA H200") 
 def _started(session: _Session) -> Iterator[_Session]:
     global _session
     jax.clear_caches()  # what was compiled for other settings
-    direct = mock.patch.object(GpuCall, "__call__", lambda self, function, *arguments: function(*arguments))
-    with mock.patch.object(m3sr_kernels.tiles, "_local_kind", return_value=session.gpu), direct:
+    with mock.patch.object(m3sr_kernels.tiles, "_local_kind", return_value=session.gpu):
         _session = session
         try:
             yield session
@@ -106,6 +105,13 @@ def _lowering(primitive: Any, usual: Any) -> Any:
     return lower
 
 
+def _lower_gpu_call(ctx: Any, *operands: Any, function: Any, **parameters: Any):
+    """Lowers what is meant for CUDA alone, its launches included, on the CPU."""
+    if _session is None:
+        return gpu_call._lower_elsewhere(ctx, *operands, function=function, **parameters)
+    return mlir.lower_fun(function, multiple_results=True)(ctx, *operands)
+
+
 def _runner(launch: Launch, session: _Session) -> Any:
     def run(*arrays: Any) -> list[np.ndarray]:
         inputs = [np.asarray(array) for array in arrays]
@@ -120,3 +126,4 @@ mlir.register_lowering(
     pallas_call.pallas_call_p, _lowering(pallas_call.pallas_call_p, pallas_call._pallas_call_lowering), platform="cpu"
 )
 mlir.register_lowering(mpmd.mpmd_map_p, _lowering(mpmd.mpmd_map_p, mpmd._mpmd_map_lowering), platform="cpu")
+mlir.register_lowering(gpu_call._gpu_call_p, _lower_gpu_call, platform="cpu")

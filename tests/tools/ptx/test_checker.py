@@ -98,8 +98,14 @@ def test_warp_barriers_order_a_warp_only():
     sync = "bar.warp.sync -1;"
     assert pass_on(sync, sync, threads=32, distance=5) == (True, set())
     assert pass_on("", sync, threads=32, distance=5)[1] == {RACE + "load after store, same warp"}
-    assert pass_on(sync, "", threads=32, distance=5)[1] == {RACE + "store after load, same warp"}
     assert pass_on(sync, sync)[1]  # two warps
+
+
+def test_a_warp_loads_for_all_its_threads_before_it_stores_unless_it_has_split():
+    sync = "bar.warp.sync -1;"
+    assert pass_on(sync, "", threads=32, distance=5) == (True, set())
+    split = sync + "setp.lt.u32 %p5, %r0, 16; @%p5 bra $low; ld.shared.b32 %r4, [%rd21]; bra $end; $low:"
+    assert RACE + "store after load, same warp" in pass_on(split, "$end:", threads=32, distance=5)[1]
 
 
 def test_a_shuffle_orders_a_store_after_loads_of_its_warp():
