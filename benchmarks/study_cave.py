@@ -236,7 +236,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     for same in groups.values():
         first = same[0]
         recipe = f"{first['recipe']} {first.get('set') or ''}"
-        cells = [first["part"], first["network"], recipe, str(first["steps"]), str(len(same))]
+        part = f"{first['part']}, {first['split']} scenes"
+        cells = [part, first["network"], recipe, str(first["steps"]), str(len(same))]
         for metric, digits in (("psnr", 2), ("rmse", 4), ("sam", 2), ("sam_bright", 2), ("mssim", 4), ("mrae", 4)):
             cells.append(spread([row["mean"][metric] for row in same], digits))
         cells += [spread([row["exposures"][exposure]["psnr"] for row in same], 2) for exposure in ("0.5", "2")]
