@@ -45,7 +45,7 @@ class Network:
     @property
     def fields(self) -> set[str]:
         """Names of the fields that the network takes."""
-        return set(load(self.model).__dataclass_fields__) - {"parent", "name"}
+        return {field.name for field in dataclasses.fields(load(self.model))} - {"parent", "name"}
 
 
 def _baseline(name: str, title: str, model: str, signature: str, bands: str, **facts: Any) -> Network:

@@ -23,8 +23,9 @@ def test_every_reference_of_an_entry_leads_somewhere(name):
 
 
 def test_networks_of_papers_have_a_release_and_all_have_costs():
-    assert [name for name, network in NETWORKS.items() if network.layout is None] == ["pixel", "regression"]
-    assert all(network.costs for network in NETWORKS.values())
+    ours = {name: network for name, network in NETWORKS.items() if name != "toy"}  # which other tests add
+    assert [name for name, network in ours.items() if network.layout is None] == ["pixel", "regression"]
+    assert all(network.costs for network in ours.values())
 
 
 @pytest.mark.parametrize("name", WITH_RELEASE)

@@ -21,7 +21,7 @@ from m3sr_jax.errors import InputError
 from m3sr_jax.evaluation.protocols import METRICS
 from m3sr_jax.models import build_model
 from m3sr_jax.networks import NETWORKS, Network
-from m3sr_jax.training import loop, setup
+from m3sr_jax.training import fitting, loop, setup
 from m3sr_jax.training.loop import train_and_evaluate
 from m3sr_jax.training.losses import mae
 from m3sr_jax.training.metric_writer import read_metrics
@@ -157,7 +157,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_checkpoi
     def poison(batch):
         batch["cube"][0, 0, 0, 0] = np.nan
 
-    monkeypatch.setattr(setup, "train_batches", changed_batches(7, poison))
+    monkeypatch.setattr(fitting, "train_batches", changed_batches(7, poison))
     with pytest.raises(InputError, match=r"step 7: found loss nan .* the checkpoint of step 5 is kept"):
         train_and_evaluate(toy, tmp_path)
     losses = [r["step"] for r in read_metrics(tmp_path / "metrics.jsonl") if "train/loss" in r]
@@ -171,7 +171,7 @@ def test_data_workers_that_an_interruption_ends_are_no_failure(toy, tmp_path, mo
         signal.raise_signal(signal.SIGINT)
         raise RuntimeError("worker terminated")
 
-    monkeypatch.setattr(setup, "train_batches", changed_batches(4, end_workers))
+    monkeypatch.setattr(fitting, "train_batches", changed_batches(4, end_workers))
     assert train_and_evaluate(toy, tmp_path) == 130
     assert saved_steps(tmp_path / "checkpoints" / "latest") == [3]
 
@@ -190,7 +190,7 @@ def test_a_killed_data_worker_is_started_again(finished, toy, tmp_path, monkeypa
         for worker in multiprocessing.active_children():
             worker.kill()
 
-    monkeypatch.setattr(setup, "train_batches", changed_batches(4, kill_a_worker))
+    monkeypatch.setattr(fitting, "train_batches", changed_batches(4, kill_a_worker))
     assert train_and_evaluate(changed(toy, "data", num_workers=1), tmp_path) == 0
     assert "WARNING  the data workers ended and were restarted" in capsys.readouterr().out
     assert without_timings(tmp_path) == without_timings(finished)
@@ -237,7 +237,7 @@ def test_a_full_disk_costs_one_line_and_the_run_resumes_once_there_is_space(fini
         filler.write_bytes(bytes(os.statvfs(small_disk).f_bavail * 4096 - 4096))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(setup, "train_batches", changed_batches(7, fill))
+        patch.setattr(fitting, "train_batches", changed_batches(7, fill))
         with pytest.raises(InputError, match="free some space and run the same command to resume") as caught:
             train_and_evaluate(toy, small_disk / "run")
     assert "\n" not in str(caught.value)
