@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from m3sr_jax.checkpoint import save_model as save_model
     from m3sr_jax.config import Config as Config
     from m3sr_jax.errors import InputError as InputError
-    from m3sr_jax.inference.predictor import FAST as FAST
+    from m3sr_jax.inference.predictor import NETWORK as NETWORK
     from m3sr_jax.inference.predictor import Predictor as Predictor
     from m3sr_jax.inference.predictor import load as load
     from m3sr_jax.model_card import ModelCard as ModelCard
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 # Public name → its module, imported on first use, since JAX and Flax take a second to import.
 _MODULES = {
     "Config": "config",
-    "FAST": "inference.predictor",
     "InputError": "errors",
     "M3SR": "models",
     "ModelCard": "model_card",
+    "NETWORK": "inference.predictor",
     "Predictor": "inference.predictor",
     "create": "models",
     "load": "inference.predictor",
     "load_model": "checkpoint",
     "save_model": "checkpoint",
 }
-__all__ = ["FAST", "M3SR", "Config", "InputError", "ModelCard", "Predictor", "create", "load"]
+__all__ = ["M3SR", "NETWORK", "Config", "InputError", "ModelCard", "Predictor", "create", "load"]
 __all__ += ["load_model", "save_model"]
 
 

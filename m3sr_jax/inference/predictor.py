@@ -34,7 +34,7 @@ TILE = 448
 OVERLAP = 32
 MIN_TILE = 64
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
-FAST = PRETRAINED / "fast"  # the regression alone
+NETWORK = PRETRAINED / "network"  # M3SR on the regression
 
 Tick = Callable[[int, int], None]
 
@@ -178,8 +178,8 @@ def load(checkpoint: str | os.PathLike[str] = PRETRAINED, which: Which = "best")
 
     Args:
         checkpoint: a training workdir, or a folder that `m3sr convert` wrote; by default the model for any photo that
-            is part of the package, described in m3sr_jax/pretrained/MODEL_CARD.md. `m3sr_jax.FAST` is a regression
-            that takes a tenth of the time.
+            is part of the package, described in m3sr_jax/pretrained/MODEL_CARD.md. `m3sr_jax.NETWORK` is M3SR on
+            it.
         which: in a workdir, the checkpoint with the best PSNR or the latest one.
 
     Raises:

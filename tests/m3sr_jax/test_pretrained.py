@@ -18,7 +18,7 @@ from m3sr_jax.data.colorimetry import srgb_matrix
 from m3sr_jax.data.photo.develop import ideal_settings, take_photo
 from m3sr_jax.data.spectra import reflectances
 from m3sr_jax.errors import InputError
-from m3sr_jax.inference.predictor import FAST
+from m3sr_jax.inference.predictor import PRETRAINED
 from m3sr_jax.io.photos.spaces import srgb_decode, srgb_encode
 from m3sr_jax.model_card import MODEL_FILE, ModelCard
 from m3sr_jax.models import build_model, init_params
@@ -33,12 +33,12 @@ COVERAGE = (0.85, 0.97)
 
 @pytest.fixture(scope="module")
 def model():
-    return m3sr_jax.load(m3sr_jax.FAST)
+    return m3sr_jax.load()
 
 
 @pytest.fixture(scope="module")
 def network():
-    return m3sr_jax.load()
+    return m3sr_jax.load(m3sr_jax.NETWORK)
 
 
 @pytest.fixture(scope="module", params=["model", "network"])
@@ -54,8 +54,8 @@ def test_the_cards_say_what_the_models_take_and_give(model, network):
     assert (model.card.model.name, network.card.model.name) == ("regression", "m3sr")
     assert "fit_default_model" in model.card.provenance["command"]
     assert network.card.provenance["dataset"] == "photo"  # no photograph and no measured scene
-    assert sum(path.stat().st_size for path in FAST.parent.rglob("*") if path.is_file()) < MAX_BYTES
-    assert "BSD-3" in (FAST.parent / "MODEL_CARD.md").read_text()
+    assert sum(path.stat().st_size for path in PRETRAINED.rglob("*") if path.is_file()) < MAX_BYTES
+    assert "BSD-3" in (PRETRAINED / "MODEL_CARD.md").read_text()
 
 
 def test_grey_stays_grey_black_stays_black_and_exposure_scales(either):
@@ -86,7 +86,7 @@ def test_measured_reflectances_come_back_from_an_ideal_photo(either):
 
 
 def test_weights_that_do_not_fit_are_refused(tmp_path):
-    (tmp_path / MODEL_FILE).write_text((FAST / MODEL_FILE).read_text())
+    (tmp_path / MODEL_FILE).write_text((PRETRAINED / MODEL_FILE).read_text())
     save_file({"regression": np.zeros((3, 31), np.float32)}, tmp_path / WEIGHTS_FILE)
     with pytest.raises(InputError, match=r"regression \(3, 31\) instead of \(13, 31\)"):
         m3sr_jax.load(tmp_path)
@@ -108,8 +108,8 @@ def test_intervals_hold_nine_tenths_of_measured_reflectances(either):
 
 
 def test_intervals_belong_to_the_card_and_the_weights(model, tmp_path):
-    card = json.loads((FAST / MODEL_FILE).read_text())
-    arrays = load_file(FAST / WEIGHTS_FILE)
+    card = json.loads((PRETRAINED / MODEL_FILE).read_text())
+    arrays = load_file(PRETRAINED / WEIGHTS_FILE)
     assert card["uncertainty"]["coverage"] == 0.9
     (tmp_path / MODEL_FILE).write_text(json.dumps(card))
     save_file(arrays | {CUBE: arrays[CUBE][:9]}, tmp_path / WEIGHTS_FILE)

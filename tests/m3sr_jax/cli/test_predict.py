@@ -234,13 +234,13 @@ def test_the_default_model_writes_beside_where_one_stands(photos, tmp_path, monk
     assert sorted(path.name for path in (tmp_path / "folder").glob("*.mat")) == ["a.mat", "b.mat", "c.mat", "d.mat"]
 
 
-def test_the_fast_model_is_the_regression(checkpoint, photos, tmp_path, capsys):
+def test_the_network_of_the_package_is_an_option(checkpoint, photos, tmp_path, capsys):
     photo, output = photos / "a.png", tmp_path / "a.npz"
-    assert main(["predict", str(photo), "--output", str(output), "--fast"]) == 0
-    expected = m3sr_jax.load(m3sr_jax.FAST).predict(np.asarray(Image.open(photo)))
+    assert main(["predict", str(photo), "--output", str(output), "--network"]) == 0
+    expected = m3sr_jax.load(m3sr_jax.NETWORK).predict(np.asarray(Image.open(photo)))
     np.testing.assert_array_equal(read_cube(output)[0], expected)
-    assert run(checkpoint, photo, "--output", tmp_path / "b.npz", "--fast") == 2
-    assert "--fast and --checkpoint: both choose a model" in capsys.readouterr().err
+    assert run(checkpoint, photo, "--output", tmp_path / "b.npz", "--network") == 2
+    assert "--network and --checkpoint: both choose a model" in capsys.readouterr().err
 
 
 def test_exact_colours_and_lights_need_reflectance(checkpoint, photos, tmp_path, capsys):
@@ -248,19 +248,19 @@ def test_exact_colours_and_lights_need_reflectance(checkpoint, photos, tmp_path,
     for options in (("--light", "A"), ("--exact-colour",)):
         assert run(checkpoint, photo, "--output", output, *options) == 2
         assert "needs a model of reflectance" in capsys.readouterr().err
-    assert main(["predict", "--fast", str(photo), "--output", str(output), "--exact-colour", "--light", "A"]) == 0
+    assert main(["predict", str(photo), "--output", str(output), "--exact-colour", "--light", "A"]) == 0
     assert "0.00/255" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("tile", ["0", "64"])
-def test_the_fast_model_stores_its_intervals(tmp_path, tile):
-    model = m3sr_jax.load(m3sr_jax.FAST)
+def test_the_default_model_stores_its_intervals(tmp_path, tile):
+    model = m3sr_jax.load()
     codes = np.random.default_rng(0).integers(0, 256, (72, 100, 3)).astype(np.uint8)
     Image.fromarray(codes).save(tmp_path / "a.png")
     expected = model.interval(codes)
     for suffix in ("mat", "hdr", "npz", "tif", "h5"):
         output = tmp_path / f"cube.{suffix}"
-        assert main(["predict", "--fast", str(tmp_path / "a.png"), "--output", str(output), "--tile", tile]) == 0
+        assert main(["predict", str(tmp_path / "a.png"), "--output", str(output), "--tile", tile]) == 0
         np.testing.assert_allclose(read_interval(output, expected.shape), expected, rtol=1e-5)
     with h5py.File(tmp_path / "cube.mat") as file:
         np.testing.assert_allclose(file["interval"][()].T, expected, rtol=1e-5)
@@ -269,31 +269,31 @@ def test_the_fast_model_stores_its_intervals(tmp_path, tile):
 def test_intervals_can_be_left_out_and_leave_nothing_behind(photos, tmp_path, capsys):
     photo, output = str(photos / "a.png"), tmp_path / "a.tif"
     (tmp_path / "a_interval.tif").write_text("a thesis")
-    assert main(["predict", "--fast", photo, "--output", str(output)]) == 2
+    assert main(["predict", photo, "--output", str(output)]) == 2
     assert "a_interval.tif: already exists" in capsys.readouterr().err
-    assert main(["predict", "--fast", photo, "--output", str(output), "--no-interval"]) == 0
+    assert main(["predict", photo, "--output", str(output), "--no-interval"]) == 0
     assert (tmp_path / "a_interval.tif").read_text() == "a thesis"
-    assert main(["predict", "--fast", photo, "--output", str(output), "--overwrite"]) == 0
+    assert main(["predict", photo, "--output", str(output), "--overwrite"]) == 0
     assert "90% interval: ±" in capsys.readouterr().out
     assert read_interval(output, (*SIZE, 31)) is not None
-    assert main(["predict", "--fast", photo, "--output", str(output), "--overwrite", "--no-interval"]) == 0
+    assert main(["predict", photo, "--output", str(output), "--overwrite", "--no-interval"]) == 0
     assert "90% interval" not in capsys.readouterr().out
     assert read_interval(output, (*SIZE, 31)) is None
 
 
 def test_a_folder_never_mixes_cubes_with_and_without_intervals(photos, tmp_path, capsys):
     output = str(tmp_path / "cubes")
-    assert main(["predict", "--fast", str(photos / "a.png"), "--output", output, "--light", "A"]) == 0
-    assert main(["predict", "--fast", str(photos), "--output", output, "--light", "A", "--no-interval"]) == 2
+    assert main(["predict", str(photos / "a.png"), "--output", output, "--light", "A"]) == 0
+    assert main(["predict", str(photos), "--output", output, "--light", "A", "--no-interval"]) == 2
     assert "made with interval on, now default" in capsys.readouterr().err
-    assert main(["predict", "--fast", str(photos), "--output", output]) == 2
+    assert main(["predict", str(photos), "--output", output]) == 2
     assert "made with light A, now default" in capsys.readouterr().err
-    assert main(["predict", "--fast", str(photos), "--output", output, "--light", "A"]) == 0
+    assert main(["predict", str(photos), "--output", output, "--light", "A"]) == 0
     assert all(read_interval(tmp_path / "cubes" / f"{name}.mat", (*SIZE, 31)) is not None for name in "abcd")
 
 
 def test_the_page_of_a_photo_has_its_interval(photos, tmp_path):
-    assert main(["predict", "--fast", str(photos / "a.png"), "--output", str(tmp_path / "a.hdr"), "--view"]) == 0
+    assert main(["predict", str(photos / "a.png"), "--output", str(tmp_path / "a.hdr"), "--view"]) == 0
     assert 'id="codes-interval"' in (tmp_path / "a.html").read_text()
     assert main(["view", str(tmp_path / "a.hdr"), "--output", str(tmp_path / "b.html")]) == 0
     assert 'id="codes-interval"' in (tmp_path / "b.html").read_text()
