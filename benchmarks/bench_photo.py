@@ -1,6 +1,6 @@
-"""How well the default model does on photos of measured scenes, which it has never seen, beside RGB upsampling.
+"""How well the package's models do on photos of measured scenes, which they have never seen, beside RGB upsampling.
 
-Command:  python benchmarks/bench_photo.py --data cave26_128.h5 [--checkpoint DIR]
+Command:  python benchmarks/bench_photo.py --data cave26_128.h5 [--checkpoint m3sr_jax/pretrained/network]
 
 The file holds all CAVE scenes at 128×128 pixels: `cube`, 16-bit reflectances, and `rgb_d65`, CAVE's own sRGB bitmaps.
 Each prediction is multiplied by the factor that fits the true cube best, since a photo does not tell its exposure.

@@ -235,7 +235,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         groups.setdefault(tuple(row.get(key) for key in keys), []).append(row)
     for same in groups.values():
         first = same[0]
-        recipe = f"{first['recipe']} {first.get('set') or ''}"
+        rate = f"rate {first['learning_rate']:g}" if first["learning_rate"] else ""
+        recipe = " ".join(filter(None, (first["recipe"], rate, first.get("set"))))
         part = f"{first['part']}, {first['split']} scenes"
         cells = [part, first["network"], recipe, str(first["steps"]), str(len(same))]
         for metric, digits in (("psnr", 2), ("rmse", 4), ("sam", 2), ("sam_bright", 2), ("mssim", 4), ("mrae", 4)):

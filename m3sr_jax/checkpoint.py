@@ -12,13 +12,14 @@ import json
 import logging
 import os
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from m3sr_jax.errors import InputError, one_line
 from m3sr_jax.io.files import reading, written_folder
 from m3sr_jax.model_card import MODEL_FILE, ModelCard, read_card, write_card
-from m3sr_jax.uncertainty import CUBE, EXACT_COLOUR, Interval
+from m3sr_jax.uncertainty import ARRAYS, Interval
 
 if TYPE_CHECKING:
     import flax.linen as nn
@@ -119,11 +120,11 @@ def load_interval(directory: str | os.PathLike[str], card: ModelCard) -> Interva
     if card.uncertainty is None:
         return None
     path = Path(directory) / WEIGHTS_FILE
+    arrays = _read_arrays(path, lambda name: name in ARRAYS)
     try:
-        return Interval.from_arrays(card.uncertainty["coverage"], _read_arrays(path), len(card.wavelengths))
+        return Interval.from_arrays(card.uncertainty["coverage"], arrays, len(card.wavelengths))
     except InputError as error:
-        message = str(error)
-        raise InputError(message if str(path) in message else f"{path}: {message}") from error
+        raise InputError(f"{path}: {error}") from error
 
 
 def saved_steps(directory: Path) -> list[int]:
@@ -197,12 +198,14 @@ def write_weights(folder: Path, card: ModelCard, params: Any, interval: Interval
     write_card(card, folder)
 
 
-def _read_arrays(path: Path) -> dict[str, Any]:
-    from safetensors.numpy import load_file
+def _read_arrays(path: Path, wanted: Callable[[str], bool]) -> dict[str, Any]:
+    """Reads the arrays with the names that are wanted."""
+    from safetensors import safe_open
 
     with reading(path, "a safetensors file of parameters"):
         try:
-            return load_file(path)
+            with safe_open(path, "numpy") as file:
+                return {name: file.get_tensor(name) for name in file.keys() if wanted(name)}  # noqa: SIM118
         except Exception as error:  # safetensors raises a class of its own
             raise InputError(f"{path}: not a readable safetensors file ({one_line(error)})") from error
 
@@ -214,7 +217,7 @@ def _read_weights(path: Path, expected: Any) -> Any:
 
     from m3sr_jax.models import check_shapes, shapes_of
 
-    arrays = {name: array for name, array in _read_arrays(path).items() if name not in (CUBE, EXACT_COLOUR)}
+    arrays = _read_arrays(path, lambda name: name not in ARRAYS)
     found = {name: array.shape for name, array in arrays.items()}
     check_shapes(f"{path}: the parameters", found, shapes_of(expected))
     return unflatten_dict({name: array.astype(np.float32) for name, array in arrays.items()}, sep="/")

@@ -27,7 +27,7 @@ BLOCK_PIXELS = 2**16
 SMALLEST_ERROR = 1e-6
 # Iterations of reweighted least squares, and the smallest residual of the logarithm that they tell apart.
 ITERATIONS, NEAR = 30, 1e-3
-CUBE, EXACT_COLOUR = "interval/cube", "interval/exact_colour"  # names in the file of weights
+ARRAYS = CUBE, EXACT_COLOUR = "interval/cube", "interval/exact_colour"  # names in the file of weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Interval:
             InputError: an array is missing, has another shape than (10, bands), or values that are not finite.
         """
         found = []
-        for name in (CUBE, EXACT_COLOUR):
+        for name in ARRAYS:
             array = np.asarray(arrays.get(name, np.zeros(0)), np.float32)
             if array.shape != (TERMS, bands) or not np.isfinite(array).all():
                 raise InputError(f"{name}: found an array of shape {array.shape}; expected ({TERMS}, {bands}), finite")

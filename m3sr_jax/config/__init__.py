@@ -28,6 +28,7 @@ from m3sr_jax.config.fields import (
     spelled,
     typed,
 )
+from m3sr_jax.config.names import BASE_FIELDS
 from m3sr_jax.config.recipes import paper_recipe
 from m3sr_jax.errors import InputError
 from m3sr_jax.io.files import reading
@@ -65,10 +66,9 @@ class Config:
 
     def _check_linear_start(self) -> None:
         model = self.model
-        added = ("base", "pixel_head", "normalise_exposure")
-        plain = all(getattr(model, name) == getattr(ModelConfig, name) for name in added)
+        plain = all(getattr(model, name) == getattr(ModelConfig, name) for name in BASE_FIELDS)
         if model.name not in ("m3sr", "mst_plus_plus") or not plain:
-            found = ", ".join(f"model.{name} {spelled(getattr(model, name))}" for name in ("name", *added))
+            found = ", ".join(f"model.{name} {spelled(getattr(model, name))}" for name in ("name", *BASE_FIELDS))
             raise InputError(
                 f"config field train.start: least_squares sets the parameters of m3sr or mst_plus_plus without a base, "
                 f"found {found}; unset train.start"

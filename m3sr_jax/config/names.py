@@ -7,4 +7,6 @@ OnDisk = Literal[Benchmark, "folder"]  # "folder": one's own scenes
 Dataset = Literal["synthetic", OnDisk, "photo"]
 DATASETS: tuple[str, ...] = get_args(Dataset)
 MatmulPrecision = Literal["float32", "tf32"]  # of products of float32 numbers, see `m3sr_jax.models.precision`
+# Fields of what a network stands on (m3sr_jax.models.base), which every network takes.
+BASE_FIELDS = ("base", "pixel_head", "normalise_exposure")
 BRANCHES = ("spatial", "frequency", "spectral")

@@ -12,6 +12,7 @@ from flax import linen as nn
 from m3sr_kernels import Implementation
 
 from m3sr_jax.config import ModelConfig
+from m3sr_jax.config.names import BASE_FIELDS
 from m3sr_jax.errors import InputError, shortened
 from m3sr_jax.models.base import WithBase
 from m3sr_jax.models.m3sr import M3SR
@@ -20,7 +21,6 @@ from m3sr_jax.networks import NETWORKS, Network, load
 __all__ = ["M3SR", "build_model", "create", "init_params", "parameter_shapes", "with_scans"]
 
 _SMALL_IMAGE = (1, 8, 8, 3)
-_BASE_FIELDS = {"base", "pixel_head", "normalise_exposure"}  # of `WithBase`; every network takes them
 
 
 def create(name: str, **fields) -> nn.Module:
@@ -59,8 +59,8 @@ def build_model(config: ModelConfig) -> nn.Module:
     try:
         changed = {f.name for f in dataclasses.fields(config) if getattr(config, f.name) != f.default}
         own = _entry(config.name).fields
-        with_base = not own & _BASE_FIELDS and bool(changed & _BASE_FIELDS)
-        given = (own | changed) - {"name"} - (_BASE_FIELDS if with_base else set())
+        with_base = own.isdisjoint(BASE_FIELDS) and not changed.isdisjoint(BASE_FIELDS)
+        given = (own | changed) - {"name", *(BASE_FIELDS if with_base else ())}
         fields = {name: value for name, value in dataclasses.asdict(config).items() if name in given}
         for name in fields.keys() & {"dtype", "param_dtype"}:
             fields[name] = jnp.dtype(fields[name])
@@ -68,7 +68,7 @@ def build_model(config: ModelConfig) -> nn.Module:
         if not with_base:
             return network
         types: Any = {name: jnp.dtype(getattr(config, name)) for name in ("dtype", "param_dtype")}
-        base = {name: getattr(config, name) for name in (*_BASE_FIELDS, "matmul_precision")}
+        base = {name: getattr(config, name) for name in (*BASE_FIELDS, "matmul_precision")}
         return WithBase(network, num_bands=config.num_bands, **base, **types)
     except (TypeError, ValueError, KeyError) as error:
         raise InputError(f"config group model: {error}") from error

@@ -68,21 +68,19 @@ def test_grey_stays_grey_black_stays_black_and_exposure_scales(either):
 
 
 def test_photos_in_srgb_and_linear_photos_give_the_same(either):
-    model = either
     codes = np.random.default_rng(0).integers(0, 256, (16, 16, 3)).astype(np.uint8)
-    cube = model.predict(codes)
+    cube = either.predict(codes)
     light = srgb_decode(codes / 255).astype(np.float32)
-    np.testing.assert_allclose(model.predict(light, encoding="linear"), cube, atol=1e-5)
-    assert np.abs(model.predict(light) - cube).max() > 0.05  # taken as sRGB, it is another photo
+    np.testing.assert_allclose(either.predict(light, encoding="linear"), cube, atol=1e-5)
+    assert np.abs(either.predict(light) - cube).max() > 0.05  # taken as sRGB, it is another photo
 
 
 def test_measured_reflectances_come_back_from_an_ideal_photo(either):
-    model = either
     scene = reflectances()[:320].reshape(16, 20, 31).astype(np.float32)
-    cube = model.predict(take_photo(scene, ideal_settings(), np.random.default_rng(0)))
+    cube = either.predict(take_photo(scene, ideal_settings(), np.random.default_rng(0)))
     assert np.sqrt(np.mean((cube - scene) ** 2)) < 0.07
-    shown = srgb_encode(np.clip(cube @ srgb_matrix(model.wavelengths), 0, 1))
-    assert np.abs(shown - srgb_encode(np.clip(scene @ srgb_matrix(model.wavelengths), 0, 1))).mean() < 0.05
+    shown = srgb_encode(np.clip(cube @ srgb_matrix(either.wavelengths), 0, 1))
+    assert np.abs(shown - srgb_encode(np.clip(scene @ srgb_matrix(either.wavelengths), 0, 1))).mean() < 0.05
 
 
 def test_weights_that_do_not_fit_are_refused(tmp_path):
@@ -96,15 +94,14 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
 
 
 def test_intervals_hold_nine_tenths_of_measured_reflectances(either):
-    model = either
     # Patches of 8×8 pixels: where each pixel is another surface, the network's intervals are too narrow (78 %).
     scene = reflectances()[:320].reshape(16, 20, 31).astype(np.float32).repeat(8, 0).repeat(8, 1)
     codes = take_photo(scene, ideal_settings(), np.random.default_rng(0))
     for exact_colour in (False, True):
-        widths = model.interval(codes, exact_colour=exact_colour)
-        assert 0.9 < (np.abs(model.predict(codes) - scene) <= widths).mean() < 0.999
+        widths = either.interval(codes, exact_colour=exact_colour)
+        assert 0.9 < (np.abs(either.predict(codes) - scene) <= widths).mean() < 0.999
     light = srgb_decode(codes / 255).astype(np.float32)
-    np.testing.assert_allclose(model.interval(light, encoding="linear"), model.interval(codes), rtol=1e-4)
+    np.testing.assert_allclose(either.interval(light, encoding="linear"), either.interval(codes), rtol=1e-4)
 
 
 def test_intervals_belong_to_the_card_and_the_weights(model, tmp_path):
