@@ -20,6 +20,7 @@ def get_config():
 
     config.model.base = "root3"
     config.model.normalise_exposure = True
+    config.model.exact_colour = True
 
     config.loss.spectral_angle = 0.02
 

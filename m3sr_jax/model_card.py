@@ -77,6 +77,11 @@ class ModelCard:
             if self.encoding == "codes" or self.quantity != "reflectance":
                 found = f'encoding "{self.encoding}" and quantity "{self.quantity}"'
                 raise InputError(f'model card: found uncertainty with {found}, expected "linear" and "reflectance"')
+        if self.model.exact_colour and (self.encoding, self.quantity) != ("linear", "reflectance"):
+            raise InputError(
+                f'model.exact_colour: found encoding "{self.encoding}" and quantity "{self.quantity}" of the data, '
+                'expected "linear" and "reflectance", as data.name photo has them; unset it'
+            )
         if self.encoding != "codes" and self.rgb_normalization != "unit":
             found = f'rgb_normalization "{self.rgb_normalization}" with encoding "{self.encoding}"'
             raise InputError(f'model card: found {found}, expected "unit": other normalisations need encoding "codes"')
@@ -86,7 +91,7 @@ class ModelCard:
         values = dataclasses.asdict(self)
         del values["model"]["implementation"], values["model"]["remat"]
         # Cards of earlier versions, and the fingerprints of their models, stay as they are.
-        for name in ("matmul_precision", "normalise_exposure"):
+        for name in ("matmul_precision", "normalise_exposure", "exact_colour"):
             if getattr(self.model, name) == getattr(ModelConfig, name):
                 del values["model"][name]
         if self.uncertainty is None:

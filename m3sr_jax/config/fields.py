@@ -101,6 +101,7 @@ class ModelConfig(_Section):
     base: str = _option("none", choices=("none", *REGRESSIONS))
     pixel_head: bool = False
     normalise_exposure: bool = False  # the network sees each image divided by its brightness
+    exact_colour: bool = False  # the cube under D65 is the photo; for reflectance from linear photos
     dtype: str = _option("float32", choices=DTYPES)
     param_dtype: str = _option("float32", choices=DTYPES)
     matmul_precision: str = _option("float32", choices=typing.get_args(MatmulPrecision))

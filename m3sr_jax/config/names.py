@@ -8,5 +8,5 @@ Dataset = Literal["synthetic", OnDisk, "photo"]
 DATASETS: tuple[str, ...] = get_args(Dataset)
 MatmulPrecision = Literal["float32", "tf32"]  # of products of float32 numbers, see `m3sr_jax.models.precision`
 # Fields of what a network stands on (m3sr_jax.models.base), which every network takes.
-BASE_FIELDS = ("base", "pixel_head", "normalise_exposure")
+BASE_FIELDS = ("base", "pixel_head", "normalise_exposure", "exact_colour")
 BRANCHES = ("spatial", "frequency", "spectral")

@@ -40,12 +40,15 @@ def regression_costs(model: PlainRegression | WithBase, height: int, width: int)
 
 
 def base_costs(model: WithBase, height: int, width: int) -> dict[str, Cost]:
-    """Counts what a base adds to its network: the gains, the regression and the pixel head."""
+    """Counts what a base adds to its network: the gains, the regression, the pixel head and the exact colour."""
     parts = {"gains": Cost(parameters=model.num_bands)}
     if model.base != "none":
         parts |= regression_costs(model, height, width)
     if model.pixel_head:
         parts["pixel head"] = total(pixel_costs(Pixel(num_bands=model.num_bands), height, width).values())
+    if model.exact_colour:
+        there, back = ((model.num_bands, RGB), (RGB, model.num_bands))
+        parts["exact colour"] = conv(1, *there, height * width) + conv(1, *back, height * width)
     return parts
 
 

@@ -20,8 +20,12 @@ from m3sr_jax.regression import Regression, features, terms_of
 
 INITIAL_GAIN = 0.1
 DARK = 1e-3  # a quarter of an 8-bit step: a black image stays black
-# Paths in the parameter tree. The coefficients are fitted when a run starts and get no gradient.
+# Paths in the parameter tree. These are computed when a run starts and get no gradient.
 COEFFICIENTS = "regression"
+COLOURS = ("colour_matrix", "colour_inverse")
+FIXED = (COEFFICIENTS, *COLOURS)
+# The photo's value of a clipped channel says only that light was brighter: code 254.
+CLIPPED_LIGHT = 0.99
 
 
 class PlainRegression(ImageNetwork):
@@ -48,15 +52,23 @@ class WithBase(Layer):
     With `normalise_exposure`, network and pixel head see rgb / s, and their sum is multiplied by s, the image's root
     mean square: half the exposure then gives half of what they add, and with a homogeneous regression half the cube.
 
+    With `exact_colour`, the smooth spectrum that makes up what the sum lacks in colour is added to it, so that the cube
+    under D65 is the photo in linear sRGB. Where a channel of the photo is clipped it may be brighter, and where it is 0
+    darker. The network then learns metameric blacks alone.
+
     Attributes:
       network: RGB (B, H, W, 3) → (B, H, W, num_bands), with its parameters under "network".
       base: the regression φ(rgb)·W, a name of `m3sr_jax.regression.REGRESSIONS`, or "none".
       pixel_head: whether to add a `Pixel` of its own, without a gain.
       normalise_exposure: whether to divide by each image's brightness, and multiply by it again.
+      exact_colour: whether the cube has to show the photo; RGB has to be linear sRGB, and the cube reflectance.
       num_bands: S, bands of the output.
       dtype: type of the pixel head's computation; the regression is always computed in float32 or wider.
       param_dtype: type of the pixel head's parameters.
-      matmul_precision: of the regression's and the pixel head's products, as in `ImageNetwork`.
+      matmul_precision: of the products here, as in `ImageNetwork`.
+
+    Source of the exact colour: J. Cohen and W. Kappauf, "Metameric color stimuli, fundamental metamers, and Wyszecki's
+    metameric blacks", 1982.
     """
 
     network: nn.Module
@@ -64,6 +76,7 @@ class WithBase(Layer):
     pixel_head: bool = False
     num_bands: int = 31
     normalise_exposure: bool = False
+    exact_colour: bool = False
     matmul_precision: MatmulPrecision = "float32"
 
     @nn.compact
@@ -80,9 +93,21 @@ class WithBase(Layer):
             cube += head(image).astype(cube.dtype)
         if brightness is not None:
             cube *= brightness.astype(cube.dtype)
-        if self.base == "none":
-            return cube
-        return cube + _regression(self, jnp.asarray(rgb, cube.dtype), jnp.float32)
+        if self.base != "none":
+            cube += _regression(self, jnp.asarray(rgb, cube.dtype), jnp.float32)
+        return self._in_exact_colour(cube, jnp.asarray(rgb, cube.dtype)) if self.exact_colour else cube
+
+    def _in_exact_colour(self, cube: Float[Array, "B H W S"], rgb: Float[Array, "B H W 3"]) -> Float[Array, "B H W S"]:
+        shapes = (self.num_bands, 3), (3, self.num_bands)
+        matrix, inverse = (
+            jax.lax.stop_gradient(self.param(name, nn.initializers.zeros, shape, jnp.float32)).astype(cube.dtype)
+            for name, shape in zip(COLOURS, shapes, strict=True)
+        )
+        precision = jax_precision(self.matmul_precision)
+        lacks = rgb - jnp.matmul(cube, matrix, precision=precision)
+        lacks = jnp.where(rgb >= CLIPPED_LIGHT, jnp.maximum(lacks, 0), lacks)
+        lacks = jnp.where(rgb <= 0, jnp.minimum(lacks, 0), lacks)
+        return cube + jnp.matmul(lacks, inverse, precision=precision)
 
 
 def _brightness(rgb: Num[Array | np.ndarray, "B H W C"]) -> Float[Array, "B 1 1 1"]:
@@ -109,6 +134,12 @@ def bare_network(model: nn.Module) -> nn.Module:
 def with_regression(params: dict[str, Any], fitted: Regression) -> dict[str, Any]:
     """Returns the parameters of a `WithBase` or `PlainRegression` with the coefficients of a fit."""
     return params | {COEFFICIENTS: jnp.asarray(fitted.coefficients, jnp.float32)}
+
+
+def with_colours(params: dict[str, Any], matrix: Float[np.ndarray, "S 3"]) -> dict[str, Any]:
+    """Returns the parameters of a `WithBase` of exact colour, with `m3sr_jax.data.colorimetry.srgb_matrix`."""
+    arrays = matrix, np.linalg.pinv(matrix)
+    return params | {name: jnp.asarray(array, jnp.float32) for name, array in zip(COLOURS, arrays, strict=True)}
 
 
 def with_linear_start(params: dict[str, Any], fitted: Regression) -> dict[str, Any]:

@@ -10,9 +10,10 @@ import numpy as np
 
 from m3sr_jax.config import Config
 from m3sr_jax.data.augmentation import make_augmentation
+from m3sr_jax.data.colorimetry import srgb_matrix
 from m3sr_jax.data.pipeline import Batches, train_batches
 from m3sr_jax.data.scenes import Dataset
-from m3sr_jax.models.base import with_linear_start, with_regression
+from m3sr_jax.models.base import with_colours, with_linear_start, with_regression
 from m3sr_jax.regression import fit
 
 # At most 20 numbers per band are fitted, so that these pixels determine them, and as many scenes as there are crops.
@@ -30,6 +31,8 @@ def with_fit(config: Config, dataset: Dataset, params: dict[str, Any]) -> dict[s
         dataset: the training scenes.
         params: as drawn for the model.
     """
+    if config.model.exact_colour:
+        params = with_colours(params, srgb_matrix(dataset.train.wavelengths))
     if config.model.base != "none":
         return with_regression(params, fit(_pixels(config, dataset), config.model.base))
     if config.train.start == "least_squares":

@@ -20,13 +20,16 @@ from m3sr_jax.errors import InputError
 from m3sr_jax.io.wavelengths import same_bands, span
 from m3sr_jax.model_card import ModelCard, read_card
 from m3sr_jax.models import build_model
+from m3sr_jax.models.base import COLOURS
+
+OWN = ("num_bands", "exact_colour")  # fields in which a run may differ from the model that it starts from
 
 
 def first_params(config: Config, model: nn.Module, card: ModelCard, draw: Callable[[], Any]) -> tuple[Any, list[str]]:
     """Returns the parameters of `train.init_from`, a converted release or a training run, and notes for the user.
 
     If that model has another number of bands and is otherwise the same, the layers whose shape depends on the bands
-    start anew.
+    start anew. `model.exact_colour` may differ, too.
 
     Args:
         config: of the run.
@@ -40,7 +43,7 @@ def first_params(config: Config, model: nn.Module, card: ModelCard, draw: Callab
     source = config.train.init_from
     theirs = read_card(Path(source))
     notes = [f"init_from {source}: {difference}" for difference in _other_data(theirs, card)]
-    if theirs.model.num_bands == card.model.num_bands:
+    if all(getattr(theirs.model, name) == getattr(card.model, name) for name in OWN):
         return jax.tree.map(jnp.array, load_params(source, model)), notes
     _check_same_network(source, theirs, card)
     given: dict[str, Any] = flatten_dict(load_params(source, build_model(theirs.model)), sep="/")
@@ -48,9 +51,11 @@ def first_params(config: Config, model: nn.Module, card: ModelCard, draw: Callab
     fresh = []
     ours: dict[str, Any] = flatten_dict(draw(), sep="/")
     for name, leaf in ours.items():
-        kept = given[name].shape == leaf.shape
+        kept = name in given and given[name].shape == leaf.shape
         start[name] = jnp.array(given[name], leaf.dtype) if kept else leaf
-        fresh += [] if kept else [name]
+        fresh += [] if kept or name in COLOURS else [name]
+    if not fresh:
+        return unflatten_dict(start, sep="/"), notes
     layers = sorted({name.rpartition("/")[0] for name in fresh})
     count, total = (sum(math.prod(start[name].shape) for name in names) for names in (fresh, start))
     bands = f"{theirs.model.num_bands} bands there, {card.model.num_bands} here"
@@ -74,9 +79,7 @@ def _other_data(theirs: ModelCard, ours: ModelCard) -> list[str]:
 
 def _check_same_network(source: str, theirs: ModelCard, ours: ModelCard) -> None:
     fields = [
-        field.name
-        for field in dataclasses.fields(ours.model)
-        if field.name not in ("num_bands", "dtype", "param_dtype")
+        field.name for field in dataclasses.fields(ours.model) if field.name not in (*OWN, "dtype", "param_dtype")
     ]
     differing = [name for name in fields if getattr(theirs.model, name) != getattr(ours.model, name)]
     if differing:

@@ -43,7 +43,7 @@ def greeting(run: Run) -> list[str]:
 def _base(model: ModelConfig) -> str:
     bases = [model.base] * (model.base != "none") + ["a pixel head"] * model.pixel_head
     base = f" on {' and '.join(bases)}" if bases else ""
-    return base + " of normalised exposure" * model.normalise_exposure
+    return base + " of normalised exposure" * model.normalise_exposure + " in exact colours" * model.exact_colour
 
 
 def _arithmetic(model: ModelConfig) -> str:

@@ -11,7 +11,7 @@ import optax
 from jaxtyping import Array, Float
 
 from m3sr_jax.config import OptimConfig
-from m3sr_jax.models.base import COEFFICIENTS
+from m3sr_jax.models.base import FIXED
 
 
 def learning_rate_schedule(config: OptimConfig, num_steps: int) -> Callable[[Any], Float[Array, ""]]:
@@ -80,5 +80,5 @@ def _clipped(config: OptimConfig, optimizer: optax.GradientTransformation) -> op
 
 
 def _unless_fitted(path: Any, change: Any) -> Any:
-    # Weight decay and rounding would change the coefficients, though their gradient is zero.
-    return jnp.zeros_like(change) if path and getattr(path[0], "key", None) == COEFFICIENTS else change
+    # Weight decay and rounding would change these, though their gradient is zero.
+    return jnp.zeros_like(change) if path and getattr(path[0], "key", None) in FIXED else change

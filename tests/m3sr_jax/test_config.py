@@ -16,7 +16,7 @@ from m3sr_jax.config import (
     load_config,
 )
 from m3sr_jax.config.fields import SECTIONS
-from m3sr_jax.config.names import BRANCHES
+from m3sr_jax.config.names import BASE_FIELDS, BRANCHES
 from m3sr_jax.errors import InputError
 from m3sr_jax.models import M3SR, build_model
 
@@ -112,7 +112,7 @@ def test_conflicts_are_the_fields_that_shape_a_run():
 def test_model_fields_are_the_networks():
     ours = {field.name: field.default for field in dataclasses.fields(ModelConfig)}
     theirs = {f.name: f.default for f in dataclasses.fields(M3SR) if f.name not in ("parent", "name")}
-    assert ours.keys() - theirs.keys() == {"name", "base", "pixel_head", "normalise_exposure"}
+    assert ours.keys() - theirs.keys() == {"name", *BASE_FIELDS}
     plain = theirs.keys() - {"dtype", "param_dtype"}
     assert {name: ours[name] for name in plain} == {name: theirs[name] for name in plain}
     model = build_model(ModelConfig(num_groups=2, dtype="bfloat16"))

@@ -11,7 +11,7 @@ from m3sr_jax.cost.count import cost_report
 from m3sr_jax.errors import InputError
 from m3sr_jax.export import export_program
 from m3sr_jax.models import build_model, create, init_params, parameter_shapes
-from m3sr_jax.models.base import INITIAL_GAIN, with_linear_start, with_regression
+from m3sr_jax.models.base import INITIAL_GAIN, with_colours, with_linear_start, with_regression
 from m3sr_jax.models.pixel import Pixel
 from m3sr_jax.regression import Regression, terms_of
 
@@ -123,3 +123,24 @@ def test_a_linear_start_makes_the_first_output_the_fit(name):
     shapes = jax.tree.map(lambda leaf: leaf.shape, params)
     assert shapes == jax.tree.map(lambda leaf: leaf.shape, parameter_shapes(model))
     assert params_to_release(params, model)
+
+
+def test_in_exact_colour_the_cube_shows_the_photo_and_clipped_channels_may_be_brighter():
+    model = build_model(ModelConfig(name="pixel", base="root2", exact_colour=True))
+    plain = build_model(ModelConfig(name="pixel", base="root2"))
+    colours = np.random.default_rng(2).standard_normal((31, 3))
+    params = with_colours(with_regression(init_params(model, jax.random.key(0)), random_fit("root2")), colours)
+    rgb = np.where(RGB > 0.8, 1, np.where(RGB < 0.2, 0, RGB)).astype(np.float32)
+    cube, without = (np.asarray(each.apply({"params": params}, rgb), np.float64) for each in (model, plain))
+    shown, was = cube @ colours, without @ colours
+    inside = (rgb > 0) & (rgb < 1)
+    np.testing.assert_allclose(shown[inside], rgb[inside], atol=1e-5)
+    assert (was[rgb == 1] > 1.1).any()
+    assert (was[rgb == 0] < -0.1).any()
+    np.testing.assert_allclose(shown[rgb == 1], np.maximum(was[rgb == 1], 1), atol=1e-4)
+    np.testing.assert_allclose(shown[rgb == 0], np.minimum(was[rgb == 0], 0), atol=1e-4)
+    blacks = np.eye(31) - colours @ np.linalg.pinv(colours)
+    np.testing.assert_allclose(cube @ blacks, without @ blacks, atol=1e-4)
+    grads = jax.grad(lambda params: jnp.mean(jnp.abs(model.apply({"params": params}, rgb))))(params)
+    assert not np.any(grads["colour_matrix"])
+    assert not np.any(grads["colour_inverse"])

@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from flax.traverse_util import flatten_dict
+from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors.numpy import save_file
 
 from m3sr_jax.checkpoint import load_params, save_model
@@ -78,6 +78,22 @@ def test_with_other_bands_the_layers_that_depend_on_them_start_anew(trained):
     (note,) = notes
     assert note.startswith(f"init_from {folder}: 5 bands there, 8 here: conv_in, conv_out, ")
     assert "start anew" in note
+
+
+def test_exact_colour_is_added_to_a_model_without_it_or_left_out(tmp_path):
+    plain = dataclasses.replace(FIELDS, base="root1")
+    exact = dataclasses.replace(plain, exact_colour=True)
+    about = {"encoding": "linear", "quantity": "reflectance"}
+    params = init_params(build_model(plain), jax.random.key(7))
+    save_model(tmp_path / "plain", ModelCard(plain, NM, **about), params)
+    with_colours = first(tmp_path / "plain", exact, **about)
+    assert with_colours[1] == []
+    assert with_colours[0].keys() - flatten_dict(params, sep="/").keys() == {"colour_matrix", "colour_inverse"}
+    for name, leaf in flatten_dict(params, sep="/").items():
+        np.testing.assert_array_equal(with_colours[0][name], leaf)
+    save_model(tmp_path / "exact", ModelCard(exact, NM, **about), unflatten_dict(with_colours[0], sep="/"))
+    without, _ = first(tmp_path / "exact", plain, **about)
+    assert without.keys() == flatten_dict(params, sep="/").keys()
 
 
 def test_equally_many_but_other_bands_are_noted(trained):

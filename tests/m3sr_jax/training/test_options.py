@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from m3sr_jax.checkpoint import load_model
-from m3sr_jax.config import Config, OptimConfig
+from m3sr_jax.config import Config, DataConfig, OptimConfig
 from m3sr_jax.data.open import open_dataset
 from m3sr_jax.errors import InputError
 from m3sr_jax.models import build_model, init_params
@@ -103,6 +103,19 @@ def test_init_from_continues_with_the_base_of_the_other_run(toy, tmp_path):
     plain = dataclasses.replace(later, model=dataclasses.replace(later.model, base="none"))
     with pytest.raises(InputError, match="do not fit the model"):
         train_and_evaluate(plain, tmp_path / "third")
+
+
+def test_exact_colour_needs_linear_photos_and_reflectance(toy, tmp_path):
+    model = dataclasses.replace(toy.model, num_bands=31, exact_colour=True)
+    with pytest.raises(InputError, match=r'model\.exact_colour: found encoding "codes"'):
+        train_and_evaluate(dataclasses.replace(toy, model=model), tmp_path / "run")
+    data = DataConfig(
+        name="photo", root=str(tmp_path), num_train_scenes=2, num_valid_scenes=1, scene_size=16, crop_size=8
+    )
+    photos = open_dataset(data)
+    params = with_fit(dataclasses.replace(toy, model=model, data=data), photos, {})
+    assert params.keys() == {"colour_matrix", "colour_inverse"}
+    np.testing.assert_allclose(params["colour_matrix"].sum(0), 1, atol=1e-6)  # white is white
 
 
 def test_clipped_pixels_have_no_part_in_the_fit(toy, monkeypatch):
