@@ -130,7 +130,8 @@ class Predictor:
         overlap, margin = self._exact(side, overlap)
         network = network_of(bare_network(self.model))
         grid = MULTIPLE if network is None else network.grid
-        run = (lambda image: self_ensemble(self._run, image)) if ensemble else self._run
+        whole = partial(self._run, mean_square=self._mean_square(rgb, normalise))
+        run = (lambda image: self_ensemble(whole, image)) if ensemble else whole
         return tiled_rows(lambda part: run(normalise(part)), rgb, side, overlap, tick, grid=grid, margin=margin)
 
     def interval(
@@ -163,9 +164,18 @@ class Predictor:
         needed = 2 * margin + -2 * margin % MULTIPLE
         return (max(overlap, needed), margin) if needed <= tile // 2 else (overlap, 0)
 
-    def _run(self, rgb: Float32[np.ndarray, "H W 3"]) -> Float32[np.ndarray, "H W S"]:
+    def _mean_square(self, rgb: np.ndarray, normalise: Callable[[np.ndarray], np.ndarray]) -> float | None:
+        """Returns the mean square of a photo, whose tiles differ in it, if the network normalises the exposure."""
+        if not getattr(self.model, "normalise_exposure", False):
+            return None
+        parts = (normalise(rgb[row : row + TILE]) for row in range(0, len(rgb), TILE))
+        return sum(float(np.square(part).sum(dtype=np.float64)) for part in parts) / rgb.size
+
+    def _run(
+        self, rgb: Float32[np.ndarray, "H W 3"], *, mean_square: float | None = None
+    ) -> Float32[np.ndarray, "H W S"]:
         try:
-            return run_network(self.model, self.params, rgb)
+            return run_network(self.model, self.params, rgb, mean_square)
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
@@ -189,7 +199,9 @@ def load(checkpoint: str | os.PathLike[str] = PRETRAINED, which: Which = "best")
     return Predictor(model, jax.device_put(params), card, load_interval(checkpoint, card))
 
 
-def run_network(model: nn.Module, params: Any, rgb: Float[np.ndarray, "H W 3"]) -> Float32[np.ndarray, "H W S"]:
+def run_network(
+    model: nn.Module, params: Any, rgb: Float[np.ndarray, "H W 3"], mean_square: float | None = None
+) -> Float32[np.ndarray, "H W S"]:
     """Reconstructs the cube of a whole image in one pass.
 
     The program is compiled once for each model and image size; the model itself pads the image and crops the cube.
@@ -198,6 +210,7 @@ def run_network(model: nn.Module, params: Any, rgb: Float[np.ndarray, "H W 3"]) 
         model: the network.
         params: its parameters.
         rgb: photo, (H, W, 3) in [0, 1], normalised as in training (see `normalise_rgb`).
+        mean_square: of the whole photo, if this is a tile of it and the model is a `WithBase`.
 
     Returns:
         The cube, (H, W, S), not clipped.
@@ -206,14 +219,15 @@ def run_network(model: nn.Module, params: Any, rgb: Float[np.ndarray, "H W 3"]) 
         InputError: the model rejects the image's size.
     """
     try:
-        return np.asarray(_apply(model, params, rgb[None].astype(np.float32))[0], np.float32)
+        whole = () if mean_square is None else (np.float32(mean_square),)
+        return np.asarray(_apply(model, params, rgb[None].astype(np.float32), *whole)[0], np.float32)
     except ValueError as error:
         raise InputError(f"image of {rgb.shape[0]}×{rgb.shape[1]} pixels: {error}") from error
 
 
 @partial(jax.jit, static_argnums=0)
-def _apply(model: nn.Module, params: Any, rgb: jax.Array) -> jax.Array:
-    return model.apply({"params": params}, rgb)  # type: ignore[return-value]
+def _apply(model: nn.Module, params: Any, rgb: jax.Array, *whole: jax.Array) -> jax.Array:
+    return model.apply({"params": params}, rgb, *whole)  # type: ignore[return-value]
 
 
 def check_tiles(tile: int | None, overlap: int) -> None:

@@ -80,9 +80,18 @@ class WithBase(Layer):
     matmul_precision: MatmulPrecision = "float32"
 
     @nn.compact
-    def __call__(self, rgb: Num[Array | np.ndarray, "B H W C"]) -> Float[Array, "B H W S"]:
-        """Reconstructs the spectrum of every pixel, as the network does; raises what the network raises."""
-        brightness = _brightness(rgb) if self.normalise_exposure else None
+    def __call__(
+        self,
+        rgb: Num[Array | np.ndarray, "B H W C"],
+        mean_square: Float[Array, ""] | None = None,
+    ) -> Float[Array, "B H W S"]:
+        """Reconstructs the spectrum of every pixel, as the network does; raises what the network raises.
+
+        Args:
+          rgb: images.
+          mean_square: of the whole image, if these are tiles of one; by default that of each image.
+        """
+        brightness = _brightness(rgb, mean_square) if self.normalise_exposure else None
         image = rgb if brightness is None else (rgb / brightness).astype(jnp.asarray(rgb).dtype)
         cube = self.network(image)
         gain = self.param("gain", nn.initializers.constant(INITIAL_GAIN), (self.num_bands,), jnp.float32)
@@ -110,10 +119,13 @@ class WithBase(Layer):
         return cube + jnp.matmul(lacks, inverse, precision=precision)
 
 
-def _brightness(rgb: Num[Array | np.ndarray, "B H W C"]) -> Float[Array, "B 1 1 1"]:
+def _brightness(
+    rgb: Num[Array | np.ndarray, "B H W C"], mean_square: Float[Array, ""] | None
+) -> Float[Array, "B 1 1 1"]:
     """Returns the root mean square of each image, at least `DARK`."""
     squares = jnp.square(jnp.asarray(rgb, jnp.promote_types(jnp.asarray(rgb).dtype, jnp.float32)))
-    return jnp.maximum(jnp.sqrt(squares.mean((1, 2, 3), keepdims=True)), DARK)
+    means = squares.mean((1, 2, 3), keepdims=True)
+    return jnp.maximum(jnp.sqrt(means if mean_square is None else jnp.full_like(means, mean_square)), DARK)
 
 
 def _regression(

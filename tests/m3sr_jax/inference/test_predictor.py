@@ -95,11 +95,24 @@ def test_tiles_of_a_network_with_a_margin_are_exact():
     assert np.abs(approximate - whole).max() > 100 * ROUNDING * np.abs(whole).max()
 
 
+def test_tiles_share_the_brightness_of_the_photo():
+    fields = ModelConfig(name="pixel", normalise_exposure=True)
+    model = build_model(fields)
+    card = ModelCard(fields, tuple(400.0 + 10 * band for band in range(31)))
+    per_pixel = Predictor(model, init_params(model, jax.random.key(0)), card)
+    codes = photo(200, 130)
+    codes[:100] //= 8
+    whole, tiled = (per_pixel.predict(codes, tile=tile) for tile in (0, 64))
+    np.testing.assert_allclose(tiled, whole, atol=ROUNDING * np.abs(whole).max())
+    alone = per_pixel.predict(codes[:100], tile=0)
+    assert np.abs(alone - whole[:100]).max() > 0.01 * np.abs(whole).max()
+
+
 def test_only_large_photos_are_tiled_by_default(predictor, monkeypatch):
     calls = []
     monkeypatch.setattr(
         "m3sr_jax.inference.predictor.run_network",
-        lambda model, params, rgb: calls.append(rgb.shape) or np.zeros((*rgb.shape[:2], 3), np.float32),
+        lambda model, params, rgb, _: calls.append(rgb.shape) or np.zeros((*rgb.shape[:2], 3), np.float32),
     )
     side = int(WHOLE_PIXELS**0.5)
     predictor.predict(np.zeros((side, side, 3), np.uint8))
