@@ -152,7 +152,6 @@ class DataConfig(_Section):
     # Augmentation of photos (data/augmentation.py); each is off by default and applied to a crop with this probability.
     augment_probability: float = _option(0.5, above=0, high=1)
     exposure: tuple[float, ...] = ()  # range of the exponent of 2, such as (-2.0, 1.0)
-    light: float = _option(0.0, low=0, high=1)  # spread of the log of smooth factors over the bands
     noise: float = _option(0.0, low=0, high=1)  # largest standard deviation, as a share of white
     jpeg_quality: tuple[int, ...] = ()  # range, such as (50, 95)
 

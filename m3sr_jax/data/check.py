@@ -73,7 +73,7 @@ def _check_scene(source: SceneSource, index: int, findings: Findings) -> None:
 
 def _oddities(scene: CodedScene) -> list[str]:
     flat = ["a photo with all values equal"] if np.ptp(scene.rgb) == 0 else []
-    return cube_oddities(scene.cube, float(scene.unit)) + flat
+    return cube_oddities(scene.cube, scene.unit) + flat
 
 
 def cube_oddities(cube: np.ndarray, unit: float = 1.0) -> list[str]:

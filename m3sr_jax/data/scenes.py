@@ -68,29 +68,28 @@ class Dataset:
 
 
 Codes = UInt[np.ndarray, "H W C"] | Float[np.ndarray, "H W C"]
-PerBand = int | float | Float64[np.ndarray, " S"]  # one number for all bands, or one for each
 
 
-def decode(codes: Codes, low: int | float = 0, high: PerBand | None = None) -> Float32[np.ndarray, "H W C"]:
+def decode(codes: Codes, low: int | float = 0, high: int | float | None = None) -> Float32[np.ndarray, "H W C"]:
     """Decodes to float32: (code − low) / (high − low).
 
     Args:
         codes: as stored.
         low: the code of 0.
-        high: the code of 1, or one for each band; by default the largest value of the type.
+        high: the code of 1; by default the largest value of the type.
     """
     values = np.empty(codes.shape, np.float32)
     decode_into(values, codes, low, np.iinfo(codes.dtype).max if high is None else high)
     return values
 
 
-def decode_into(out: Float32[np.ndarray, "H W C"], codes: Codes, low: int | float, high: PerBand) -> None:
+def decode_into(out: Float32[np.ndarray, "H W C"], codes: Codes, low: int | float, high: int | float) -> None:
     """Decodes into `out`. Casting, then dividing in place is twice as fast as a division that casts."""
     np.copyto(out, codes)
     if low:
         out -= np.float32(low)
-    if np.any(high - low != 1):
-        out /= np.asarray(high - low, np.float32)
+    if high - low != 1:
+        out /= np.float32(high - low)
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ class CodedScene:
         rgb: codes, (H, W, 3); the values are (rgb − low) / (high − low).
         cube: codes, (H, W, S); the values are cube / unit.
         rgb_range: low and high, the codes of 0 and 1 in rgb.
-        unit: the code of 1 in the cube, or one for each band; 1 for a cube of floats.
+        unit: the code of 1 in the cube; 1 for a cube of floats.
         encoding: "codes": values are used as they are; "srgb": they are decoded to linear light.
     """
 
@@ -110,7 +109,7 @@ class CodedScene:
     rgb: UInt8[np.ndarray, "H W 3"]
     cube: UInt16[np.ndarray, "H W S"] | Float16[np.ndarray, "H W S"] | Float32[np.ndarray, "H W S"]
     rgb_range: tuple[int, int] = (0, 255)
-    unit: PerBand = 65535.0
+    unit: float = 65535.0
     encoding: Literal["codes", "srgb"] = "codes"
 
     @property

@@ -168,7 +168,7 @@ def _write_scene(root: Path, scene: CodedScene, key: str) -> SceneRecord:
             np.save(folder / name, contiguous)
             sums[name] = hashlib.sha256(contiguous.data).hexdigest()
         size = (scene.cube.shape[0], scene.cube.shape[1])
-        record = SceneRecord(scene.name, size, scene.cube.dtype.name, float(scene.unit), scene.rgb_range, sums, key)
+        record = SceneRecord(scene.name, size, scene.cube.dtype.name, scene.unit, scene.rgb_range, sums, key)
         (folder / "scene.json").write_text(json.dumps(asdict(record), indent=2) + "\n")
     return record
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from m3sr_jax.config import DataConfig
-from m3sr_jax.data.augmentation import Augmentation, check_exposure, drawn_light, exposed, make_augmentation
+from m3sr_jax.data.augmentation import Augmentation, check_exposure, exposed, make_augmentation
 from m3sr_jax.data.camera import Shot, load_camera, quantise
 from m3sr_jax.data.open import open_dataset
 from m3sr_jax.data.pipeline import train_batches
@@ -34,33 +34,6 @@ def test_a_camera_takes_the_photo_of_the_brighter_cube_before_rounding_and_clipp
     assert np.abs(changed.rgb - np.rint(255 * np.clip(light, 0, 1))).max() <= 1  # ties of rounding
     np.testing.assert_array_equal(clipped, (light > 1).any(-1))
     assert clipped.any() == (exposure > 1)
-
-
-def test_another_light_multiplies_the_bands_and_the_camera_takes_its_photo():
-    scene, rng = coded_scene(), np.random.default_rng(0)
-    augmentation = Augmentation(SHOT, 1.0, light=0.2)
-    changed, _ = augmentation(scene, rng)
-    factor = np.asarray(scene.unit / changed.unit)
-    assert factor.shape == (31,)
-    assert 0.02 < np.std(np.log(factor)) < 0.6
-    assert np.abs(np.diff(np.log(factor))).max() < 0.2  # smooth
-    cube = decode(changed.cube, 0, changed.unit)
-    np.testing.assert_allclose(cube, decode(scene.cube) * factor, rtol=1e-6)
-    assert np.abs(changed.rgb - np.rint(255 * np.clip(cube @ SHOT.matrix, 0, 1))).max() <= 1
-    logs = [np.log(drawn_light(31, 0.1, rng)) for _ in range(2000)]
-    assert np.std(logs, 0)[0] == pytest.approx(0.1 * np.sqrt(3), rel=0.1)  # three waves, each at its largest
-    assert np.abs(np.mean(logs, 0)).max() < 0.02
-
-
-def test_another_light_needs_a_camera(source):
-    config = dataclasses.replace(CONFIG, light=0.1)
-    assert make_augmentation(config, source).light == 0.1
-    take, source.take = source.take, None
-    try:
-        with pytest.raises(InputError, match=r"data\.light: photos of synthetic are files"):
-            make_augmentation(config, source)
-    finally:
-        source.take = take
 
 
 def test_the_codes_of_a_photo_file_are_scaled_and_white_stays_unknown():
@@ -118,7 +91,7 @@ def batches_of(source, workers=0, **fields):
     return train_batches(source, batch_size=2, crop_size=16, seed=3, num_workers=workers, augmentation=augmentation)
 
 
-ALL = {"exposure": (-1.0, 1.0), "light": 0.1, "noise": 0.02, "jpeg_quality": (60, 95)}
+ALL = {"exposure": (-1.0, 1.0), "noise": 0.02, "jpeg_quality": (60, 95)}
 
 
 def test_batches_depend_on_seed_and_index_alone(source):
