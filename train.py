@@ -13,6 +13,7 @@ from ml_collections import config_flags
 
 from m3sr_jax.cli import exit_code
 from m3sr_jax.cli.flags import default_workdir, parse_flags
+from m3sr_jax.cli.huge_pages import with_huge_pages
 from m3sr_jax.cli.xla_flags import plan_for_memory
 from m3sr_jax.config import Config
 from m3sr_jax.errors import InputError
@@ -55,4 +56,5 @@ def train() -> int:
 
 
 if __name__ == "__main__":
+    with_huge_pages()
     app.run(main, flags_parser=parse_flags)
