@@ -15,7 +15,7 @@ GLIBC = (2, 35)  # the first with the tunable
 def with_huge_pages() -> None:
     """Starts this program again with pages of 2 MB for large arrays, where Linux offers them on request.
 
-    Training hands out the same large arrays at every step, which takes a tenth of its time in pages of 4 KB
+    Training hands out the same large arrays at every step, which takes a tenth of its time or more in pages of 4 KB
     (docs/kernels.md). The process keeps its number. Nothing happens if M3SR_HUGE_PAGES is 0, or if GLIBC_TUNABLES
     speaks of huge pages already, as it does the second time.
     """
