@@ -1,6 +1,6 @@
 """How well the package's models do on photos of measured scenes, which they have never seen, beside RGB upsampling.
 
-Command:  python benchmarks/bench_photo.py --data cave26_128.h5 [--checkpoint m3sr_jax/pretrained/network]
+Command:  python benchmarks/bench_photo.py --data cave26_128.h5 [--checkpoint m3sr_jax/pretrained/regression]
 
 The file holds all CAVE scenes at 128×128 pixels: `cube`, 16-bit reflectances, and `rgb_d65`, CAVE's own sRGB bitmaps.
 Each prediction is multiplied by the factor that fits the true cube best, since a photo does not tell its exposure.
@@ -34,7 +34,7 @@ import m3sr_jax
 from m3sr_jax.data.photo.develop import display_matrix, draw_settings, ideal_settings, take_photo
 from m3sr_jax.evaluation.metrics import BRIGHT, psnr, sam_bright
 from m3sr_jax.inference.finish import Finish
-from m3sr_jax.inference.predictor import PRETRAINED
+from m3sr_jax.inference.predictor import NETWORK
 from m3sr_jax.io.photos.photo import Photo
 from m3sr_jax.io.photos.spaces import srgb_decode
 from m3sr_jax.io.wavelengths import BANDS
@@ -114,7 +114,7 @@ def coverages(predicted: list[np.ndarray], half_widths: Method, pairs: list) -> 
 def main() -> None:
     options = parser(__doc__)
     options.add_argument("--data", type=Path, required=True)
-    options.add_argument("--checkpoint", type=Path, default=PRETRAINED)
+    options.add_argument("--checkpoint", type=Path, default=NETWORK)
     arguments = options.parse_args()
     with h5py.File(arguments.data) as opened:
         file: Any = opened

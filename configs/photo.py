@@ -1,7 +1,8 @@
 """A model for any photo, on simulated photos of measured reflectances; docs/photo.md describes the simulation.
 
 Command:  python train.py --config configs/photo.py --workdir runs/photo
-Duration: 5,000 steps in 35 minutes of one CPU core (--config.train.num_steps=5000); their weights are m3sr_jax.NETWORK.
+Duration: 2.2 hours of one CPU core. The weights in the package took 5,000 steps without model.exact_colour and 12,000
+          with it, 1.9 hours.
 Score:    m3sr_jax/pretrained/MODEL_CARD.md has it, beside the regression that the network has to beat.
 """
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from m3sr_jax.checkpoint import save_model as save_model
     from m3sr_jax.config import Config as Config
     from m3sr_jax.errors import InputError as InputError
-    from m3sr_jax.inference.predictor import NETWORK as NETWORK
+    from m3sr_jax.inference.predictor import REGRESSION as REGRESSION
     from m3sr_jax.inference.predictor import Predictor as Predictor
     from m3sr_jax.inference.predictor import load as load
     from m3sr_jax.model_card import ModelCard as ModelCard
@@ -23,14 +23,14 @@ _MODULES = {
     "InputError": "errors",
     "M3SR": "models",
     "ModelCard": "model_card",
-    "NETWORK": "inference.predictor",
     "Predictor": "inference.predictor",
+    "REGRESSION": "inference.predictor",
     "create": "models",
     "load": "inference.predictor",
     "load_model": "checkpoint",
     "save_model": "checkpoint",
 }
-__all__ = ["M3SR", "NETWORK", "Config", "InputError", "ModelCard", "Predictor", "create", "load"]
+__all__ = ["M3SR", "REGRESSION", "Config", "InputError", "ModelCard", "Predictor", "create", "load"]
 __all__ += ["load_model", "save_model"]
 
 

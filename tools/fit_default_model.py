@@ -1,6 +1,6 @@
 """Makes the models of the package again, with their intervals: the regression, and the network from a training run.
 
-Command:  python tools/fit_default_model.py                        m3sr_jax/pretrained/, 1 minute on one core
+Command:  python tools/fit_default_model.py                        m3sr_jax/pretrained/regression/, 1 minute on one core
           python tools/fit_default_model.py --checkpoint RUN       m3sr_jax/pretrained/network/, 2 minutes
 
 Three sets of pigments have nothing in common in any step. The training pigments fit the regression. Its form and
@@ -33,7 +33,7 @@ from m3sr_jax.data.photo.surfaces import Pigments
 from m3sr_jax.data.spectra import split_reflectances
 from m3sr_jax.errors import InputError
 from m3sr_jax.inference.finish import Finish, describes_photos
-from m3sr_jax.inference.predictor import NETWORK, PRETRAINED, Predictor, load
+from m3sr_jax.inference.predictor import NETWORK, REGRESSION, Predictor, load
 from m3sr_jax.io.photos.photo import Photo
 from m3sr_jax.io.photos.spaces import srgb_decode
 from m3sr_jax.io.wavelengths import BANDS
@@ -153,7 +153,7 @@ def main() -> None:
     parser.add_argument("--which", choices=("latest", "best"), default="latest", help="of a training workdir")
     parser.add_argument("--output", type=Path, help="folder; by default that of the shipped model")
     options = parser.parse_args()
-    output = options.output or (NETWORK if options.checkpoint else PRETRAINED)
+    output = options.output or (NETWORK if options.checkpoint else REGRESSION)
     train, held_out = split_reflectances(0)
     predictor = load(options.checkpoint, options.which) if options.checkpoint else regression(train, options)
     if not describes_photos(predictor.card):

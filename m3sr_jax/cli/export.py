@@ -36,10 +36,10 @@ class Export:
         """
         from m3sr_jax.checkpoint import load_model
         from m3sr_jax.export import INPUTS, export_model
-        from m3sr_jax.inference.predictor import PRETRAINED
+        from m3sr_jax.inference.predictor import NETWORK
 
         start_jax()
-        model, params, card = load_model(PRETRAINED if self.checkpoint is None else self.checkpoint, self.which)
+        model, params, card = load_model(NETWORK if self.checkpoint is None else self.checkpoint, self.which)
         export_model(self.output, model, params, card)
         print(f"the program takes {INPUTS[card.encoding]}")
         print(f"wrote {self.output}; to use it, python {self.output / 'run.py'} RGB.npy CUBE.npy")

@@ -41,7 +41,8 @@ class Predict(Processes):
         images: photos, or folders of photos.
         checkpoint: a training workdir, or a folder that m3sr convert wrote; by default the model for any photo that
             comes with the package.
-        network: use the package's network instead of its regression, see docs/photo.md: ten times as slow.
+        regression: use the regression that the package's model builds on, see docs/photo.md: less accurate, ten times
+            as fast.
         output: for a single photo a file: .mat (v7.3), .hdr (ENVI), .npz, .tif (one page per band) or .h5. Otherwise a
             folder; photos whose cubes already exist are skipped, so run the same command again to resume. By default
             the current folder.
@@ -65,7 +66,7 @@ class Predict(Processes):
 
     images: Annotated[Positional[tuple[Path, ...]], arg(metavar="IMAGE...")]
     checkpoint: Path | None = None
-    network: bool = False
+    regression: bool = False
     output: Path | None = None
     format: Literal["mat", "hdr", "npz", "tif", "h5"] = "mat"
     dtype: Literal["float32", "uint16"] = "float32"
@@ -85,15 +86,15 @@ class Predict(Processes):
         Raises:
             InputError: the arguments, the checkpoint, the output or a photo cannot be used.
         """
-        from m3sr_jax.inference.predictor import NETWORK, PRETRAINED, check_tiles, load
+        from m3sr_jax.inference.predictor import NETWORK, REGRESSION, check_tiles, load
         from m3sr_jax.processes import gather, local_indices, on_writer
 
         check_tiles(self.tile, self.overlap)
         self.join()
         jobs = plan_jobs(self.images, self._target(), self.format)
-        if self.network and self.checkpoint is not None:
-            raise InputError("--network and --checkpoint: both choose a model; leave one out")
-        predictor = load(self.checkpoint or (NETWORK if self.network else PRETRAINED), self.which)
+        if self.regression and self.checkpoint is not None:
+            raise InputError("--regression and --checkpoint: both choose a model; leave one out")
+        predictor = load(self.checkpoint or (REGRESSION if self.regression else NETWORK), self.which)
         light = self._light(predictor)
         todo = on_writer(lambda: self._todo(jobs, predictor))
         local_jobs = [todo[i] for i in local_indices(len(todo))]

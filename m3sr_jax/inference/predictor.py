@@ -33,8 +33,10 @@ WHOLE_PIXELS = 512 * 512
 TILE = 448
 OVERLAP = 32
 MIN_TILE = 64
+# The models of the package, see pretrained/MODEL_CARD.md.
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
-NETWORK = PRETRAINED / "network"  # M3SR on the regression
+NETWORK = PRETRAINED / "network"
+REGRESSION = PRETRAINED / "regression"
 
 Tick = Callable[[int, int], None]
 
@@ -183,13 +185,13 @@ class Predictor:
             raise InputError(f"{size} pixels do not fit in memory at once; choose a smaller tile") from error
 
 
-def load(checkpoint: str | os.PathLike[str] = PRETRAINED, which: Which = "best") -> Predictor:
+def load(checkpoint: str | os.PathLike[str] = NETWORK, which: Which = "best") -> Predictor:
     """Loads a trained model, ready to predict.
 
     Args:
         checkpoint: a training workdir, or a folder that `m3sr convert` wrote; by default the model for any photo that
-            is part of the package, described in m3sr_jax/pretrained/MODEL_CARD.md. `m3sr_jax.NETWORK` is M3SR on
-            it.
+            is part of the package, described in m3sr_jax/pretrained/MODEL_CARD.md. `m3sr_jax.REGRESSION` is the
+            regression that this model builds on: less accurate, and ten times as fast.
         which: in a workdir, the checkpoint with the best PSNR or the latest one.
 
     Raises:

@@ -234,13 +234,13 @@ def test_the_default_model_writes_beside_where_one_stands(photos, tmp_path, monk
     assert sorted(path.name for path in (tmp_path / "folder").glob("*.mat")) == ["a.mat", "b.mat", "c.mat", "d.mat"]
 
 
-def test_the_network_of_the_package_is_an_option(checkpoint, photos, tmp_path, capsys):
+def test_the_regression_of_the_package_is_an_option(checkpoint, photos, tmp_path, capsys):
     photo, output = photos / "a.png", tmp_path / "a.npz"
-    assert main(["predict", str(photo), "--output", str(output), "--network"]) == 0
-    expected = m3sr_jax.load(m3sr_jax.NETWORK).predict(np.asarray(Image.open(photo)))
+    assert main(["predict", str(photo), "--output", str(output), "--regression"]) == 0
+    expected = m3sr_jax.load(m3sr_jax.REGRESSION).predict(np.asarray(Image.open(photo)))
     np.testing.assert_array_equal(read_cube(output)[0], expected)
-    assert run(checkpoint, photo, "--output", tmp_path / "b.npz", "--network") == 2
-    assert "--network and --checkpoint: both choose a model" in capsys.readouterr().err
+    assert run(checkpoint, photo, "--output", tmp_path / "b.npz", "--regression") == 2
+    assert "--regression and --checkpoint: both choose a model" in capsys.readouterr().err
 
 
 def test_exact_colours_and_lights_need_reflectance(checkpoint, photos, tmp_path, capsys):

@@ -12,7 +12,7 @@ EXACT = 0.01  # of a code: rounding in float32
 
 @pytest.fixture(scope="module")
 def model():
-    return m3sr_jax.load()
+    return m3sr_jax.load(m3sr_jax.REGRESSION)
 
 
 @pytest.fixture(scope="module")
