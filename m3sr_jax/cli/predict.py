@@ -128,6 +128,8 @@ class Predict(Processes):
             settings |= {name: getattr(self, name) for name in ("exact_colour", "light") if getattr(self, name)}
             settings |= {"interval": True} if self.stores_interval(predictor) else {}
             record_settings(output, jobs, {"model": predictor.fingerprint()} | settings, self.overwrite)
+        elif not output.parent.is_dir():
+            raise InputError(f"{output}: found no folder {output.parent}; make it first")
         elif not self.overwrite:
             for file in (output, *(interval_files(output) if self.stores_interval(predictor) else ())):
                 if file.exists():

@@ -106,7 +106,7 @@ def test_a_baseline_goes_all_the_way(small, download, tmp_path, name, layout):
     root, workdir = download(layout), tmp_path / "run"
     synthetic = {"num_train_scenes": 2, "num_valid_scenes": 1, "scene_size": 24}
     data = DataConfig(layout, str(root), batch_size=2, crop_size=16, **(synthetic if layout == "synthetic" else {}))
-    model = ModelConfig(name, implementation="reference" if name == "gmsr" else None)
+    model = ModelConfig(name)
     train = TrainConfig(num_steps=3, log_every_steps=1, eval_every_steps=3, checkpoint_every_steps=2)
     config = Config(model, data, train=train)
     assert train_and_evaluate(config, workdir) == 0

@@ -80,7 +80,9 @@ def test_codes_of_16_bits_tell_what_they_clip(checkpoint, photos, tmp_path, caps
 
 @pytest.mark.parametrize(("name", "warned"), [("hsrnet", True), ("fmnet", False)])
 def test_tiles_of_a_network_that_needs_the_whole_photo_are_reported(name, warned, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("m3sr_jax.inference.predictor.run_network", lambda _, __, rgb: np.repeat(rgb[..., :1], 31, -1))
+    monkeypatch.setattr(
+        "m3sr_jax.inference.predictor.run_network", lambda _, __, rgb, *_rest: np.repeat(rgb[..., :1], 31, -1)
+    )
     params = init_params(build_model(ModelConfig(name)), jax.random.key(0))
     save_model(tmp_path / "model", ModelCard(ModelConfig(name), NM), params)
     Image.fromarray(np.zeros((64, 80, 3), np.uint8)).save(tmp_path / "a.png")
@@ -191,7 +193,7 @@ def test_photos_of_one_name_get_names_of_their_own(checkpoint, photos, tmp_path)
         (["{photos}", "--output", "{photos}", "--format", "tif", "--overwrite"], "would replace a photo"),
         (["{photos}/a.png", "--output", "{photos}/notes.txt"], "expected a name that ends in"),
         (["{photos}/a.png", "--output", "{photos}/notes.txt/out"], "cannot be used"),
-        (["{photos}/a.png", "--output", "{photos}/no/a.mat"], "cannot be written"),
+        (["{photos}/a.png", "--output", "{photos}/no/a.mat"], "a.mat: found no folder"),
     ],
 )
 def test_bad_usage_is_one_line_and_exit_code_2(checkpoint, photos, arguments, told, capsys, monkeypatch, tmp_path):
