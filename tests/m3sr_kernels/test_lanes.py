@@ -67,6 +67,6 @@ def test_the_form_of_other_platforms_equals_the_definition(op, other_platform):
     [("ss2d_scan", IMAGES["photo, spatial, full"], 2500), ("s6_scan", TOKENS["photo, full"], 800)],
 )
 def test_programs_for_other_platforms_are_short(op, shape, most):
-    """XLA's compile time for a GPU grows with the program, which has three times as many operations when contractions are unrolled."""
+    """XLA compiles a GPU program kernel by kernel; unrolled contractions make three times as many."""
     gradient = value_and_gradient(op, "xla", interpret=False)
     assert lower_for_cuda(gradient, specs(shape)).count("stablehlo.") <= most
