@@ -73,10 +73,9 @@ def _lane_einsum(spec: str, left: jax.Array, right: jax.Array) -> jax.Array:
 
 def _contract(left_letters: str, right_letters: str, out: str, left: jax.Array, right: jax.Array) -> jax.Array:
     left, right = materialise(jnp.asarray(left)), materialise(jnp.asarray(right))
-    forms = (
-        functools.partial(form, left_letters, right_letters, out) for form in (contract_unrolled, contract_at_once)
-    )
-    return by_platform(*forms, left, right)
+    letters = (left_letters, right_letters, out)
+    unrolled, at_once = (functools.partial(form, *letters) for form in (contract_unrolled, contract_at_once))
+    return by_platform(unrolled, at_once, left, right)
 
 
 def contract_unrolled(left_letters: str, right_letters: str, out: str, left: jax.Array, right: jax.Array) -> jax.Array:

@@ -47,10 +47,10 @@ def other_platform(monkeypatch):
         take_second = lambda _, elsewhere, *arrays: elsewhere(*arrays)  # noqa: E731
         monkeypatch.setattr(importlib.import_module(module), "by_platform", take_second)
     for function in cached:
-        function.clear_cache()
+        function.clear_cache()  # type: ignore[attr-defined]
     yield
     for function in cached:
-        function.clear_cache()
+        function.clear_cache()  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("op", OPS)
