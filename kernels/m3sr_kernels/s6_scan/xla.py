@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
-from m3sr_kernels.lanes import lane_einsum, materialise, unstack
+from m3sr_kernels.lanes import by_platform, lane_einsum, materialise, unstack
 from m3sr_kernels.s6_scan.reference import reference_s6_scan, step
 
 MAX_PAIRWISE = 16
@@ -89,12 +89,18 @@ def _decayed_sum(tau: jax.Array, weights: jax.Array, a: jax.Array) -> jax.Array:
 
 
 def _sum_over_states(tau: jax.Array, weights: jax.Array, a: jax.Array, *, factor: Callable) -> jax.Array:
-    tau, weights, a = (materialise(array) for array in (tau, weights, a))
-    total = jnp.zeros_like(tau)
-    for n in range(a.shape[1]):
-        rate = a[None, :, n, None]
-        total = total + factor(rate) * weights[:, n, None] * jnp.exp(rate * tau)
-    return materialise(total)
+    def unrolled(tau: jax.Array, weights: jax.Array, a: jax.Array) -> jax.Array:
+        total = jnp.zeros_like(tau)
+        for n in range(a.shape[1]):
+            rate = a[None, :, n, None]
+            total = total + factor(rate) * weights[:, n, None] * jnp.exp(rate * tau)
+        return total
+
+    def at_once(tau: jax.Array, weights: jax.Array, a: jax.Array) -> jax.Array:
+        rates = a.T[None, :, :, None]
+        return jnp.sum(factor(rates) * weights[:, :, None] * jnp.exp(rates * tau[:, None]), axis=1)
+
+    return materialise(by_platform(unrolled, at_once, *map(materialise, (tau, weights, a))))
 
 
 def _decayed_sum_fwd(tau: jax.Array, weights: jax.Array, a: jax.Array):
@@ -114,10 +120,16 @@ def _decayed_sum_bwd(residuals: tuple[jax.Array, jax.Array, jax.Array], cotangen
 
 
 def _weights_cotangent(tau: jax.Array, a: jax.Array, cotangent: jax.Array) -> jax.Array:
-    """Σ_d cotangent[j,d,m]·exp(a[d,n]·tau[j,d,m]), (J, N, M).
+    """Σ_d cotangent[j,d,m]·exp(a[d,n]·tau[j,d,m]), (J, N, M)."""
 
-    Unrolled over d, in parts, to keep the lanes vectorised.
-    """
+    def at_once(tau: jax.Array, a: jax.Array, cotangent: jax.Array) -> jax.Array:
+        return jnp.sum(jnp.exp(a[None, :, :, None] * tau[:, :, None]) * cotangent[:, :, None], axis=1)
+
+    return by_platform(_weights_cotangent_unrolled, at_once, tau, a, cotangent)
+
+
+def _weights_cotangent_unrolled(tau: jax.Array, a: jax.Array, cotangent: jax.Array) -> jax.Array:
+    """Unrolled over d, in parts, to keep the lanes vectorised."""
     J, D, M = tau.shape
     unrolled = max(size for size in range(1, MAX_UNROLLED + 1) if D % size == 0)
     tau, cotangent = (materialise(array.reshape(J, -1, unrolled, M)) for array in (tau, cotangent))
