@@ -191,7 +191,7 @@ def load(checkpoint: str | os.PathLike[str] = NETWORK, which: Which = "best") ->
     Args:
         checkpoint: a training workdir, or a folder that `m3sr convert` wrote; by default the model for any photo that
             is part of the package, described in m3sr_jax/pretrained/MODEL_CARD.md. `m3sr_jax.REGRESSION` is the
-            regression that this model builds on: less accurate, and ten times as fast.
+            regression that this model builds on: less accurate, and twenty times as fast.
         which: in a workdir, the checkpoint with the best PSNR or the latest one.
 
     Raises:
