@@ -21,8 +21,8 @@ FIELDS = ModelConfig(num_groups=1, features=6, num_bands=5, branches=("frequency
 NM = (400.0, 450.0, 500.0, 550.0, 600.0)
 
 
-def card(fields=FIELDS, nm=NM, normalization="unit"):
-    return ModelCard(fields, nm, rgb_normalization=normalization)
+def card(fields=FIELDS, nm=NM, normalization="unit", **about):
+    return ModelCard(fields, nm, rgb_normalization=normalization, **about)
 
 
 @pytest.fixture(scope="module")
