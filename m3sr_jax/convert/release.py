@@ -10,6 +10,7 @@ import numpy as np
 from flax import linen as nn
 from flax import traverse_util
 
+from m3sr_jax.config.names import BASE_FIELDS
 from m3sr_jax.convert.layout import Tensor
 from m3sr_jax.convert.m3sr import m3sr_modules
 from m3sr_jax.errors import InputError, shortened
@@ -85,8 +86,8 @@ def release_activations(model: M3SR, intermediates: Mapping[str, Any]) -> dict[s
 
 def _layout(model: nn.Module) -> Iterator[Tensor]:
     if isinstance(model, WithBase):
-        fields = "model.base, model.pixel_head or model.normalise_exposure"
-        raise InputError(f"config field {fields}: releases have none of them; use the network alone")
+        fields = ", ".join(f"model.{name}" for name in BASE_FIELDS)
+        raise InputError(f"config fields {fields}: releases have none of them; use the network alone")
     network = network_of(model)
     if network is None or network.layout is None:
         raise InputError(f"{type(model).__name__}: found no release layout for it, expected a network with a release")
