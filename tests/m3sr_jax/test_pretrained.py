@@ -28,7 +28,7 @@ MAX_BYTES = 8 * 2**20
 # What benchmarks/bench_photo.py measured, less a little for other versions of libraries.
 OWN, OWN_OF_REGRESSION = (32.4, 9.0), (31.3, 9.9)
 # Of bright pixels: 96.4 % and 96.0 %. These photos have no errors of cameras, for which the intervals allow.
-COVERAGE = (0.85, 0.975)
+COVERAGE = (0.85, 0.97)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
 
 
 def test_intervals_hold_nine_tenths_of_measured_reflectances(either):
-    # Patches of 8×8 pixels: where each pixel is another surface, the network's intervals are too narrow (78 %).
+    # Patches of 8×8 pixels: where each pixel is another surface, 89 % lie in the network's intervals.
     scene = reflectances()[:320].reshape(16, 20, 31).astype(np.float32).repeat(8, 0).repeat(8, 1)
     codes = take_photo(scene, ideal_settings(), np.random.default_rng(0))
     for exact_colour in (False, True):
