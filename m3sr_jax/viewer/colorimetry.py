@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64, UInt8
 
 from m3sr_jax.data.colorimetry import srgb_matrix
+from m3sr_jax.io.strips import strips
 
 # A cube is shown in true colour if its bands reach at least from blue to red, in nm.
 BLUE, RED = 480.0, 620.0
@@ -38,7 +39,7 @@ def render(
 
     Source: CIE 15 (2° standard observer, D65); IEC 61966-2-1 (sRGB).
     """
-    filled = np.flatnonzero(np.isfinite(cube).any((0, 1)))
+    filled = np.flatnonzero(np.any([np.isfinite(cube[rows]).any((0, 1)) for rows in strips(cube.shape)], axis=0))
     if 0 < len(filled) < cube.shape[2]:
         cube = cube[..., filled]
     else:
@@ -53,10 +54,12 @@ def render(
     if exposure is None:
         brightest = linear[~missing].max(-1) if not missing.all() else np.ones(1, np.float32)
         exposure = 1 / max(float(np.percentile(brightest, EXPOSURE_PERCENTILE)), 1e-9)
-    linear = np.clip(np.where(missing[..., None], 0, linear) * np.float32(exposure), 0, 1)
-    rgb = np.rint(encode_srgb(linear) * 255).astype(np.uint8)
-    alpha = np.where(missing, 0, 255).astype(np.uint8)
-    return Rendering(np.dstack([rgb, alpha]), f"{description}, exposure × {exposure:.3g}")
+    picture = np.empty((*missing.shape, 4), np.uint8)
+    for rows in strips(cube.shape):
+        visible = np.clip(np.where(missing[rows, :, None], 0, linear[rows]) * np.float32(exposure), 0, 1)
+        picture[rows, :, :3] = np.rint(encode_srgb(visible) * 255)
+        picture[rows, :, 3] = np.where(missing[rows], 0, 255)
+    return Rendering(picture, f"{description}, exposure × {exposure:.3g}")
 
 
 def difference_picture(
@@ -71,9 +74,11 @@ def difference_picture(
     """
     from matplotlib import colormaps
 
-    shown = render(cube, wavelengths, exposure=1.0).rgba[..., :3]
-    codes = np.abs(shown - photo * np.float32(255)).mean(-1)
-    return colormaps["magma"](np.minimum(codes / DIFFERENCE_CODES, 1), bytes=True)[..., :3]
+    drawn = render(cube, wavelengths, exposure=1.0).rgba[..., :3]
+    for rows in strips(cube.shape):
+        codes = np.abs(drawn[rows] - photo[rows] * np.float32(255)).mean(-1)
+        drawn[rows] = colormaps["magma"](np.minimum(codes / DIFFERENCE_CODES, 1), bytes=True)[..., :3]
+    return drawn
 
 
 def display_matrix(wavelengths: Float[np.ndarray, " S"]) -> tuple[Float64[np.ndarray, "S 3"], str]:

@@ -8,8 +8,7 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from m3sr_jax.evaluation.metrics import spectral_angle
-
-ROWS = 64
+from m3sr_jax.io.strips import strips
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,8 @@ def compare(cube: Float32[np.ndarray, "H W S"], truth: Float32[np.ndarray, "H W 
     bands = cube.shape[2]
     count, square, clipped = np.zeros(bands), np.zeros(bands), np.zeros(bands)
     angle_sum, angle_count = 0.0, 0
-    for start in range(0, cube.shape[0], ROWS):
-        x, y = (values[start : start + ROWS].reshape(-1, bands).astype(np.float64) for values in (cube, truth))
+    for rows in strips(cube.shape):
+        x, y = (values[rows].reshape(-1, bands).astype(np.float64) for values in (cube, truth))
         finite = np.isfinite(x) & np.isfinite(y)
         x, y = np.where(finite, x, 0), np.where(finite, y, 0)
         count += finite.sum(0)

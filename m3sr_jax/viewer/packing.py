@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, UInt16
 
+from m3sr_jax.io.strips import strips
+
 MAX_LEVELS, MIN_LEVELS = 2**16 - 1, 2**10 - 1
 # Characters for all cubes of a page, besides Bokeh and pictures: two cubes of 512×512×31 fit with 14 bits.
 TEXT_BUDGET = 21_500_000
@@ -70,7 +72,7 @@ def pack_cubes(
         interval: half-widths of the cube's intervals, of the rows and columns that the page keeps: every n-th from
             n // 2 on, with n = decimation((number of cubes + 1) · values of one).
     """
-    missing = sum(cube.size - int(np.isfinite(cube).sum()) for cube in cubes)
+    missing = sum(int((~np.isfinite(cube[rows])).sum()) for cube in cubes for rows in strips(cube.shape))
     factor = decimation(cubes[0].size * (len(cubes) + (interval is not None)))
     kept = [cube[factor // 2 :: factor, factor // 2 :: factor] for cube in cubes]
     if interval is not None:

@@ -20,6 +20,7 @@ from jaxtyping import Float, Float32, UInt8
 from m3sr_jax.errors import InputError
 from m3sr_jax.evaluation.figures import distinct_pixels, wavelength_colour
 from m3sr_jax.io.files import written_whole
+from m3sr_jax.io.strips import strips
 from m3sr_jax.viewer.colorimetry import DIFFERENCE_CODES, difference_picture, render
 from m3sr_jax.viewer.comparison import Comparison, compare
 from m3sr_jax.viewer.packing import PackedCubes, pack_cubes
@@ -75,7 +76,8 @@ def write_page(
     rendering = render(cube, wavelengths)
     pictures = {"rendered": _png(rendering.rgba)}
     if photo is not None:
-        pictures["photo"] = _png(np.rint(np.clip(photo, 0, 1) * 255).astype(np.uint8))
+        codes = [np.rint(np.clip(photo[rows], 0, 1) * 255).astype(np.uint8) for rows in strips(photo.shape)]
+        pictures["photo"] = _png(np.concatenate(codes))
     if check and photo is not None and wavelengths is not None:
         pictures["difference"] = _png(difference_picture(cube, wavelengths, photo))
     facts = _facts(cube, wavelengths, packed, comparison) | {"title": title, "rendering": rendering.description}

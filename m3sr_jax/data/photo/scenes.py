@@ -27,7 +27,7 @@ SCALE = "white of the photo"
 class PhotoSpec(SceneSpec):
     """Which photos to make."""
 
-    NAME, VERSION = "photo", 1
+    NAME, VERSION = "photo", 2
 
     num_train: int = 400
     num_valid: int = 40

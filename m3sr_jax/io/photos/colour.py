@@ -11,10 +11,10 @@ from m3sr_jax.errors import InputError
 from m3sr_jax.io.photos.photo import Encoding, Photo, Stored, largest_code, unit_range, upright
 from m3sr_jax.io.photos.profile import check_profile, profile_converter, profile_name
 from m3sr_jax.io.photos.spaces import ColourSpace, srgb_encode
+from m3sr_jax.io.strips import strips
 
 # Floating-point photos may overshoot [0, 1] by this much; the values are clipped.
 OVERSHOOT = 1e-3
-STRIP_VALUES = 2**22  # values converted at a time
 # Rounding of a converter: a colour this far outside [0, 1] is not reported as clipped.
 OUTSIDE = 2e-3
 D50 = np.array([0.96422, 1.0, 0.82521])
@@ -87,12 +87,6 @@ def as_codes(samples: np.ndarray, bits: int) -> np.ndarray:
         values = samples[rows].astype(np.float64) * (largest_code(codes.dtype) / largest)
         codes[rows] = np.rint(values) if codes.dtype.kind == "u" else values
     return codes
-
-
-def strips(shape: tuple[int, ...]) -> list[slice]:
-    """Splits rows into slices of some million values."""
-    step = max(1, STRIP_VALUES // max(1, int(np.prod(shape[1:]))))
-    return [slice(start, start + step) for start in range(0, shape[0], step)]
 
 
 def _by_space(space: ColourSpace, notes: list[str]) -> tuple[Callable[[np.ndarray], np.ndarray] | None, Encoding]:

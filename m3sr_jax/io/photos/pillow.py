@@ -13,9 +13,9 @@ import numpy as np
 
 from m3sr_jax.errors import InputError
 from m3sr_jax.io.files import BoundedFile, check_claim
-from m3sr_jax.io.photos.colour import strips
 from m3sr_jax.io.photos.exif import ORIENTATION
 from m3sr_jax.io.photos.kinds import readable_format
+from m3sr_jax.io.strips import strips
 
 if TYPE_CHECKING:
     from PIL import ImageFile
