@@ -28,6 +28,7 @@ from m3sr_jax.errors import InputError
 from m3sr_jax.io import envi, tiff
 from m3sr_jax.io.arrange import Arranged, arrange
 from m3sr_jax.io.named_cube import read_named_cube
+from m3sr_jax.io.strips import strips
 from m3sr_jax.io.tiff_header import TIFF_SUFFIXES, described_tiff, with_header
 from m3sr_jax.io.wavelengths import BANDS_BY_HAND
 
@@ -102,7 +103,7 @@ def read_cube_file(
         found = replace(found, coding=replace(found.coding, divisor=white))
     notes = found.notes + _integer_note(found)
     cube = found.coding.decode(found.values)
-    bad = 0 if allow_missing else cube.size - int(np.isfinite(cube).sum())
+    bad = 0 if allow_missing else sum(int((~np.isfinite(cube[rows])).sum()) for rows in strips(cube.shape))
     if bad:
         source = f", some by {found.coding.source}" if found.coding.source else ""
         expected = "expected a reflectance or radiance cube without gaps"

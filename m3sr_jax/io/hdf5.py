@@ -11,13 +11,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from m3sr_jax.errors import InputError
 from m3sr_jax.io.entries import NUMBER_KINDS, Entry, unreadable
 from m3sr_jax.io.files import check_claim
+from m3sr_jax.io.strips import STRIP_VALUES
 from m3sr_jax.io.wavelengths import BANDS, MAX_BANDS
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 HEAP = b"GCOL\1\0\0\0"
 MAX_OBJECTS, MAX_DEPTH, MAX_TEXT = 5000, 8, 4096
+BLOCK_BYTES = 2**24
 NOT_NUMBERS = {"cell": "a cell array", "function_handle": "a function"}  # MATLAB classes
 NO_VARIABLE = "This is a netCDF dimension but not a netCDF variable"
 
@@ -141,13 +143,27 @@ def _entry(
 
     def read() -> np.ndarray:
         check()
-        values = np.asarray(dataset[()]).astype(dtype, copy=False)
-        return values.T if turned else values
+        values = _reversed(dataset) if turned else np.asarray(dataset[()])
+        return values.astype(dtype, copy=False)
 
     if (fill := _user_fill(dataset)) is not None:
         attributes.setdefault("_FillValue", fill)
     name, step = name.replace("/", ".") if matlab else name, -1 if turned else 1
     return Entry(name, dataset.shape[::step], dtype, read, check, attributes)
+
+
+def _reversed(dataset: h5py.Dataset) -> np.ndarray:
+    """Reads an array with its axes in reverse, some of the file's chunks at a time: it is in memory only once."""
+    values = np.empty(dataset.shape[::-1], dataset.dtype)
+    if values.ndim < 2:
+        values[...] = dataset[()]
+        return values
+    # Along the second axis, what is read at once lies in long pieces of a file without chunks.
+    length, depth = dataset.shape[1], dataset.chunks[1] if dataset.chunks else 1
+    step = depth * max(1, STRIP_VALUES * length // (depth * max(1, dataset.size or 0)))
+    for start in range(0, length, step):
+        values[..., start : start + step, :] = dataset[:, start : start + step].T
+    return values
 
 
 def _text_entry(name: str, dataset: h5py.Dataset) -> Entry:
@@ -200,11 +216,22 @@ def check_heaps(path: Path) -> None:
     Source: The HDF Group, "HDF5 File Format Specification", section III.E (Global Heap).
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        start = content.find(HEAP)
-        while start >= 0:
+        for start in _places(file, HEAP):
             if start + 16 <= len(content):
                 _check_heap(content, start)
-            start = content.find(HEAP, start + 1)
+
+
+def _places(file: IO[bytes], wanted: bytes) -> Iterator[int]:
+    """Yields where bytes begin in a file; reads blocks, since a search of the map would keep all of it in memory."""
+    before, kept = 0, b""
+    while block := file.read(BLOCK_BYTES):
+        window = kept + block
+        start = window.find(wanted)
+        while start >= 0:
+            yield before + start
+            start = window.find(wanted, start + 1)
+        kept = window[1 - len(wanted) :]
+        before += len(window) - len(kept)
 
 
 def _check_heap(content: mmap.mmap, start: int) -> None:

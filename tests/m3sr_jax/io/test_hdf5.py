@@ -1,0 +1,30 @@
+"""Tests for the parts of the HDF5 reader that keep its memory small."""
+
+import io
+
+import h5py
+import numpy as np
+import pytest
+
+from m3sr_jax.io import hdf5
+from m3sr_jax.io.hdf5 import _places, _reversed
+
+
+@pytest.mark.parametrize("chunks", [None, (2, 3, 4), (5, 7, 1)])
+@pytest.mark.parametrize("shape", [(5, 7, 6), (5, 1, 6), (1, 9), (4,), ()])
+def test_axes_are_reversed_a_few_chunks_at_a_time(tmp_path, monkeypatch, shape, chunks):
+    monkeypatch.setattr(hdf5, "STRIP_VALUES", 30)  # less than one step of any of these
+    values = np.arange(np.prod(shape, dtype=int), dtype=np.int16).reshape(shape)
+    fitting = None if chunks is None or len(shape) < 3 else tuple(map(min, chunks, shape))
+    with h5py.File(tmp_path / "cube.mat", "w") as file:
+        dataset = file.create_dataset("cube", data=values, chunks=fitting)
+        found = _reversed(dataset)
+    np.testing.assert_array_equal(found, values.T)
+    assert found.flags.c_contiguous
+
+
+def test_bytes_are_found_across_the_ends_of_blocks(monkeypatch):
+    monkeypatch.setattr(hdf5, "BLOCK_BYTES", 5)
+    assert list(_places(io.BytesIO(b"GCOLxxGCOL" + b"y" * 4 + b"GCOLGCOL"), b"GCOL")) == [0, 6, 14, 18]
+    assert list(_places(io.BytesIO(b"GCO"), b"GCOL")) == []
+    assert list(_places(io.BytesIO(b""), b"GCOL")) == []
