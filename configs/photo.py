@@ -1,8 +1,8 @@
 """A model for any photo, on simulated photos of measured reflectances; docs/photo.md describes the simulation.
 
 Command:  python train.py --config configs/photo.py --workdir runs/photo
-Duration: about 2.2 hours of one CPU core, at 0.4 s a step. The weights in the package took 1.9 hours: 5,000 steps
-          without model.exact_colour and 12,000 with it.
+Duration: about 2.2 hours of one CPU core, at 0.4 s a step. The weights in the package took 2.6 hours in three stages,
+          see docs/photo.md.
 Score:    m3sr_jax/pretrained/MODEL_CARD.md has it, beside the regression that the network has to beat.
 """
 
