@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 
 from m3sr_kernels.arithmetic import divide
-from m3sr_kernels.mosaic_call import LANES, launch, pad_lanes, with_gradient_of
+from m3sr_kernels.mosaic_call import LANES, gradient_of, launch, pad_lanes, with_gradient
 from m3sr_kernels.ssd_scan.api import IMPLEMENTATIONS
 from m3sr_kernels.ssd_scan.chunk_states import states_on_entry
 from m3sr_kernels.tiles import tiles
@@ -39,7 +39,7 @@ def _forward(interpret: bool, x, dt, a, b, c, d, dt_bias) -> tuple[jax.Array, ja
     return y.astype(x.dtype), jnp.moveaxis(last[:, 0], 1, -1)
 
 
-mosaic_ssd_scan = with_gradient_of(IMPLEMENTATIONS["xla"], _forward)
+mosaic_ssd_scan = with_gradient(_forward, gradient_of(IMPLEMENTATIONS["xla"]))
 
 
 def scan(
