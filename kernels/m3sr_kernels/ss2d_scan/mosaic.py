@@ -1,4 +1,7 @@
-"""SS2D by Mosaic GPU, forward only: the kernels of `ssd_scan.mosaic` along both axes, each forward and reverse."""
+"""SS2D by Mosaic GPU: the kernels of `ssd_scan.mosaic` along both axes, each forward and reverse.
+
+The gradient is that of "xla".
+"""
 
 from __future__ import annotations
 
