@@ -30,12 +30,13 @@ Tokens = list[jax.Array]  # a number a token, each with one sequence a lane
 def backward(interpret: bool, arrays: Arrays, dy: jax.Array) -> Arrays:
     """The cotangents of the op's arguments, in their dtypes, from that of y."""
     x, dt, a, b, c, d, z, dt_bias = arrays
-    wide_x, wide_dt, dy = (array.astype(jnp.float32) for array in (x, dt, dy))
-    steps, back_to_dt = jax.vjp(step_sizes, wide_dt, dt_bias)
+    x, dt, dy = (array.astype(jnp.float32) for array in (x, dt, dy))
     of_scan = dy if z is None else dy * jax.nn.silu(z.astype(jnp.float32))
-    y, dx, dsteps, da, db, dc = _scan_gradient(interpret, x, steps, a, b, c, of_scan)
-    _, dx_of_skip, dd, dz = jax.vjp(with_skip_and_gate, y, wide_x, d, z)[1](dy)
-    ddt, ddt_bias = back_to_dt(dsteps)
+    y, dx, dsteps, da, db, dc = _scan_gradient(interpret, x, step_sizes(dt, dt_bias), a, b, c, of_scan)
+    # Tied to a result of the kernels, the inputs give Δ and the gate once more; else XLA would store both.
+    x, dt, z, dy, da = jax.lax.optimization_barrier((x, dt, z, dy, da))
+    ddt, ddt_bias = jax.vjp(step_sizes, dt, dt_bias)[1](dsteps)
+    _, dx_of_skip, dd, dz = jax.vjp(with_skip_and_gate, y, x, d, z)[1](dy)
     gradients = (dx + dx_of_skip, ddt, da, db, dc, dd, dz, ddt_bias)
     return jax.tree.map(lambda array, gradient: gradient.astype(array.dtype), arrays, gradients)
 

@@ -3,8 +3,8 @@
 It has the three phases of `ssd_scan.triton`, with the chunks of all sequences on the last axis of every array,
 (Q, …, chunks). Each thread walks through its chunk, for a few channels of one head, with their states in registers.
 XLA rearranges x, Δ, b and c for that, for an image once by rows and once by columns, and then y. This moves several
-times as much as the scan itself has to, so this implementation is never the default. The gradient is that
-of "xla".
+times as much as the scan itself has to, so this implementation is the default only where jax has no Triton. Its
+gradient is that of "xla".
 
 Tested in the interpreter, lowered, and compiled for an H200; never run on a GPU.
 
