@@ -2,12 +2,13 @@
 
 Command:  make gpu-compile            (or, in its environment: .venv-gpu/bin/python tools/gpu_compile.py --help)
 
-XLA compiles every op at the shapes in its shapes.py from a description of the GPU: forward and backward for
-"pallas_triton"; forward only for "pallas_mosaic", which needs sm_90 and whose gradient is XLA's. `ptxas -v` then
-reports registers and spills. The exit code is 1 if a forward kernel spills.
+XLA compiles every op at the shapes in its shapes.py from a description of the GPU, forward and, where the gradient has
+kernels, backward; "pallas_mosaic" needs sm_90. `ptxas -v` then reports registers and spills. The exit code is 1 if a
+forward kernel spills.
 
 The most important programs come first: full size, float32, every device. A stopped run can be repeated: it skips
-programs that --output already contains, identified by the digest of the lowered text.
+programs that --output already contains, identified by the digest of the lowered text. A program that has changed
+replaces its old rows.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ import m3sr_kernels.tiles  # noqa: E402
 from gpu_target import DEVICES, mesh_of  # noqa: E402
 from m3sr_kernels.gpu_call import MIN_CAPABILITY  # noqa: E402
 
+GRADIENT_OF_XLA = [("ssd_scan", "pallas_mosaic"), ("ss2d_scan", "pallas_mosaic")]  # it has no kernels
 REPORT = re.compile(
     r"Compiling entry function '(\w+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads"
     r".*?Used (\d+) registers",
@@ -55,7 +57,7 @@ def main() -> int:
     parser.add_argument("--cases", default="", help="regular expression that a shape's name must contain")
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument("--implementations", nargs="+", default=list(MIN_CAPABILITY), choices=list(MIN_CAPABILITY))
-    parser.add_argument("--output", type=Path, help="JSON-lines file to append to")
+    parser.add_argument("--output", type=Path, help="JSON-lines file to add to")
     args = parser.parse_args()
     jax.config.update("jax_traceback_in_locations_limit", 0)  # or the digest would depend on line numbers
     done, forward_spills = recorded(args.output), 0
@@ -69,8 +71,10 @@ def main() -> int:
             started = time.perf_counter()
             found = list(compile_lowered(lowered, device))
             seconds: dict[str, Any] = {"compile_s": round(time.perf_counter() - started, 1)}
-            rows = [key | kernel | seconds for kernel in found]
-            show_and_save(rows, args.output)
+            rows = [{"benchmark": "gpu_compile", **key, **kernel, **seconds} for kernel in found]
+            show(rows)
+            if args.output:
+                save(rows, args.output)
         forward_spills += sum("backward" not in row["kernel"] and row["spill_stores"] > 0 for row in rows)
     return int(forward_spills > 0)
 
@@ -117,7 +121,7 @@ def shapes_of(op: str) -> dict[str, Any]:
 
 
 def lower_op(op: str, shape: Any, dtype: Any, device: str, implementation: str) -> jax.stages.Lowered:
-    """Lowers value and gradient for an absent device; for Mosaic only the value."""
+    """Lowers value and gradient for an absent device; only the value where the gradient has no kernels."""
     mesh = mesh_of(device)
     whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
 
@@ -133,7 +137,7 @@ def lower_op(op: str, shape: Any, dtype: Any, device: str, implementation: str) 
     jax.clear_caches()  # or a kernel would keep the tile sizes of the device it was first traced for
     device_tiles = mock.patch.object(m3sr_kernels.tiles, "_local_kind", return_value=device)
     with device_tiles, jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-        function = jax.value_and_grad(loss) if implementation == "pallas_triton" else loss
+        function = loss if (op, implementation) in GRADIENT_OF_XLA else jax.value_and_grad(loss)
         return jax.jit(function).trace(arguments).lower(lowering_platforms=("cuda",))
 
 
@@ -182,16 +186,30 @@ def find_ptxas() -> Path:
     return next(path for folder in folders for path in folder.glob("nvidia/*/bin/ptxas"))
 
 
-def show_and_save(rows: list[dict[str, Any]], output: Path | None) -> None:
-    """Writes all kernels of a program at once: a program with some of its rows would count as done."""
+def show(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         where = f"{row['device']:16} {row['op']:16} {row['case']:24} {row['dtype']:9} {row['kernel']:22}"
         numbers = f"registers {row['registers']:4}  spills {row['spill_stores']:5} {row['spill_loads']:5}"
         print(f"{where} {numbers}  {row['compile_s']} s", flush=True)
-    if output:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with output.open("a") as file:
-            file.write("".join(json.dumps({"benchmark": "gpu_compile", **row}) + "\n" for row in rows))
+
+
+def save(rows: list[dict[str, Any]], output: Path) -> None:
+    """Writes all kernels of a program at once, in place of the rows of an earlier version of it.
+
+    A program with some of its rows would count as done.
+    """
+
+    def place(row: dict[str, Any]) -> tuple[Any, ...]:
+        mosaic = "mosaic_gpu" in row.get("kernel", "")
+        return (*(row.get(name) for name in ("device", "op", "case", "dtype", "jax")), mosaic)
+
+    replaced = {place(row) for row in rows}
+    lines = output.read_text().splitlines() if output.exists() else []
+    kept = [line for line in lines if place(json.loads(line)) not in replaced]
+    output.parent.mkdir(parents=True, exist_ok=True)
+    written = output.with_suffix(".new")
+    written.write_text("".join(f"{line}\n" for line in kept + [json.dumps(row) for row in rows]))
+    written.replace(output)
 
 
 if __name__ == "__main__":

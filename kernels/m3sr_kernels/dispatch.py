@@ -20,7 +20,7 @@ from m3sr_kernels.gpu_call import (
 from m3sr_kernels.native.call import best_on_cpu, only_native, unavailable
 
 # pallas_triton  GPU kernels for CUDA, sm_80 and newer
-# pallas_mosaic  GPU kernels for CUDA, sm_90 and newer; forward only, the gradient is that of xla
+# pallas_mosaic  GPU kernels for CUDA, sm_90 and newer; the gradient of ssd and ss2d is that of xla
 # native         kernels compiled for this CPU by llvmlite when they are first used
 # xla            array operations that XLA compiles well, on any platform
 # associative    `lax.associative_scan`; holds every state in memory

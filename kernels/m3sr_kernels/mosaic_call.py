@@ -1,4 +1,4 @@
-"""What the Mosaic GPU kernels share: a launch over a row of programs, and a gradient borrowed from another function.
+"""What the Mosaic GPU kernels share: a launch over a row of programs, and an implementation made of two functions.
 
 Mosaic GPU moves multiples of 128 elements and can neither mask nor gather. So each kernel runs 128 independent
 recurrences side by side, one a thread, along the last axis of every array. Only that axis is padded; the axes before it
@@ -16,16 +16,21 @@ import jax
 import jax.numpy as jnp
 
 from m3sr_kernels.checks import accumulation_dtype
-from m3sr_kernels.gpu_call import GpuCall, UnsupportedArgumentsError
+from m3sr_kernels.gpu_call import GpuCall, UnsupportedArgumentsError, like
 
 LANES = 128  # threads of a program, one warpgroup
 
+Arrays = tuple[Any, ...]  # an op's arguments; None is one left out
 
-def with_gradient_of(other: Callable, forward: Callable) -> Callable:
-    """Makes an op's implementation: `forward(interpret, *arrays)` on the GPU, with the gradient of `other(*arrays)`.
 
-    The implementation takes the op's arguments by position and `call`; it raises `UnsupportedArgumentsError` if
-    one is float64.
+def with_gradient(forward: Callable, backward: Callable[[bool, Arrays, Any], Arrays]) -> Callable:
+    """Makes an op's implementation of two functions for the GPU, both with kernels.
+
+    It takes the op's arguments by position and `call`; it raises `UnsupportedArgumentsError` if one is float64.
+
+    Args:
+      forward: `forward(interpret, *arrays)`.
+      backward: the cotangents of the arguments, in their dtypes, from the arguments and the cotangents of the results.
     """
 
     def run(*arrays: jax.Array | None, call: GpuCall) -> Any:
@@ -34,25 +39,30 @@ def with_gradient_of(other: Callable, forward: Callable) -> Callable:
                 f"{call.op}: 'pallas_mosaic' computes in float32, got an argument in float64; use 'pallas_triton' or "
                 "'xla'"
             )
-        return _run(call, forward, other, *arrays)
+        return _run(call, forward, backward, *arrays)
 
     return run
 
 
+def gradient_of(other: Callable) -> Callable[[bool, Arrays, Any], Arrays]:
+    """That of `other(*arrays)`, another implementation of the op, in place of kernels."""
+    return lambda _, arrays, cotangents: jax.vjp(other, *arrays)[1](cotangents)
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
-def _run(call: GpuCall, forward: Callable, other: Callable, *arrays: jax.Array | None) -> Any:
-    del other
+def _run(call: GpuCall, forward: Callable, backward: Callable, *arrays: jax.Array | None) -> Any:
+    del backward
     run = functools.partial(forward, call.interpret)
     return call(run, jax.eval_shape(run, *arrays), *arrays)
 
 
-def _fwd(call: GpuCall, forward: Callable, other: Callable, *arrays):
-    return _run(call, forward, other, *arrays), arrays
+def _fwd(call: GpuCall, forward: Callable, backward: Callable, *arrays):
+    return _run(call, forward, backward, *arrays), arrays
 
 
-def _bwd(call: GpuCall, forward: Callable, other: Callable, arrays, cotangents):
-    del call, forward
-    return jax.vjp(other, *arrays)[1](cotangents)
+def _bwd(call: GpuCall, forward: Callable, backward: Callable, arrays, cotangents):
+    del forward
+    return call(functools.partial(backward, call.interpret), like(arrays), arrays, cotangents)
 
 
 _run.defvjp(_fwd, _bwd)
@@ -66,6 +76,7 @@ def launch(
     programs: int,
     *,
     interpret: bool,
+    fast_exponentials: bool = False,
 ) -> dict[str, jax.Array]:
     """Runs `kernel(number of the program, references by name)` for each program.
 
@@ -76,6 +87,7 @@ def launch(
       outputs: shape and dtype by name.
       programs: number of programs. The grid has one axis, because the second one ends at 65,535.
       interpret: runs on a CPU, slowly.
+      fast_exponentials: 2ˣ is one instruction, as good as in the Triton kernels. It costs logarithms their digits.
 
     Returns:
       The arrays of `outputs`.
@@ -96,6 +108,8 @@ def launch(
         grid=(programs,),
         grid_names=("programs",),
         kernel_name=name,
+        # A thread reads nothing that another one writes, so the two barriers around every store are not needed.
+        compiler_params=plgpu.CompilerParams(approx_math=fast_exponentials, unsafe_no_auto_barriers=True),
         interpret=_interpreter() if interpret else None,
     )
     return dict(zip(outputs, run(*inputs.values()), strict=True))
@@ -111,3 +125,15 @@ def _interpreter() -> Any:
 def pad_lanes(array: jax.Array) -> jax.Array:
     """Pads the last axis with zeros to whole programs."""
     return jnp.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, -array.shape[-1] % LANES)])
+
+
+def to_lanes(array: jax.Array) -> jax.Array:
+    """(M, …) to (blocks, …, 128): blocks of sequences side by side, with zeros at the end of the last one."""
+    padded = jnp.pad(array, [(0, -array.shape[0] % LANES)] + [(0, 0)] * (array.ndim - 1))
+    return jnp.moveaxis(padded.reshape(-1, LANES, *array.shape[1:]), 1, -1)
+
+
+def from_lanes(array: jax.Array, size: int) -> jax.Array:
+    """The inverse of `to_lanes` for so many sequences."""
+    array = jnp.moveaxis(array, -1, 1)
+    return array.reshape(-1, *array.shape[2:])[:size]

@@ -34,6 +34,8 @@ EXPORTABLE = ("LayoutConstraint", "__gpu$xla.gpu.triton", "triton_kernel_call_ff
 # block around it also its convolution.
 FORWARD_KERNELS = {"s6_scan": 1, "mamba_token_mix": 2, "ssd_scan": 3, "ss2d_scan": 4}
 ALL_KERNELS = {"s6_scan": 2, "mamba_token_mix": 4, "ssd_scan": 7, "ss2d_scan": 10}
+# Of Mosaic, forward and gradient.
+MOSAIC_KERNELS = {"s6_scan": 3, "mamba_token_mix": 3}
 IMAGE, SEQUENCE, SHORT = ImageShape(2, 5, 19, 3, 5, 2), SequenceShape(2, 7, 4, 3, 2, 2), Shape(6, 4, 5, 3)
 
 
@@ -59,6 +61,14 @@ def test_gradients_lower_at_the_model_shapes(op, case):
     count = lower_gradient(op, specs(SHAPES[op][case], dtype)).count(TRITON)
     # The gradient of the block recomputes its convolution.
     assert count >= ALL_KERNELS[op] if op == "mamba_token_mix" else count == ALL_KERNELS[op]
+
+
+@pytest.mark.parametrize(("op", "case"), [(op, case) for op in MOSAIC_KERNELS for case in SHAPES[op]])
+def test_mosaic_gradients_lower_at_the_model_shapes(op, case):
+    needs_time(case)
+    dtype = jnp.bfloat16 if case.startswith("training") else jnp.float32
+    text = lower_gradient(op, specs(SHAPES[op][case], dtype), "pallas_mosaic")
+    assert (text.count(MOSAIC), text.count(TRITON)) == (MOSAIC_KERNELS[op], 0)
 
 
 @pytest.mark.parametrize("case", IMAGES)
@@ -99,8 +109,7 @@ def test_vmap_and_remat_lower(implementation, kernel):
     arguments = {name: jnp.stack([array] * 2) for name, array in short_scan().items()}
     scan = jax.checkpoint(lambda one: s6_scan(**one, implementation=implementation))
     assert kernel in lower_for_cuda(lambda arrays: jax.vmap(scan)(arrays), arguments)
-    if implementation == "pallas_triton":
-        assert kernel in lower_for_cuda(jax.grad(lambda arrays: jnp.sum(jax.vmap(scan)(arrays))), arguments)
+    assert kernel in lower_for_cuda(jax.grad(lambda arrays: jnp.sum(jax.vmap(scan)(arrays))), arguments)
 
 
 def test_images_lower_under_remat_vmap_and_shard_map(small_tiles):

@@ -1,6 +1,5 @@
 """The compiled kernels on a GPU equal XLA at the model's shapes, forward and gradient, and repeat their bits."""
 
-import functools
 import importlib
 import zlib
 
@@ -45,21 +44,27 @@ def draw(sizes):
     return jax.tree_util.tree_map_with_path(array, sizes, is_leaf=lambda size: isinstance(size, tuple))
 
 
+def compiled(op, implementation, arguments):
+    """A function of the arguments: a scalar and its gradient."""
+
+    def objective(arguments):
+        return jnp.mean(jnp.sin(getattr(m3sr_kernels, op)(**arguments, implementation=implementation)))
+
+    return jax.jit(jax.value_and_grad(objective)).lower(arguments).compile()
+
+
+def assert_equal_xla(op, got, arguments):
+    expected = compiled(op, "xla", arguments)(arguments)
+    for mine, reference in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+        assert jnp.max(jnp.abs(mine - reference)) < TOLERANCE * jnp.max(jnp.abs(reference))
+
+
 @pytest.mark.parametrize(("op", "shape"), list(cases()))
 def test_kernels_equal_xla_and_repeat_themselves(op, shape):
     arguments = draw(shape.arguments)
-    function = getattr(m3sr_kernels, op)
-
-    def compiled(implementation):
-        def objective(arguments):
-            return jnp.mean(jnp.sin(function(**arguments, implementation=implementation)))
-
-        return jax.jit(jax.value_and_grad(objective)).lower(arguments).compile()
-
-    kernels = compiled("pallas_triton")
-    got, expected = kernels(arguments), compiled("xla")(arguments)
-    for mine, reference in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
-        assert jnp.max(jnp.abs(mine - reference)) < TOLERANCE * jnp.max(jnp.abs(reference))
+    kernels = compiled(op, "pallas_triton", arguments)
+    got = kernels(arguments)
+    assert_equal_xla(op, got, arguments)
     for mine, again in zip(jax.tree.leaves(got), jax.tree.leaves(kernels(arguments)), strict=True):
         np.testing.assert_array_equal(mine, again)
 
@@ -68,9 +73,7 @@ def test_kernels_equal_xla_and_repeat_themselves(op, shape):
 @pytest.mark.parametrize(("op", "case"), [("s6_scan", "training, full"), ("ss2d_scan", "training, spatial, full")])
 def test_mosaic_equals_xla(op, case):
     arguments = draw(importlib.import_module(f"m3sr_kernels.{op}.shapes").SHAPES[case].arguments)
-    scan = functools.partial(getattr(m3sr_kernels, op), **arguments)
-    got, expected = (scan(implementation=name) for name in ("pallas_mosaic", "xla"))
-    assert jnp.max(jnp.abs(got - expected)) < TOLERANCE * jnp.max(jnp.abs(expected))
+    assert_equal_xla(op, compiled(op, "pallas_mosaic", arguments)(arguments), arguments)
 
 
 def test_none_takes_the_kernel():

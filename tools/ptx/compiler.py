@@ -114,7 +114,8 @@ def _triton_fields(folder: Path, entry: str) -> dict[str, Any]:
 def _mosaic_fields(log: str) -> dict[str, Any]:
     """Grid, shared memory and the buffer of each parameter, from Mosaic's first form of the launch.
 
-    The launch names its arguments by numbers, which were given to the buffers in order.
+    The launch names its arguments by the numbers of values that were loaded from a list of all buffers; a buffer that
+    the kernel does not use is not among them.
     """
     match = re.search(
         r"gpu\.launch_func.*? blocks in \(%([^)]*)\) threads in .*? dynamic_shared_memory_size %(\w+) args\(([^)]*)\)",
@@ -123,8 +124,10 @@ def _mosaic_fields(log: str) -> dict[str, Any]:
     if match is None:
         raise PtxError("Mosaic's log has no gpu.launch_func")
     grid, shared, arguments = match.groups()
-    numbers = [int(number) for number in re.findall(r"%(\d+) :", arguments)]
-    order = tuple(sorted(numbers).index(number) for number in numbers)
+    before = log[log.rfind("IR Dump", 0, match.start()) : match.start()]
+    loads = dict(re.findall(r"%(\d+) = llvm\.load %(\w+)", before))
+    places = {"arg1": 0} | {n: int(i) for n, i in re.findall(r"%(\d+) = llvm\.getelementptr %arg1\[(\d+)\]", before)}
+    order = tuple(places[loads[number]] for number in re.findall(r"%(\d+) :", arguments))
 
     def constant(name: str) -> int:
         found = re.search(rf"%{name} = (?:arith|llvm\.mlir)\.constant\(?\s*\(?(-?\d+)", log)

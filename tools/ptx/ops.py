@@ -16,7 +16,7 @@ import numpy as np
 
 from tools.ptx.pallas import Execution, executed_launches
 
-WITH_GRADIENT = ("pallas_triton", "xla")  # Mosaic's gradient is that of xla
+GRADIENT_OF_XLA = [(op, "pallas_mosaic") for op in ("ssd_scan", "ss2d_scan")]  # their gradient has no kernels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +101,7 @@ def _draw(sizes: dict[str, Any], batch: int, dtype: np.dtype, hard_steps: bool) 
 
 def function_of(op: str, implementation: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """A function of the op's arguments: its value and, if the implementation has one of its own, its gradient."""
-    return (_value_and_gradient if implementation in WITH_GRADIENT else _value)(op, implementation)
+    return (_value if (op, implementation) in GRADIENT_OF_XLA else _value_and_gradient)(op, implementation)
 
 
 def _value(op: str, implementation: str) -> Callable[[dict[str, Any]], dict[str, Any]]:

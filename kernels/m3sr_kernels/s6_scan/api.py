@@ -19,17 +19,23 @@ def _around(scan: Callable) -> Callable:
 
     def run(x, dt, a, b, c, d, z, dt_bias):
         dtype = accumulation_dtype(x, dt, a, b, c, d, z, dt_bias)
-        x_wide, dt, a, b, c = (array.astype(dtype) for array in (x, dt, a, b, c))
-        if dt_bias is not None:
-            dt = dt + dt_bias.astype(dtype)[None, None]
-        y = scan(x_wide, jax.nn.softplus(dt), a, b, c)
-        if d is not None:
-            y = y + d.astype(dtype)[None, None] * x_wide
-        if z is not None:
-            y = y * jax.nn.silu(z.astype(dtype))
-        return y.astype(x.dtype)
+        wide, dt, a, b, c = (array.astype(dtype) for array in (x, dt, a, b, c))
+        y = scan(wide, step_sizes(dt, dt_bias), a, b, c)
+        return with_skip_and_gate(y, wide, d, z).astype(x.dtype)
 
     return run
+
+
+def step_sizes(dt: jax.Array, dt_bias: jax.Array | None) -> jax.Array:
+    """Δ in dt's dtype."""
+    return jax.nn.softplus(dt if dt_bias is None else dt + dt_bias.astype(dt.dtype)[None, None])
+
+
+def with_skip_and_gate(y: jax.Array, x: jax.Array, d: jax.Array | None, z: jax.Array | None) -> jax.Array:
+    """(y + d·x)·SiLU(z) in y's dtype."""
+    if d is not None:
+        y = y + d.astype(y.dtype)[None, None] * x
+    return y if z is None else y * jax.nn.silu(z.astype(y.dtype))
 
 
 IMPLEMENTATIONS = {

@@ -1,11 +1,14 @@
-"""SS2D by Mosaic GPU, forward only: the kernels of `ssd_scan.mosaic` along both axes, each forward and reverse."""
+"""SS2D by Mosaic GPU: the kernels of `ssd_scan.mosaic` along both axes, each forward and reverse.
+
+The gradient is that of "xla".
+"""
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
 
-from m3sr_kernels.mosaic_call import with_gradient_of
+from m3sr_kernels.mosaic_call import gradient_of, with_gradient
 from m3sr_kernels.ss2d_scan.api import IMPLEMENTATIONS
 from m3sr_kernels.ss2d_scan.orders import to_image, to_sequence
 from m3sr_kernels.ssd_scan.mosaic import scan
@@ -24,4 +27,4 @@ def _forward(interpret: bool, x, dt, a, b, c, d, dt_bias) -> jax.Array:
     return y.astype(x.dtype)
 
 
-mosaic_ss2d_scan = with_gradient_of(IMPLEMENTATIONS["xla"], _forward)
+mosaic_ss2d_scan = with_gradient(_forward, gradient_of(IMPLEMENTATIONS["xla"]))

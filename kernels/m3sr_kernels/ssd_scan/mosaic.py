@@ -1,9 +1,10 @@
-"""SSD by Mosaic GPU, forward only: 128 chunks side by side, one a thread, for sequences and images.
+"""SSD by Mosaic GPU: 128 chunks side by side, one a thread, for sequences and images.
 
 It has the three phases of `ssd_scan.triton`, with the chunks of all sequences on the last axis of every array,
 (Q, …, chunks). Each thread walks through its chunk, for a few channels of one head, with their states in registers.
 XLA rearranges x, Δ, b and c for that, for an image once by rows and once by columns, and then y. This moves several
-times as much as the scan itself has to, so this implementation is never the default.
+times as much as the scan itself has to, so this implementation is the default only where jax has no Triton. Its
+gradient is that of "xla".
 
 Tested in the interpreter, lowered, and compiled for an H200; never run on a GPU.
 
@@ -22,7 +23,7 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 
 from m3sr_kernels.arithmetic import divide
-from m3sr_kernels.mosaic_call import LANES, launch, pad_lanes, with_gradient_of
+from m3sr_kernels.mosaic_call import LANES, gradient_of, launch, pad_lanes, with_gradient
 from m3sr_kernels.ssd_scan.api import IMPLEMENTATIONS
 from m3sr_kernels.ssd_scan.chunk_states import states_on_entry
 from m3sr_kernels.tiles import tiles
@@ -39,7 +40,7 @@ def _forward(interpret: bool, x, dt, a, b, c, d, dt_bias) -> tuple[jax.Array, ja
     return y.astype(x.dtype), jnp.moveaxis(last[:, 0], 1, -1)
 
 
-mosaic_ssd_scan = with_gradient_of(IMPLEMENTATIONS["xla"], _forward)
+mosaic_ssd_scan = with_gradient(_forward, gradient_of(IMPLEMENTATIONS["xla"]))
 
 
 def scan(

@@ -5,6 +5,7 @@ Errors are largest differences to the definition in float64 over the largest val
 
 import itertools
 import json
+from importlib import import_module
 from pathlib import Path
 
 import jax
@@ -43,6 +44,8 @@ OTHERS = [
     ("s6_scan", TRITON, (5, 19, 33, 4)),
     ("s6_scan", TRITON, (130, 1, 3, 2)),
     ("s6_scan", MOSAIC, (130, 16, 3, 2)),
+    ("s6_scan", MOSAIC, (300, 1, 3, 17)),
+    ("s6_scan", MOSAIC, (9, 8, 3, 1)),
     ("mamba_token_mix", TRITON, (5, 7, 20, 3)),
     ("ssd_scan", TRITON, (1, 129, 4, 32, 1, 16)),
     ("ss2d_scan", TRITON, (1, 7, 41, 5, 32, 2)),
@@ -83,6 +86,12 @@ def test_float64(op):
 @pytest.mark.parametrize(("op", "implementation", "sizes"), OTHERS)
 def test_other_sizes(op, implementation, sizes):
     check(op, implementation, sizes)
+
+
+def test_programs_of_several_blocks_of_sequences(monkeypatch):
+    """As at the model's sizes: two programs with three blocks and with two."""
+    monkeypatch.setattr(import_module("m3sr_kernels.s6_scan.mosaic_backward"), "PROGRAMS", 4)
+    check("s6_scan", MOSAIC, (600, 4, 5, 3))
 
 
 @pytest.mark.parametrize(("op", "implementation"), [pair for pair in BOTH if pair[0] != "mamba_token_mix"])
@@ -137,8 +146,8 @@ def test_addresses_at_huge_sizes(op, implementation, sizes):
         assert not report.faults, f"{launch.name}: {report}"
 
 
-# Damages that may leave no sign: barriers that repeat others (all of Mosaic's), comparisons whose sides are never
-# equal, sums whose first addend is 0.
+# Damages that may leave no sign: barriers that repeat others, comparisons whose sides are never equal, sums whose first
+# addend is 0.
 MAY_PASS = ("barrier dropped", "less to less or equal", "addend dropped")
 
 
