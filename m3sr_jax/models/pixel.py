@@ -7,6 +7,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from m3sr_jax.models.image import ImageNetwork
+from m3sr_jax.models.layers import dense
 
 
 class Pixel(ImageNetwork):
@@ -28,7 +29,7 @@ class Pixel(ImageNetwork):
         positive = jnp.maximum(image, jnp.zeros_like(image))
         y = jnp.concatenate([image, jnp.sqrt(positive), jnp.cbrt(positive)], -1)
         for layer in range(2):
-            hidden = nn.Dense(self.width, kernel_init=nn.initializers.he_normal(), name=f"hidden_{layer}", **self.types)
+            hidden = dense(self.width, kernel_init=nn.initializers.he_normal(), name=f"hidden_{layer}", **self.types)
             y = nn.silu(hidden(y))
         last = nn.initializers.normal(0.01 * (2 / self.width) ** 0.5)
-        return nn.Dense(self.num_bands, kernel_init=last, name="bands", **self.types)(y)
+        return dense(self.num_bands, kernel_init=last, name="bands", **self.types)(y)

@@ -9,7 +9,15 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 from m3sr_kernels import Implementation, depthwise_conv_silu, ss2d_scan
 
-from m3sr_jax.models.layers import Layer, LayerNorm, linear_init, statistics_dtype, uniform_fan_in
+from m3sr_jax.models.layers import (
+    Layer,
+    LayerNorm,
+    dense,
+    linear_init,
+    pixel_product,
+    statistics_dtype,
+    uniform_fan_in,
+)
 
 DIRECTIONS = 4
 STATE_SIZE = 8
@@ -41,7 +49,8 @@ def project_directions(
 
     Source: paper section on the spatial branch; the cross-scan is VMamba's (Liu et al., 2024).
     """
-    projected = jnp.einsum("bhwi,kji->bhwkj", x, weight, preferred_element_type=statistics_dtype(x.dtype))
+    matrix, wide = weight.reshape(-1, weight.shape[2]).T, statistics_dtype(x.dtype)
+    projected = pixel_product(x, matrix, preferred_element_type=wide).reshape(*x.shape[:3], *weight.shape[:2])
     states = (weight.shape[1] - heads) // 2
     dt, b, c = jnp.split(projected, (heads, heads + states), axis=-1)
     return dt, b, c
@@ -55,14 +64,14 @@ class SS2D(Layer):
     @nn.compact
     def __call__(self, x: Float[Array, "B H W E"]) -> Float[Array, "B H W E"]:
         width = x.shape[-1]
-        dense = partial(nn.Dense, use_bias=False, kernel_init=linear_init, **self.types)
-        x = dense(2 * width, name="in_proj")(x)
+        project = partial(dense, use_bias=False, kernel_init=linear_init, **self.types)
+        x = project(2 * width, name="in_proj")(x)
         kernel = self.param("conv_kernel", uniform_fan_in(9), (3, 3, 2 * width), self.param_dtype)
         # The other names are of scans.
         implementation = self.implementation if self.implementation in (None, "native") else "xla"
         x = depthwise_conv_silu(x, kernel.astype(self.dtype), implementation=implementation)
         y = LayerNorm(1e-5, **self.types, name="out_norm")(self._scan(x))
-        return dense(width, name="out_proj")(y)
+        return project(width, name="out_proj")(y)
 
     def _scan(self, x: Float[Array, "B H W I"]) -> Float[Array, "B H W I"]:
         inner, ones = x.shape[-1], nn.initializers.ones

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from m3sr_kernels.depthwise_conv_silu.xla import depthwise_conv3x3
 
 from m3sr_jax.models.image import ImageNetwork
-from m3sr_jax.models.layers import Layer, LayerNorm, conv, linear_init, statistics_dtype, uniform_fan_in
+from m3sr_jax.models.layers import Layer, LayerNorm, conv, dense, linear_init, statistics_dtype, uniform_fan_in
 from m3sr_jax.models.unet import UNet
 
 
@@ -25,8 +25,8 @@ class SpectralAttention(Layer):
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
         batch, height, width, channels = x.shape
-        dense = partial(nn.Dense, channels, kernel_init=linear_init, **self.types)
-        query, key, value = (dense(use_bias=False, name=name)(x) for name in ("query", "key", "value"))
+        project = partial(dense, channels, kernel_init=linear_init, **self.types)
+        query, key, value = (project(use_bias=False, name=name)(x) for name in ("query", "key", "value"))
         rescale = self.param("rescale", nn.initializers.ones, (self.heads,), self.param_dtype)
 
         def by_head(image: Float[Array, "B H W C"]) -> Float[Array, "B P h c"]:
@@ -36,7 +36,7 @@ class SpectralAttention(Layer):
         similarity = jnp.einsum("bphi,bphj->bhij", unit_key, unit_query)
         attention = nn.softmax(rescale.astype(similarity.dtype)[None, :, None, None] * similarity)
         mixed = jnp.einsum("bhij,bphj->bphi", attention.astype(self.dtype), by_head(value)).reshape(x.shape)
-        return dense(name="project")(mixed) + self._positions(value)
+        return project(name="project")(mixed) + self._positions(value)
 
     def _positions(self, value: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
         shape = (3, 3, value.shape[-1])

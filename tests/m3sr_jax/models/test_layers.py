@@ -13,6 +13,7 @@ from m3sr_jax.models.layers import (
     layer_norm,
     linear_init,
     normal_fan,
+    pixel_product,
     statistics_dtype,
     uniform_fan_in,
 )
@@ -57,6 +58,16 @@ def test_a_convolution_to_whole_vectors_is_that_convolution(quick_jit):
     got, expected = (
         quick_jit(jax.value_and_grad(lambda *a, f=f: jnp.square(f(*a, **options)).sum(), argnums=(0, 1)))(image, kernel)
         for f in (conv_whole_vectors, jax.lax.conv_general_dilated)
+    )
+    for mine, theirs in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-4)
+
+
+def test_pixel_product_is_the_product_of_the_last_axis(quick_jit):
+    image, matrix = draw(0, (2, 3, 4, 5)), draw(1, (5, 6))
+    got, expected = (
+        quick_jit(jax.value_and_grad(lambda *a, f=f: jnp.square(f(*a)).sum(), argnums=(0, 1)))(image, matrix)
+        for f in (pixel_product, jnp.matmul)
     )
     for mine, theirs in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-4)
