@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype, Initializer
 from jaxtyping import Array, Float
+from m3sr_kernels import Implementation, group_norm_silu, layer_norm
 
 
 def uniform_fan_in(fan_in: int) -> Initializer:
@@ -57,51 +58,60 @@ class Layer(nn.Module, kw_only=True):
         return {"dtype": self.dtype, "param_dtype": self.param_dtype}
 
 
+def layer_implementation(implementation: Implementation | None) -> Implementation | None:
+    """Returns the implementation of the layers in a network whose scans have this one: other names are of scans."""
+    return implementation if implementation in (None, "native") else "xla"
+
+
 class LayerNorm(Layer):
     """Layer norm of every pixel, then a scale and a shift for each channel.
 
     Linen's own layers promote types implicitly, which strict promotion forbids.
+
+    Attributes:
+      epsilon: added to the variance.
+      implementation: of the scans of the network.
     """
 
     epsilon: float
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
-        return _scale_and_shift(self, layer_norm(x.astype(statistics_dtype(self.dtype)), self.epsilon))
-
-
-class GroupNorm(Layer):
-    """Group norm of every image, then a scale and a shift for each channel."""
-
-    num_groups: int
-    epsilon: float
+    implementation: Implementation | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
         wide = x.astype(statistics_dtype(self.dtype))
-        return _scale_and_shift(self, group_norm(wide, self.num_groups, self.epsilon))
+        implementation = layer_implementation(self.implementation)
+        params = _scale_and_bias(self, wide)
+        return layer_norm(wide, *params, epsilon=self.epsilon, implementation=implementation).astype(self.dtype)
 
 
-def _scale_and_shift(norm: LayerNorm | GroupNorm, normed: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
-    """Applies parameters `scale` and `bias` of a norm; returns the type it computes in."""
-    width, ones, zeros = normed.shape[-1:], nn.initializers.ones, nn.initializers.zeros
-    scale = norm.param("scale", ones, width, norm.param_dtype).astype(normed.dtype)
-    bias = norm.param("bias", zeros, width, norm.param_dtype).astype(normed.dtype)
-    return (normed * scale[None, None, None] + bias[None, None, None]).astype(norm.dtype)
+class GroupNormSiLU(Layer):
+    """Group norm of every image, a scale and a shift for each channel, SiLU, then a shortcut.
+
+    Attributes:
+      num_groups: groups of neighbouring channels.
+      epsilon: added to the variance.
+      implementation: of the scans of the network.
+    """
+
+    num_groups: int
+    epsilon: float
+    implementation: Implementation | None = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W C"], shortcut: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
+        wide = x.astype(statistics_dtype(self.dtype))
+        fields: Any = {"num_groups": self.num_groups, "epsilon": self.epsilon}
+        fields["implementation"] = layer_implementation(self.implementation)
+        return group_norm_silu(wide, *_scale_and_bias(self, wide), shortcut, **fields).astype(self.dtype)
 
 
-def layer_norm(x: Float[Array, "B H W C"], epsilon: float) -> Float[Array, "B H W C"]:
-    """Computes (x − mean)/√(variance + ε) with mean and biased variance over the channels of each pixel."""
-    centred = x - x.mean(-1, keepdims=True)
-    return centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + epsilon)
-
-
-def group_norm(x: Float[Array, "B H W C"], num_groups: int, epsilon: float) -> Float[Array, "B H W C"]:
-    """Computes (x − mean)/√(variance + ε) with mean and biased variance over H, W and the C/G channels of a group."""
-    grouped = x.reshape(x.shape[0], -1, num_groups, x.shape[-1] // num_groups)
-    centred = grouped - grouped.mean((1, 3), keepdims=True)
-    normed = centred * jax.lax.rsqrt(jnp.square(centred).mean((1, 3), keepdims=True) + epsilon)
-    return normed.reshape(x.shape)
+def _scale_and_bias(
+    norm: LayerNorm | GroupNormSiLU, wide: Float[Array, "B H W C"]
+) -> tuple[Float[Array, " C"], Float[Array, " C"]]:
+    """Returns parameters `scale` and `bias` of a norm in the type it computes in."""
+    width, ones, zeros = wide.shape[-1], nn.initializers.ones, nn.initializers.zeros
+    scale = norm.param("scale", ones, width, norm.param_dtype).astype(wide.dtype)
+    return scale, norm.param("bias", zeros, width, norm.param_dtype).astype(wide.dtype)
 
 
 def conv(

@@ -10,7 +10,7 @@ from flax.typing import Dtype
 from jaxtyping import Array, Float
 from m3sr_kernels import Implementation, mamba_token_mix
 
-from m3sr_jax.models.layers import GroupNorm, Layer, conv, linear_init, uniform_fan_in
+from m3sr_jax.models.layers import GroupNormSiLU, Layer, conv, linear_init, uniform_fan_in
 
 STATE_SIZE = 16
 CONV_WIDTH = 4
@@ -62,5 +62,5 @@ class SpectralBranch(Layer):
         x = pointwise(groups * width, width, name="expand")(x)
         mixer = TokenMixer(self.param_dtype, self.implementation, name="mixer")
         mixed = mixer(x.reshape(-1, groups, width)).reshape(x.shape)
-        normed = GroupNorm(groups, 1e-5, **self.types, name="norm")(mixed)
-        return pointwise(width, groups * width, name="reduce")(nn.silu(normed) + x)
+        normed = GroupNormSiLU(groups, 1e-5, self.implementation, **self.types, name="norm")(mixed, x)
+        return pointwise(width, groups * width, name="reduce")(normed)

@@ -13,6 +13,7 @@ from m3sr_jax.models.layers import (
     Layer,
     LayerNorm,
     dense,
+    layer_implementation,
     linear_init,
     pixel_product,
     statistics_dtype,
@@ -67,10 +68,9 @@ class SS2D(Layer):
         project = partial(dense, use_bias=False, kernel_init=linear_init, **self.types)
         x = project(2 * width, name="in_proj")(x)
         kernel = self.param("conv_kernel", uniform_fan_in(9), (3, 3, 2 * width), self.param_dtype)
-        # The other names are of scans.
-        implementation = self.implementation if self.implementation in (None, "native") else "xla"
+        implementation = layer_implementation(self.implementation)
         x = depthwise_conv_silu(x, kernel.astype(self.dtype), implementation=implementation)
-        y = LayerNorm(1e-5, **self.types, name="out_norm")(self._scan(x))
+        y = LayerNorm(1e-5, self.implementation, **self.types, name="out_norm")(self._scan(x))
         return project(width, name="out_proj")(y)
 
     def _scan(self, x: Float[Array, "B H W I"]) -> Float[Array, "B H W I"]:
@@ -94,5 +94,5 @@ class ResidualSS2D(Layer):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W E"]) -> Float[Array, "B H W E"]:
-        normed = LayerNorm(self.epsilon, **self.types, name="norm")(x)
+        normed = LayerNorm(self.epsilon, self.implementation, **self.types, name="norm")(x)
         return x + SS2D(self.implementation, **self.types, name="ss2d")(normed)

@@ -150,6 +150,16 @@ class Code:
         fused = self._declare(f"llvm.fmuladd.{suffix}", z.ir.type, [z.ir.type] * 3)
         return Value(self, self.builder.call(fused, [x.ir, y.ir, z.ir]))
 
+    def sqrt(self, x: Value) -> Value:
+        """The square root of a vector or a float32, correctly rounded."""
+        suffix = f"v{self.lanes}f32" if isinstance(x.ir.type, ir.VectorType) else "f32"
+        root = self._declare(f"llvm.sqrt.{suffix}", x.ir.type, [x.ir.type])
+        return Value(self, self.builder.call(root, [x.ir]))
+
+    def to_float(self, x: Value) -> Value:
+        """The float32 nearest to an integer."""
+        return Value(self, self.builder.sitofp(x.ir, FLOAT))
+
     def _like(self, model: Value, operand: Operand) -> Value:
         return Value(self, self.unify(model, operand)[1])
 

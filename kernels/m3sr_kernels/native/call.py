@@ -161,14 +161,14 @@ batching.primitive_batchers[_native_p] = _batch
 
 
 def ffi_call(
-    op: str, which: str, sizes: Sequence[int], results: Sequence[tuple[int, ...]], *arrays: jax.Array
+    op: str, which: str, sizes: Sequence[int | float], results: Sequence[tuple[int, ...]], *arrays: jax.Array
 ) -> list[jax.Array]:
     """Calls a kernel of an op. Mapped axes run in turn.
 
     Args:
       op: its folder.
       which: "forward" or "backward".
-      sizes: those that are compiled in, as the kernel's class takes them.
+      sizes: numbers that are compiled in, as the kernel's class takes them.
       results: shapes of the results, which are float32.
       arrays: arguments, float32.
     """
@@ -177,7 +177,7 @@ def ffi_call(
 
 
 @functools.cache
-def _handler(op: str, which: str, *sizes: int) -> str:
+def _handler(op: str, which: str, *sizes: int | float) -> str:
     """The name of a kernel's handler, which XLA knows from now on."""
     from m3sr_kernels.native.ffi import add_handler
 

@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from m3sr_kernels.depthwise_conv_silu.xla import depthwise_conv3x3
+from m3sr_kernels.group_norm_silu.reference import normed_over_groups
+from m3sr_kernels.layer_norm.reference import normed_over_channels
 
 from m3sr_jax.models.layers import (
     UpConv,
     conv_whole_vectors,
-    group_norm,
-    layer_norm,
     linear_init,
     normal_fan,
     pixel_product,
@@ -78,7 +78,9 @@ def test_layer_norm_of_shifted_pixels(quick_jit):
     image = 100 + draw(0, (2, 3, 4, 31))
     wide = np.asarray(image, np.float64)
     expected = (wide - wide.mean(-1, keepdims=True)) / np.sqrt(wide.var(-1, keepdims=True) + 1e-6)
-    np.testing.assert_allclose(quick_jit(layer_norm, static_argnums=1)(image, 1e-6), expected, atol=10 * TOLERANCE)
+    np.testing.assert_allclose(
+        quick_jit(normed_over_channels, static_argnums=1)(image, 1e-6), expected, atol=10 * TOLERANCE
+    )
 
 
 def test_group_norm_takes_whole_images_and_groups_of_neighbouring_channels(quick_jit):
@@ -86,7 +88,7 @@ def test_group_norm_takes_whole_images_and_groups_of_neighbouring_channels(quick
     groups = np.asarray(image, np.float64).reshape(2, 4, 6, 3, 4)
     axes = (1, 2, 4)
     expected = (groups - groups.mean(axes, keepdims=True)) / np.sqrt(groups.var(axes, keepdims=True) + 1e-5)
-    got = quick_jit(group_norm, static_argnums=(1, 2))(image, 3, 1e-5)
+    got = quick_jit(normed_over_groups, static_argnums=(1, 2))(image, 3, 1e-5)
     np.testing.assert_allclose(got, expected.reshape(image.shape), atol=TOLERANCE)
 
 

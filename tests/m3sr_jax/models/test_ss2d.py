@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from m3sr_kernels.depthwise_conv_silu.xla import depthwise_conv3x3
+from m3sr_kernels.layer_norm.reference import normed_over_channels
 
-from m3sr_jax.models.layers import layer_norm
 from m3sr_jax.models.ss2d import SS2D, ResidualSS2D, num_heads, project_directions
 
 TOLERANCE = 1e-5
@@ -56,7 +56,7 @@ def test_ss2d_follows_its_formula(quick_jit):
     params = jax.tree.map(lambda leaf: jnp.asarray(0.4 * rng.standard_normal(leaf.shape), jnp.float32), shapes)
     inner = jax.nn.silu(depthwise_conv3x3(x @ params["in_proj"]["kernel"], params["conv_kernel"]))
     scanned = scan_by_loops(np.asarray(inner[0], np.float64), params)
-    normed = layer_norm(jnp.asarray(scanned[None], jnp.float32), 1e-5)
+    normed = normed_over_channels(jnp.asarray(scanned[None], jnp.float32), 1e-5)
     normed = normed * params["out_norm"]["scale"][None, None, None] + params["out_norm"]["bias"][None, None, None]
     expected = normed @ params["out_proj"]["kernel"]
     np.testing.assert_allclose(quick_jit(module.apply)({"params": params}, x), expected, atol=TOLERANCE)

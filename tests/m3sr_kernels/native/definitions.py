@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from .kernels import EPSILON, NORM_GROUPS
+
 
 def softplus(x):
     return np.logaddexp(0, x)
@@ -57,6 +59,19 @@ def conv(x, kernel):
     _, H, W, _ = x.shape
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     return (silu(sum(padded[:, k : k + H, l : l + W] * kernel[k, l] for k in range(3) for l in range(3))),)
+
+
+def norm(x, scale, bias):
+    """(y,), of layer norm."""
+    return ((x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + EPSILON) * scale + bias,)
+
+
+def groupnorm(x, scale, bias, shortcut):
+    """(y,), of group norm, SiLU and a shortcut."""
+    grouped = x.reshape(*x.shape[:2], NORM_GROUPS, -1)
+    centred = grouped - grouped.mean((1, 3), keepdims=True)
+    normed = centred / np.sqrt(grouped.var((1, 3), keepdims=True) + EPSILON)
+    return (silu(normed.reshape(x.shape) * scale + bias) + shortcut,)
 
 
 def mix(tokens, w_in, kernel, bias, w_x, w_dt, dt_bias, rates, d, w_out):

@@ -11,7 +11,7 @@ from m3sr_kernels.native.target import host
 
 from .frames import FencedMemory
 
-TAPS, TOKENS = 4, 3
+TAPS, TOKENS, NORM_GROUPS, EPSILON = 4, 3, 3, 1e-5
 # Op → its folder, and what its kernels have compiled in for N states.
 OPS = {
     "s6": ("s6_scan", lambda N: (N, 0)),
@@ -20,6 +20,8 @@ OPS = {
     "ssd": ("ssd_scan", lambda N: (N,)),
     "mix": ("mamba_token_mix", lambda N: (TOKENS, N, TAPS)),
     "conv": ("depthwise_conv_silu", lambda N: ()),
+    "norm": ("layer_norm", lambda N: (EPSILON,)),
+    "groupnorm": ("group_norm_silu", lambda N: (NORM_GROUPS, EPSILON)),
 }
 
 
@@ -60,8 +62,13 @@ def sizes(rng, states):
     block |= {"J": TAPS, "N": states, "T": sums}
     B, H, W, C = (int(size) for size in rng.spawn(1)[0].integers(1, [4, 31, 21, 41]))
     photo = {"B": B, "H": H, "W": W, "C": 15 + C}
-    return {"ss2d": image, "ssd": line, "mix": block, "conv": photo} | dict.fromkeys(
-        ("s6", "s6gated"), tokens(rng.spawn(1)[0], states)
+    rows = {"M": 15 + B * H, "C": 15 + C}
+    groups = {"B": B, "L": H * W, "C": NORM_GROUPS * (5 + C)}
+    norms = {"norm": rows, "groupnorm": groups}
+    return (
+        {"ss2d": image, "ssd": line, "mix": block, "conv": photo}
+        | norms
+        | dict.fromkeys(("s6", "s6gated"), tokens(rng.spawn(1)[0], states))
     )
 
 

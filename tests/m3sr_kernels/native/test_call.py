@@ -49,25 +49,32 @@ def block(M, L, C, N, rank, taps):
 
 # XLA folds what it can of constant parameters, with another rounding.
 close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
-OPS = ["s6_scan", "ss2d_scan", "ssd_scan", "mamba_token_mix", "depthwise_conv_silu"]
+OPS = ["s6_scan", "ss2d_scan", "ssd_scan", "mamba_token_mix", "depthwise_conv_silu", "layer_norm", "group_norm_silu"]
 SMALL = {
     "s6_scan": tokens(3, 7, 5, 8),
     "ss2d_scan": image(2, 5, 6, 2, 5, 8),
     "ssd_scan": line(2, 17, 1, 2, 5, 8),
     "mamba_token_mix": block(6, 4, 7, 16, 1, 4),
     "depthwise_conv_silu": {"x": (2, 5, 6, 19), "kernel": (3, 3, 19)},
+    "layer_norm": {"x": (2, 5, 6, 19), "scale": (19,), "bias": (19,)},
+    "group_norm_silu": {"x": (2, 5, 6, 18), "scale": (18,), "bias": (18,), "shortcut": (2, 5, 6, 18)},
 }
+OPTIONS = {"group_norm_silu": {"num_groups": 3}}
+
+
+def function_of(op, **options):
+    return functools.partial(getattr(m3sr_kernels, op), **OPTIONS.get(op, {}), **options)
 
 
 def native(op, **options):
-    return functools.partial(getattr(m3sr_kernels, op), implementation="native", **options)
+    return function_of(op, implementation="native", **options)
 
 
 @pytest.mark.parametrize("op", OPS)
 def test_none_takes_the_kernels_under_every_transformation(op):
     arrays = draw(SMALL[op], np.float32)
     name = "tokens" if op == "mamba_token_mix" else "x"
-    function = lambda value: getattr(m3sr_kernels, op)(**arrays | {name: value})  # noqa: E731
+    function = lambda value: function_of(op)(**arrays | {name: value})  # noqa: E731
     x = arrays[name]
     assert f"m3sr_{op}_forward" in jax.jit(function).lower(x).as_text()
     expected = native(op)(**arrays)
@@ -89,7 +96,7 @@ def test_none_takes_the_kernels_under_every_transformation(op):
 @pytest.mark.parametrize("op", OPS)
 def test_exported_programs_and_other_platforms_have_xla_code(op):
     arrays = draw(SMALL[op], np.float32)
-    function = getattr(m3sr_kernels, op)
+    function = function_of(op)
     exported = export.export(
         jax.jit(lambda arrays: function(**arrays)),
         disabled_checks=[export.DisabledSafetyCheck.custom_call("LayoutConstraint")],
@@ -111,7 +118,7 @@ def test_what_the_kernels_do_not_take_goes_to_xla_or_is_refused_by_name(op):
         arrays = draw(SMALL[op], np.float64)
         with pytest.raises(NotImplementedError, match="float64"):
             native(op)(**arrays)
-        assert jax.tree.leaves(getattr(m3sr_kernels, op)(**arrays))[0].dtype == jnp.float64
+        assert jax.tree.leaves(function_of(op)(**arrays))[0].dtype == jnp.float64
 
 
 def test_more_tokens_than_are_unrolled_are_refused():
@@ -158,8 +165,7 @@ def test_nan_spreads_as_in_the_definition(op):
     for value in (np.nan, np.inf):
         bad = arrays | {name: arrays[name].at[(0, 2, 1)].set(value)}
         found, expected = (
-            getattr(m3sr_kernels, op)(**bad, implementation=implementation)
-            for implementation in ("native", "reference")
+            function_of(op, implementation=implementation)(**bad) for implementation in ("native", "reference")
         )
         np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
 

@@ -47,6 +47,7 @@ KERNELS = {
     "ssd": [{"B": 1, "L": 482 * 512, "G": 1, "H": 2, "P": 31, "N": 8}],
     "mix": [BLOCK],
     "conv": [PHOTO | {"C": 62}],
+    "norm": [{"M": 482 * 512, "C": 31}, {"M": 60 * 64, "C": 992}],
     "s6": [{"M": 1, "L": 482 * 512, "D": 20, "E": 32, "N": 16}, {"M": 482 * 512, "L": 4, "D": 62, "E": 64, "N": 16}],
 }
 
@@ -62,6 +63,15 @@ def test_every_phase_has_a_unit_for_every_thread_at_the_size_of_a_photo(op, whic
         busy = [units for units in phases if units] if which == "forward" else [units for units in phases[:-1] if units]
         assert busy
         assert min(busy) >= threads, phases
+
+
+@pytest.mark.parametrize("which", ["forward", "backward"])
+def test_every_pass_of_group_norm_over_memory_has_a_unit_for_every_thread(which, monkeypatch):
+    """Every third phase; those between add up the sums of blocks."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    for letters in ({"B": 1, "L": 482 * 512, "C": 124}, {"B": 1, "L": 120 * 128, "C": 496}):
+        phases = make("groupnorm", which, 8).phases(Numbers, Sizes(16, **letters))
+        assert min(phases[: 7 if which == "backward" else 4 : 3]) >= 16, phases
 
 
 def partition(batch, heads, pixels, threads):
