@@ -87,7 +87,8 @@ def test_stopped_in_two_processes_and_ended_on_eight_devices_it_is_the_run_of_on
     assert (first, second) == (130, 130), errors
     assert "device   4 × cpu (cpu) in 2 processes" in told
     assert f"stopped and saved at step {max(scalars(tmp_path / 'many', 'train/loss'))} of {NUM_STEPS}" in told
-    assert [line for line in nothing.splitlines() if not line.startswith("[Gloo]")] == []
+    # Gloo's threads write pieces of lines, which may mix.
+    assert [line for line in nothing.splitlines() if "[Gloo]" not in line and "peer ranks" not in line] == []
 
     ((code, told, errors),) = finish(start([*command, "--config.optim.accumulate_steps=1"], devices=8))
     assert code == 0, errors

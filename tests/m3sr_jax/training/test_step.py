@@ -147,7 +147,7 @@ class OneBlock(nn.Module):
 
     @nn.compact
     def __call__(self, rgb):
-        x = nn.Dense(8, name="widen")(rgb)
+        x = nn.Dense(16, name="widen")(rgb)
         return nn.Dense(31, name="out")(MPFBlock(num_groups=2, implementation=self.implementation, name="block")(x))
 
 
