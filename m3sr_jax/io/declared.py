@@ -12,10 +12,10 @@ import numpy as np
 from jaxtyping import Float32
 
 from m3sr_jax.errors import InputError
+from m3sr_jax.io.strips import strips
 
 # A header rounds the value that it declares as missing to about seven digits.
 SAME_VALUE = 1e-6
-BLOCK_VALUES = 2**22  # values decoded at a time: bounds the memory for float64
 
 
 @dataclass(frozen=True)
@@ -57,15 +57,15 @@ class Coding:
                 values = self._scaled(stored, divisor or 1.0)
         if self.missing or self.valid != (-math.inf, math.inf):
             values = values if values is not stored and values.flags.owndata else values.copy()
-            for start, block in _blocks(stored):
-                values[start : start + len(block)][self._is_missing(block)] = np.nan
+            for rows in strips(stored.shape):
+                values[rows][self._is_missing(stored[rows])] = np.nan
         return values
 
     def _scaled(self, stored: np.ndarray, divisor: float) -> np.ndarray:
         values = np.empty(stored.shape, np.float32)
         gain, offset = (np.asarray(numbers, np.float64) for numbers in (self.gain, self.offset))
-        for start, block in _blocks(stored):
-            values[start : start + len(block)] = (block.astype(np.float64) * gain + offset) / divisor
+        for rows in strips(stored.shape):
+            values[rows] = (stored[rows].astype(np.float64) * gain + offset) / divisor
         return values
 
     def _is_missing(self, stored: np.ndarray) -> np.ndarray:
@@ -113,12 +113,6 @@ def combined(path: Path, first: Coding, second: Coding) -> Coding:
         valid=first.valid,
         source=" and ".join(source for source in (first.source, second.source if added else "") if source),
     )
-
-
-def _blocks(stored: np.ndarray):
-    rows = max(1, BLOCK_VALUES // max(1, math.prod(stored.shape[1:])))
-    for start in range(0, len(stored), rows):
-        yield start, stored[start : start + rows]
 
 
 @dataclass

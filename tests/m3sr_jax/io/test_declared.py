@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from m3sr_jax.io import declared
+from m3sr_jax.io import strips
 from m3sr_jax.io.declared import Coding
 
 
 @pytest.mark.parametrize("block", [1, 7, 2**22])
 @pytest.mark.parametrize("dtype", ["i2", "u2", "f4", ">f8", "i8"])
 def test_decoding_in_blocks_of_any_size(monkeypatch, block, dtype):
-    monkeypatch.setattr(declared, "BLOCK_VALUES", block)
+    monkeypatch.setattr(strips, "STRIP_VALUES", block)
     stored = np.arange(60).reshape(5, 4, 3).astype(dtype)
     coding = Coding((7.0,), (2.0, 50.0), (1.0, 2.0, 3.0), (0.5,), 10.0)
     expected = (np.arange(60.0).reshape(5, 4, 3) * [1, 2, 3] + 0.5) / 10
