@@ -125,7 +125,10 @@ def test_descriptions_that_are_numbers(tmp_path, names, centres):
 def test_twelve_bits_in_sixteen(tmp_path):
     pytest.importorskip("imagecodecs", reason="writes and reads packed integers")
     codes = PAGES.transpose(1, 2, 0).astype("u2") * 30
-    path = write(tmp_path, values=codes, bitspersample=12)
+    try:
+        path = write(tmp_path, values=codes, bitspersample=12)
+    except NotImplementedError:
+        pytest.skip("this imagecodecs reads packed integers and does not write them")
     np.testing.assert_allclose(read_cube(path, wavelengths="450,500,550,650")[0], codes / 4095, rtol=1e-6)
 
 
