@@ -57,7 +57,7 @@ class Predict(Processes):
         tile: tile size in pixels, a multiple of 8; 0 predicts every photo whole, which takes about 12 KB of memory per
             pixel. By default photos of up to 512x512 pixels are predicted whole and larger ones in tiles of 448. Tiling
             is an approximation, because norms and scans see only a tile: cubes of the default model differed by
-            0.7 to 1.6 % (root mean square, relative to that of the cube), see docs/tiling.md.
+            1.1 to 2.6 % (root mean square, relative to that of the cube), see docs/tiling.md.
         overlap: minimum overlap of tiles in pixels, a multiple of 8; doubling it changes the difference little.
         ensemble: average over the 8 flips and rotations, which takes 8 times as long.
         which: of a training workdir, the checkpoint with the best PSNR or the latest.
