@@ -58,8 +58,8 @@ class Pigments:
         """Draws surfaces: pigments as they were measured, their tints, and greys, in the shares above."""
         share = rng.random((count, 1))
         pigments = self.changed(count, rng)
-        added = np.where(share < GREYS, between(BLACK_ABSORPTION, count, rng), absorption(pigments))
-        added = np.where(share < GREYS, added, added * between(PIGMENT_AMOUNT, count, rng))
+        black, amount = (between(ends, count, rng) for ends in (BLACK_ABSORPTION, PIGMENT_AMOUNT))
+        added = np.where(share < GREYS, black, amount * absorption(pigments))
         painted = reflectance(absorption(whites(count, rng)) + added)
         return np.where(share < GREYS + TINTS, painted, pigments)
 
