@@ -39,10 +39,9 @@ os.environ["XLA_FLAGS"] = f"{DUMP_FLAGS} --xla_gpu_autotune_level=0"
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import m3sr_kernels.tiles  # noqa: E402
-from gpu_target import DEVICES, mesh_of  # noqa: E402
+from gpu_target import DEVICES, GRADIENT_OF_XLA, mesh_of  # noqa: E402
 from m3sr_kernels.gpu_call import MIN_CAPABILITY  # noqa: E402
 
-GRADIENT_OF_XLA = [("ssd_scan", "pallas_mosaic"), ("ss2d_scan", "pallas_mosaic")]  # it has no kernels
 REPORT = re.compile(
     r"Compiling entry function '(\w+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads"
     r".*?Used (\d+) registers",

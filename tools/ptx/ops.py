@@ -14,9 +14,8 @@ import jax.numpy as jnp
 import m3sr_kernels
 import numpy as np
 
+from tools.gpu_target import GRADIENT_OF_XLA
 from tools.ptx.pallas import Execution, executed_launches
-
-GRADIENT_OF_XLA = [(op, "pallas_mosaic") for op in ("ssd_scan", "ss2d_scan")]  # their gradient has no kernels
 
 
 @dataclasses.dataclass(frozen=True)
