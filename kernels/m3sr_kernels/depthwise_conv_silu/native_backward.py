@@ -57,7 +57,7 @@ class Backward(Kernel):
         count, slices = job.B * job.H, self._slices(k, job)
         first, last = count * unit / slices, count * (unit + 1) / slices
         work = self._image_function(module)
-        with rows.channel_vectors(k, job) as o:
+        with k.vectors(job.C) as (o, _):
             rows.copy_taps(k, job, o, taps)
             rows.copy_taps(k, job, o, reversed_taps, backwards=True)
             k.fill(sums, TAPS * k.lanes)
@@ -141,7 +141,7 @@ class Backward(Kernel):
 
     def _add_slices(self, k: Code, job: Job, tap: Value) -> None:
         """The slices' sums in their order."""
-        with rows.channel_vectors(k, job) as o:
+        with k.vectors(job.C) as (o, _):
             total = k.cell(k.zero())
             with k.loop(self._slices(k, job)) as slice_:
                 total.add(k.load(job.shared, (slice_ * TAPS + tap) * job.C + o))

@@ -6,8 +6,7 @@ computed twice, to the same bits.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import llvmlite.ir as ir
@@ -19,13 +18,6 @@ from m3sr_kernels.native.vector_math import silu
 ROWS = 8  # that a unit of the forward pass convolves
 TAPS = 9
 Line = tuple[Value, Value]  # first vector of a row, and floats from pixel to pixel
-
-
-@contextlib.contextmanager
-def channel_vectors(k: Code, job: Job) -> Iterator[Value]:
-    """Loops over the first channels of all vectors."""
-    with k.loop(job.C, step=k.lanes) as channel:
-        yield k.minimum(channel, job.C - k.lanes)
 
 
 def image_line(k: Code, job: Job, name: str, image: Value, row: Value, channel: Value, zero: Value) -> Line:
@@ -117,7 +109,7 @@ class Forward(Kernel):
         image, first = unit / self._blocks(job), unit % self._blocks(job) * ROWS
         taps = scratch + k.lanes
         convolve = convolve_function(module, "silu", silu)
-        with channel_vectors(k, job) as o:
+        with k.vectors(job.C) as (o, _):
             copy_taps(k, job, o, taps)
             with k.loop(k.minimum(first + ROWS, job.H), start=first) as row:
                 lines = [image_line(k, job, "x", image, row + i, o, scratch) for i in (-1, 0, 1)]

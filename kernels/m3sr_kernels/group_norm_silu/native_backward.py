@@ -40,8 +40,7 @@ class Backward(GroupNorm):
         """Writes s to dx, and the block's sums of s and s·n."""
         image, first, count = self.place(k, job, unit)
         arrays = self.arrays(k, job, job.shared)
-        with k.loop(job.C, step=k.lanes) as channel:
-            o = k.minimum(channel, job.C - k.lanes)
+        with k.vectors(job.C) as (o, _):
             mean, rate = (k.load(array, image * job.C + o) for array in arrays.groups[:2])
             scale, bias = k.load(job["scale"], o), k.load(job["bias"], o)
             source, given, out = (job[name] + first + o for name in ("x", "dy", "dx"))
@@ -81,9 +80,8 @@ class Backward(GroupNorm):
         """dx from s, in place: lanes that a vector shares with the one before are done."""
         image, first, count = self.place(k, job, unit)
         groups = self.arrays(k, job, job.shared).groups
-        with k.loop(job.C, step=k.lanes) as channel:
-            o = k.minimum(channel, job.C - k.lanes)
-            done = k.lanes_below(channel - o)
+        with k.vectors(job.C) as (o, seen):
+            done = k.lanes_below(seen)
             mean, rate, mean_slope, along = (k.load(array, image * job.C + o) for array in groups)
             scale = k.load(job["scale"], o)
             source, out = (job[name] + first + o for name in ("x", "dx"))

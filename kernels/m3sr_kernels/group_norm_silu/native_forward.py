@@ -79,8 +79,7 @@ class GroupNorm(Kernel):
         """Means of the channels, and the sums of squared differences from them."""
         _, first, count = self.place(k, job, unit)
         means, squares = (array + unit * job.C for array in self.arrays(k, job, job.shared).blocks)
-        with k.loop(job.C, step=k.lanes) as channel:
-            o = k.minimum(channel, job.C - k.lanes)
+        with k.vectors(job.C) as (o, _):
             source, total, square = job["x"] + first + o, k.cell(k.zero()), k.cell(k.zero())
             with k.loop(count) as pixel:
                 total.add(k.load(source, pixel * job.C))
@@ -159,8 +158,7 @@ class Forward(GroupNorm):
             return
         image, first, count = self.place(k, job, unit)
         groups = self.arrays(k, job, job.shared).groups
-        with k.loop(job.C, step=k.lanes) as channel:
-            o = k.minimum(channel, job.C - k.lanes)
+        with k.vectors(job.C) as (o, _):
             mean, rate = (k.load(array, image * job.C + o) for array in groups[:2])
             scale, bias = k.load(job["scale"], o), k.load(job["bias"], o)
             source, shortcut, out = (job[name] + first + o for name in ("x", "shortcut", "y"))

@@ -6,8 +6,7 @@ with those before is computed twice, to the same bits, and counted once.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import llvmlite.ir as ir
 
@@ -16,14 +15,6 @@ from m3sr_kernels.native.job import Job, Kernel, Signature
 from m3sr_kernels.native.memory import sum_of_rows
 
 BLOCKS = 4  # of rows, in a unit of the forward pass
-
-
-@contextlib.contextmanager
-def channel_vectors(k: Code, channels: Value) -> Iterator[tuple[Value, Value]]:
-    """Loops over vectors: gives the first channel, and which lanes no vector before has."""
-    with k.loop(channels, step=k.lanes) as channel:
-        first = k.minimum(channel, channels - k.lanes)
-        yield first, ~k.lanes_below(channel - first)
 
 
 class Rows(Kernel):
@@ -47,7 +38,8 @@ class Rows(Kernel):
     def row_means(self, k: Code, job: Job, term: Callable[[int, Value, Value], Value]) -> Value:
         """Lane i is the mean over the channels of `term(i, place, channel)`, place counted from the first row on."""
         totals = [k.cell(k.zero()) for _ in range(k.lanes)]
-        with channel_vectors(k, job.C) as (o, new):
+        with k.vectors(job.C) as (o, seen):
+            new = ~k.lanes_below(seen)
             for i, total in enumerate(totals):
                 total.add(k.select(new, term(i, job.C * i + o, o), 0.0))
         return sum_of_rows(k, [total.get() for total in totals]) / k.to_float(job.C)
@@ -93,7 +85,7 @@ class Forward(Rows):
             job = Job(k, pointer, self.signature)
             rows, out = job["x"] + first * job.C, job["y"] + first * job.C
             self.statistics(k, job, rows, kept)
-            with channel_vectors(k, job.C) as (o, _):
+            with k.vectors(job.C) as (o, _):
                 scale, bias = k.load(job["scale"], o), k.load(job["bias"], o)
                 for i in range(k.lanes):
                     place = job.C * i + o

@@ -221,6 +221,16 @@ class Code:
         self.builder.branch(head)
         self.builder.position_at_end(end)
 
+    @contextlib.contextmanager
+    def vectors(self, count: Value) -> Iterator[tuple[Value, Value]]:
+        """Runs its body for the vectors of `count` ≥ lanes numbers: gives the first number, and how many were seen.
+
+        The last vector begins earlier than a multiple of lanes where it would end behind the numbers.
+        """
+        with self.loop(count, step=self.lanes) as number:
+            first = self.minimum(number, count - self.lanes)
+            yield first, number - first
+
     def _integer(self, value: Operand) -> Value:
         return value if isinstance(value, Value) else self.int(int(value))
 
