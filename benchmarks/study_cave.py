@@ -1,16 +1,20 @@
 """M3SR, MST++ and the pixel network on CAVE at an equal, small budget: with the paper's recipe and with a base.
 
-Command:  python benchmarks/study_cave.py --scenes FILE_OR_FOLDER [--parts main ablation long] [--tuning]
+Command:  python benchmarks/study_cave.py --scenes FILE_OR_FOLDER [--parts main folds ablation long] [--split tuning]
           python benchmarks/study_cave.py --table
 
 --scenes is a folder of CAVE as downloaded, or an HDF5 file with a cube of 16-bit codes (31, H, W) for each scene as
 /cube/NAME_ms, which is laid out under runs/study/cave. The split is that of docs/results.md: 20 scenes to train and six
-to test. --tuning trains on 16 of the 20 and scores the other four: choose options there, never on the test scenes.
+to test. --split tuning, or tuning_2 with its strong colours, trains on 16 of the 20 and scores the other four: choose
+options there, never on the test scenes.
+Six scenes are few, so "folds" scores the other 20 as well, each by a run that has not seen it.
 
   main      {M3SR, MST++, pixel} × {paper, base, full}, seeds 0 to 2, 1,000 steps of 2 crops of 64². "paper" is MAE and
             Adam at 4e-4; "full" is configs/cave_fast.py; "base" is the same without exposure, mosaics and angle.
+  folds     {M3SR, MST++, pixel} with "full" and MST++ with "paper" on three other splits of the 26 scenes, seed 0: each
+            tests on every third of the 20 scenes, in alphabetical order, and trains on the rest.
   ablation  M3SR with "full" at 300 steps: without each branch, other groups, wavelets and losses, seeds 0 to 2.
-  long      M3SR and MST++ with "full" for 5,000 steps.
+  long      {M3SR, MST++, pixel} with "full" for 5,000 steps, seed 0.
 
 Runs are trained one after the other in folders of runs/study. Stop the script whenever you like: the same command
 continues the unfinished run and skips what is done. Scores are those of the last step; the best evaluation would be
@@ -28,6 +32,7 @@ import multiprocessing
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +50,18 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "study_cave.jsonl"
 TEST = ("balloons", "egyptian_statue", "fake_and_real_lemons", "fake_and_real_peppers")
 TEST += ("fake_and_real_tomatoes", "real_and_fake_apples")
-TUNING = ("fake_and_real_lemon_slices", "flowers", "oil_painting", "pompoms")
+TUNING = {
+    "tuning": ("fake_and_real_lemon_slices", "flowers", "oil_painting", "pompoms"),
+    "tuning_2": ("beads", "feathers", "sponges", "superballs"),
+}
+FOLDS = {f"fold_{i + 1}": SPLIT["train"][i::3] for i in range(3)}
 NETWORKS = ("m3sr", "mst_plus_plus", "pixel")
 EXPOSURES = (0.5, 1.0, 2.0)
 # Recipe → variants and fields on top of configs/cave_fast.py.
-PAPER = {"optim.learning_rate": 4e-4, "optim.warmup_steps": 0, "model.base": "none"}
+PAPER = {"optim.name": "adam", "optim.learning_rate": 4e-4, "optim.warmup_steps": 0, "model.base": "none"}
 PLAIN = {"data.exposure": (), "data.patch_size": None, "loss.spectral_angle": 0.0, "model.normalise_exposure": False}
 RECIPES: dict[str, dict[str, Any]] = {"paper": PAPER | PLAIN, "base": PLAIN, "full": {}}
-PIXEL_RATE = 5e-3  # with a base; the pixel network is small
+PIXEL_RATE = 0.05  # with a base; the pixel network is small
 ABLATIONS: dict[str, dict[str, Any]] = {
     "full": {},
     **{f"no_{off}": VARIANTS[f"no_{off}"] for off in ("spatial", "frequency", "spectral")},
@@ -73,14 +82,14 @@ class Job:
     recipe: str
     steps: int
     seed: int
+    split: str
     changes: tuple[tuple[str, Any], ...] = ()
 
     def key(self, options: argparse.Namespace) -> dict[str, Any]:
         """What tells this run from all others in the results."""
-        names = ("part", "network", "recipe", "steps", "seed")
-        split = {"split": "tuning" if options.tuning else "test"}
+        names = ("part", "network", "recipe", "steps", "seed", "split")
         given = {"features": options.features, "learning_rate": options.learning_rate, "set": options.set}
-        return {name: getattr(self, name) for name in names} | split | given
+        return {name: getattr(self, name) for name in names} | given
 
     def folder(self, options: argparse.Namespace) -> Path:
         key = self.key(options)
@@ -94,7 +103,7 @@ class Job:
         values = {group: dict(fields) for group, fields in dataclasses.asdict(base).items() if group != "seed"}
         changes = dict(self.changes) | {
             "data.root": str(options.root),
-            "data.split_file": str(options.runs / ("tuning.txt" if options.tuning else "test.txt")),
+            "data.split_file": str(options.runs / f"{self.split}.txt"),
             "train.num_steps": self.steps,
             "train.eval_every_steps": max(1, self.steps // 4),
             "train.checkpoint_every_steps": max(1, min(50, self.steps // 4)),
@@ -114,25 +123,35 @@ class Job:
 
 def jobs(options: argparse.Namespace) -> Iterator[Job]:
     """Yields the runs of the chosen parts, those that decide first: seed 0 of every row, then the other seeds."""
+    networks, split, seeds = options.networks, options.split, options.seeds
     if "main" in options.parts:
-        for seed, recipe, network in itertools.product(options.seeds, options.recipes, options.networks):
-            yield Job("main", network, recipe, options.steps or 1000, seed, tuple(RECIPES[recipe].items()))
+        for seed, recipe, network in itertools.product(seeds, options.recipes, networks):
+            yield Job("main", network, recipe, options.steps or 1000, seed, split, tuple(RECIPES[recipe].items()))
+    if "folds" in options.parts:
+        rows = [
+            *itertools.product(("full",), networks),
+            *itertools.product(("paper",), {"mst_plus_plus"} & {*networks}),
+        ]
+        for fold, (recipe, network) in itertools.product(FOLDS, rows):
+            yield Job("folds", network, recipe, options.steps or 1000, 0, fold, tuple(RECIPES[recipe].items()))
     if "ablation" in options.parts:
-        for seed, (name, changes) in itertools.product(options.seeds, ABLATIONS.items()):
-            yield Job("ablation", "m3sr", name, options.steps or 300, seed, tuple(changes.items()))
+        for seed, (name, changes) in itertools.product(seeds, ABLATIONS.items()):
+            yield Job("ablation", "m3sr", name, options.steps or 300, seed, split, tuple(changes.items()))
     if "long" in options.parts:
-        for network in ("m3sr", "mst_plus_plus"):
-            yield Job("long", network, "full", options.steps or 5000, 0)
+        for network in networks:
+            yield Job("long", network, "full", options.steps or 5000, 0, split)
 
 
 def prepare(options: argparse.Namespace) -> None:
     """Lays out the scenes, if they come as one file, and writes the split files."""
     train = SPLIT["train"]
-    kept = [name for name in train if name not in TUNING]
+    scenes = (*train, *TEST)
     options.runs.mkdir(parents=True, exist_ok=True)
-    for name, parts in (("test.txt", (train, TEST)), ("tuning.txt", (kept, TUNING))):
-        lines = [line for title, names in zip(("[train]", "[valid]"), parts, strict=True) for line in (title, *names)]
-        (options.runs / name).write_text("\n".join(lines) + "\n")
+    splits = {name: (scenes, held_out) for name, held_out in ({"test": TEST} | FOLDS).items()}
+    splits |= {name: (train, held_out) for name, held_out in TUNING.items()}
+    for name, (known_scenes, held_out) in splits.items():
+        kept = (scene for scene in known_scenes if scene not in held_out)
+        (options.runs / f"{name}.txt").write_text("\n".join(["[train]", *kept, "[valid]", *held_out]) + "\n")
     options.root = options.scenes
     if options.scenes.is_file():
         options.root = options.runs / "cave"
@@ -231,11 +250,11 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     lines.append("|---|---|---|" + "---:|" * 11)
     keys = ("part", "split", "features", "learning_rate", "set", "network", "recipe", "steps")
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in rows:
+    for row in [*rows, *over_all_scenes(rows)]:
         groups.setdefault(tuple(row.get(key) for key in keys), []).append(row)
     for same in groups.values():
         first = same[0]
-        rate = f"rate {first['learning_rate']:g}" if first["learning_rate"] else ""
+        rate = f"rate {first['learning_rate']:g}" if first.get("learning_rate") else ""
         recipe = " ".join(filter(None, (first["recipe"], rate, first.get("set"))))
         part = f"{first['part']}, {first['split']} scenes"
         cells = [part, first["network"], recipe, str(first["steps"]), str(len(same))]
@@ -247,6 +266,28 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def over_all_scenes(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns a row for every network and recipe whose runs have scored all 26 scenes, with means over the scenes."""
+    found: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    for row in rows:
+        if row["split"] in {"test", *FOLDS} and (row["steps"], row["seed"], row.get("set")) == (1000, 0, None):
+            found.setdefault((row["network"], row["recipe"]), {})[row["split"]] = row
+    whole = []
+    for (network, recipe), parts in found.items():
+        if len(parts) == len(FOLDS) + 1:
+            sizes = [len(row["scenes"]) for row in parts.values()]
+            average = partial(np.average, axis=0, weights=sizes)
+            means = {name: average([row["mean"][name] for row in parts.values()]) for name in parts["test"]["mean"]}
+            exposures = {
+                name: {"psnr": average([row["exposures"][name]["psnr"] for row in parts.values()])}
+                for name in ("0.5", "2")
+            }
+            key = {"part": "folds", "split": f"all {sum(sizes)}", "network": network, "recipe": recipe, "steps": 1000}
+            cpu = np.mean([row["cpu_s"] for row in parts.values()])
+            whole.append(key | {"mean": means, "exposures": exposures, "cpu_s": cpu})
+    return whole
+
+
 def spread(values: Sequence[float], digits: int) -> str:
     ends = f" ({min(values):.{digits}f}–{max(values):.{digits}f})" if len(values) > 1 else ""
     return f"{np.mean(values):.{digits}f}{ends}"
@@ -255,10 +296,10 @@ def spread(values: Sequence[float], digits: int) -> str:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", type=Path, help="CAVE as downloaded, or an HDF5 file of cubes")
-    parser.add_argument("--parts", nargs="+", default=["main"], choices=["main", "ablation", "long"])
+    parser.add_argument("--parts", nargs="+", default=["main"], choices=["main", "folds", "ablation", "long"])
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=NETWORKS)
     parser.add_argument("--recipes", nargs="+", default=list(RECIPES), choices=RECIPES)
-    parser.add_argument("--tuning", action="store_true", help="train on 16 scenes and score the other four of the 20")
+    parser.add_argument("--split", default="test", choices=["test", *TUNING], help="scenes that are scored")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--steps", type=int, help="another number of steps")
     parser.add_argument("--features", type=int, help="another width of M3SR and MST++")

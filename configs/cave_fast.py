@@ -2,7 +2,7 @@
 
 The base is a root-polynomial regression of degree 2, weighted by relative error and fitted when the run starts. The
 network sees images of normalised exposure: half the light gives half the cube. Training images are mosaics of 16²
-patches from many scenes, half of which get an exposure from 1/4 to 2; the loss is MAE plus 0.02 times the spectral
+patches from many scenes, half of which get an exposure from 1/4 to 2; the loss is MAE plus 0.2 times the spectral
 angle. 1,000 steps of 2 images of 64². Scenes, camera and data.split_file are as in configs/cave.py. M3SR on a base
 cannot become a file of its release.
 
@@ -27,9 +27,10 @@ def get_config(variant=""):
     config.data.patch_size = 16
     config.data.exposure = (-2.0, 1.0)
 
-    config.loss.spectral_angle = 0.02
+    config.loss.spectral_angle = 0.2
 
-    config.optim.learning_rate = 1e-3
+    config.optim.name = "muon"
+    config.optim.learning_rate = 3e-3
     config.optim.warmup_steps = 20
 
     config.train.num_steps = 1000
