@@ -128,11 +128,9 @@ def jobs(options: argparse.Namespace) -> Iterator[Job]:
         for seed, recipe, network in itertools.product(seeds, options.recipes, networks):
             yield Job("main", network, recipe, options.steps or 1000, seed, split, tuple(RECIPES[recipe].items()))
     if "folds" in options.parts:
-        rows = [
-            *itertools.product(("full",), networks),
-            *itertools.product(("paper",), {"mst_plus_plus"} & {*networks}),
-        ]
-        for fold, (recipe, network) in itertools.product(FOLDS, rows):
+        rows = (("full", "m3sr"), ("full", "pixel"), ("full", "mst_plus_plus"), ("paper", "mst_plus_plus"))
+        chosen = [row for row in rows if row[0] in options.recipes and row[1] in networks]
+        for fold, (recipe, network) in itertools.product(FOLDS, chosen):
             yield Job("folds", network, recipe, options.steps or 1000, 0, fold, tuple(RECIPES[recipe].items()))
     if "ablation" in options.parts:
         for seed, (name, changes) in itertools.product(seeds, ABLATIONS.items()):
