@@ -31,14 +31,14 @@ import json
 import multiprocessing
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from measure import save
 from PIL import Image
+from study_tables import paired, table
 
 from m3sr_jax.cli.xla_flags import plan_for_memory
 from m3sr_jax.config import Config, load_config
@@ -241,56 +241,6 @@ def known(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Formats the rows as Markdown: mean and range over the seeds."""
-    lines = ["| part | network | recipe | steps | seeds | PSNR dB ↑ | RMSE ↓ | SAM ° ↓ | bright SAM ° ↓ | MSSIM ↑ |"]
-    lines[0] += " MRAE ↓ | PSNR ×0.5 | PSNR ×2 | CPU min |"
-    lines.append("|---|---|---|" + "---:|" * 11)
-    keys = ("part", "split", "features", "learning_rate", "set", "network", "recipe", "steps")
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in [*rows, *over_all_scenes(rows)]:
-        groups.setdefault(tuple(row.get(key) for key in keys), []).append(row)
-    for same in groups.values():
-        first = same[0]
-        rate = f"rate {first['learning_rate']:g}" if first.get("learning_rate") else ""
-        recipe = " ".join(filter(None, (first["recipe"], rate, first.get("set"))))
-        part = f"{first['part']}, {first['split']} scenes"
-        cells = [part, first["network"], recipe, str(first["steps"]), str(len(same))]
-        for metric, digits in (("psnr", 2), ("rmse", 4), ("sam", 2), ("sam_bright", 2), ("mssim", 4), ("mrae", 4)):
-            cells.append(spread([row["mean"][metric] for row in same], digits))
-        cells += [spread([row["exposures"][exposure]["psnr"] for row in same], 2) for exposure in ("0.5", "2")]
-        cells.append(f"{np.mean([row['cpu_s'] for row in same]) / 60:.0f}")
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def over_all_scenes(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns a row for every network and recipe whose runs have scored all 26 scenes, with means over the scenes."""
-    found: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
-    for row in rows:
-        if row["split"] in {"test", *FOLDS} and (row["steps"], row["seed"], row.get("set")) == (1000, 0, None):
-            found.setdefault((row["network"], row["recipe"]), {})[row["split"]] = row
-    whole = []
-    for (network, recipe), parts in found.items():
-        if len(parts) == len(FOLDS) + 1:
-            sizes = [len(row["scenes"]) for row in parts.values()]
-            average = partial(np.average, axis=0, weights=sizes)
-            means = {name: average([row["mean"][name] for row in parts.values()]) for name in parts["test"]["mean"]}
-            exposures = {
-                name: {"psnr": average([row["exposures"][name]["psnr"] for row in parts.values()])}
-                for name in ("0.5", "2")
-            }
-            key = {"part": "folds", "split": f"all {sum(sizes)}", "network": network, "recipe": recipe, "steps": 1000}
-            cpu = np.mean([row["cpu_s"] for row in parts.values()])
-            whole.append(key | {"mean": means, "exposures": exposures, "cpu_s": cpu})
-    return whole
-
-
-def spread(values: Sequence[float], digits: int) -> str:
-    ends = f" ({min(values):.{digits}f}–{max(values):.{digits}f})" if len(values) > 1 else ""
-    return f"{np.mean(values):.{digits}f}{ends}"
-
-
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", type=Path, help="CAVE as downloaded, or an HDF5 file of cubes")
@@ -322,7 +272,7 @@ def main() -> None:
                 continue
             print(f"\n{job.folder(options).name}", flush=True)
             save([run(job, options)], "study_cave", options.output)
-    print(table(known(options.output)))
+    print(table(known(options.output)), paired(known(options.output)), sep="\n\n")
 
 
 if __name__ == "__main__":
