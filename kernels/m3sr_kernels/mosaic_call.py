@@ -44,11 +44,6 @@ def with_gradient(forward: Callable, backward: Callable[[bool, Arrays, Any], Arr
     return run
 
 
-def gradient_of(other: Callable) -> Callable[[bool, Arrays, Any], Arrays]:
-    """That of `other(*arrays)`, another implementation of the op, in place of kernels."""
-    return lambda _, arrays, cotangents: jax.vjp(other, *arrays)[1](cotangents)
-
-
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
 def _run(call: GpuCall, forward: Callable, backward: Callable, *arrays: jax.Array | None) -> Any:
     del backward
