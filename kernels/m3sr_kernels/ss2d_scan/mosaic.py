@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import jax
 import jax.numpy as jnp
 
@@ -16,8 +14,10 @@ from m3sr_kernels.ssd_scan.mosaic_backward import scan_gradient
 def _forward(interpret: bool, x, dt, a, b, c, d, dt_bias) -> jax.Array:
     B, H, W, channels = x.shape
     y = d.astype(jnp.float32).sum(0).reshape(1, 1, 1, channels) * x.astype(jnp.float32)
-    for axis, arrays in enumerate(_by_axis(x, _step_sizes(dt, dt_bias), a, b, c)):
-        of_axis, _ = scan(*arrays, interpret=interpret)
+    steps = _step_sizes(dt, dt_bias)
+    for axis in range(2):
+        pixels = _of_axis(axis, x, steps, a, b, c)
+        of_axis, _ = scan(make_plan(pixels[0], interpret), pixels)
         y = y + to_image(of_axis.reshape(B, H * W, channels), axis, H, W)
     return y.astype(x.dtype)
 
@@ -31,10 +31,10 @@ def _backward(interpret: bool, arrays: Arrays, dy: jax.Array) -> Arrays:
     dx = d.astype(jnp.float32).sum(0).reshape(1, 1, 1, channels) * wide_dy
     dd = jnp.sum(x.astype(jnp.float32) * wide_dy, (0, 1, 2)).reshape(1, *d.shape[1:])
     found = []
-    for axis, arrays_of_axis in enumerate(_by_axis(x, steps, a, b, c)):
-        pixels, *_ = arrays_of_axis
-        dy_of_axis = to_sequence(dy, axis).reshape(pixels.shape)
-        dx_of_axis, dsteps, da, db, dc = scan_gradient(make_plan(pixels, interpret), *arrays_of_axis, dy_of_axis)
+    for axis in range(2):
+        pixels = _of_axis(axis, x, steps, a, b, c)
+        dy_of_axis = to_sequence(dy, axis).reshape(pixels[0].shape)
+        dx_of_axis, dsteps, da, db, dc = scan_gradient(make_plan(dy_of_axis, interpret), pixels, dy_of_axis)
         dx = dx + to_image(dx_of_axis.reshape(B, H * W, channels), axis, H, W)
         found.append([da, *(to_image(array, axis, H, W) for array in (dsteps, db[:, :, :, 0], dc[:, :, :, 0]))])
     # Direction k goes along axis k mod 2, in reverse if k div 2 is 1.
@@ -48,13 +48,12 @@ def _step_sizes(dt: jax.Array, dt_bias: jax.Array) -> jax.Array:
     return jax.nn.softplus(dt.astype(jnp.float32) + dt_bias.astype(jnp.float32)[None, None, None])
 
 
-def _by_axis(x: jax.Array, steps: jax.Array, a: jax.Array, b: jax.Array, c: jax.Array) -> Iterator[Arrays]:
-    """The arguments of the sequences of rows and of columns: direction `axis` and its reverse, `axis + 2`."""
+def _of_axis(axis: int, x: jax.Array, steps: jax.Array, a: jax.Array, b: jax.Array, c: jax.Array) -> Arrays:
+    """The arguments of the sequences of rows or of columns: direction `axis` and its reverse, `axis + 2`."""
     B, H, W, _ = x.shape
-    for axis in range(2):
-        pixels = to_sequence(x, axis).reshape(B, H * W, steps.shape[-1], -1)
-        maps = (to_sequence(array[:, :, :, axis::2], axis) for array in (steps, b[..., None, :], c[..., None, :]))
-        yield (pixels, next(maps), a[axis::2], *maps)
+    pixels = to_sequence(x, axis).reshape(B, H * W, steps.shape[-1], -1)
+    maps = (to_sequence(array[:, :, :, axis::2], axis) for array in (steps, b[..., None, :], c[..., None, :]))
+    return pixels, next(maps), a[axis::2], *maps
 
 
 mosaic_ss2d_scan = with_gradient(_forward, _backward)

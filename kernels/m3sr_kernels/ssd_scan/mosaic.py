@@ -25,8 +25,7 @@ from m3sr_kernels.tiles import tiles
 
 
 def _forward(interpret: bool, x, dt, a, b, c, d, dt_bias) -> tuple[jax.Array, jax.Array]:
-    steps = _step_sizes(dt, dt_bias)
-    y, last = scan(x, steps[:, :, None], a[None], b[:, :, None], c[:, :, None], interpret=interpret)
+    y, last = scan(make_plan(x, interpret), _one_direction(x, _step_sizes(dt, dt_bias), a, b, c))
     if d is not None:
         y = y + d.astype(jnp.float32)[None, None] * x.astype(jnp.float32)
     return y.astype(x.dtype), jnp.moveaxis(last[:, 0], 1, -1)
@@ -38,8 +37,8 @@ def _backward(interpret: bool, arrays: Arrays, cotangents: tuple[jax.Array, jax.
     dy, dlast = cotangents
     steps, of_steps = jax.vjp(_step_sizes, dt, dt_bias)
     dlast = jnp.moveaxis(dlast, -1, 1)[:, None]
-    maps = (array[:, :, None] for array in (steps, b, c))
-    dx, dsteps, da, db, dc = scan_gradient(make_plan(x, interpret), x, next(maps), a[None], *maps, dy, dlast)
+    arguments = _one_direction(x, steps, a, b, c)
+    dx, dsteps, da, db, dc = scan_gradient(make_plan(x, interpret), arguments, dy, dlast)
     dd = None
     if d is not None:
         wide_dy = dy.astype(jnp.float32)
@@ -55,6 +54,11 @@ def _step_sizes(dt: jax.Array, dt_bias: jax.Array | None) -> jax.Array:
     return jax.nn.softplus(dt.astype(jnp.float32) + bias)
 
 
+def _one_direction(x: jax.Array, steps: jax.Array, a: jax.Array, b: jax.Array, c: jax.Array) -> Arrays:
+    """Arguments of `scan` with K = 1."""
+    return x, steps[:, :, None], a[None], b[:, :, None], c[:, :, None]
+
+
 mosaic_ssd_scan = with_gradient(_forward, _backward)
 
 
@@ -63,29 +67,18 @@ def make_plan(x: jax.Array, interpret: bool) -> Plan:
     return Plan(**tiles("ssd_mosaic"), batch=x.shape[0], length=x.shape[1], interpret=interpret)
 
 
-def scan(
-    x: jax.Array,
-    steps: jax.Array,
-    a: jax.Array,
-    b: jax.Array,
-    c: jax.Array,
-    *,
-    interpret: bool,
-) -> tuple[jax.Array, jax.Array]:
+def scan(plan: Plan, arguments: Arrays) -> tuple[jax.Array, jax.Array]:
     """Scans sequences forward, and if K = 2 also in reverse; sums the two, without the skip.
 
     Args:
-      x: (B, L, R, P).
-      steps: (B, L, K, R) Δ, after bias and softplus, float32.
-      a: (K, R) decay rates.
-      b: (B, L, K, G, N) input maps.
-      c: (B, L, K, G, N) output maps.
-      interpret: runs on a CPU, slowly.
+      plan: from `make_plan`.
+      arguments: x (B, L, R, P); Δ (B, L, K, R), after bias and softplus, float32; a (K, R) decay rates; b and c
+        (B, L, K, G, N) input and output maps.
 
     Returns:
       y (B, L, R, P) and the last states (B, K, N, R, P), in float32.
     """
-    plan = make_plan(x, interpret)
+    x, steps, a, b, c = arguments
     arrays = {name: plan.by_chunk(array) for name, array in {"x": x, "steps": steps, "b": b}.items()}
     arrays["a"] = a.astype(jnp.float32)
     added = chunk_states(plan, arrays, "ssd_chunk_states")["states"]

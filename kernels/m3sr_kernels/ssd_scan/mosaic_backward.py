@@ -3,14 +3,14 @@
 With u = Δ·x, g = exp(Δ·a), λ the cotangent of the state h and κ_t = g_t·λ_t what it hands on against time, a direction
 that visits …, t−1, t, t+1, … gives
 
-    λ_t = c_t·dy_t + κ_{t+1}       dx_t = Δ_t·Σ_n b_t·λ_t                     db_t = Σ_p λ_t·u_t
-    da = Σ_t Δ_t·Σ κ_t·h_{t−1}     dΔ_t = Σ x_t·b_t·λ_t + a·Σ κ_t·h_{t−1}     dc_t = Σ_p h_t·dy_t
+    λ_t = c_t·dy_t + κ_{t+1}        dx_t = Δ_t·Σ_n b_t·λ_t                         db_t = Σ_p λ_t·u_t
+    da = Σ_t Δ_t·Σ κ_t·h_{t−1}      dΔ_t = Σ x_t·b_t·λ_t + a·Σ κ_t·h_{t−1}         dc_t = Σ_p h_t·dy_t
 
-Phase 1 runs for h and for κ and stores both before every few pixels, from zero at the start of the chunk. Phase 2 gives
-what each chunk starts from. The state at a snapshot is then the one stored plus the one on entry times the decay between
-them. So the last kernel needs no order: each of its threads has a few pixels of a chunk, of one head. It rebuilds their
-states, walks back through them, and loops over channels with the sums for db and dc in registers. Threads exchange
-nothing; XLA sums over heads and, for da, over threads.
+Phase 1 runs for h and for κ, each from zero at the start of a chunk, and stores them every few pixels. Phase 2 gives
+what enters each chunk. Together they give the state at a snapshot: the one stored, plus the one on entry times the
+decay since then. So the blocks of pixels between snapshots need no order, and the last kernel has a program for each.
+Its threads rebuild the states of one block and one head, walk back through them, and loop over the channels with the
+sums for db and dc in registers. Threads exchange nothing. XLA sums over heads and, for da, over threads.
 """
 
 from __future__ import annotations
@@ -22,49 +22,36 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 
 from m3sr_kernels.arithmetic import divide
-from m3sr_kernels.mosaic_call import LANES, launch
+from m3sr_kernels.mosaic_call import LANES, Arrays, add, launch, multiply
 from m3sr_kernels.ssd_scan.mosaic_program import Plan, chunk_states, states_on_entry_of_chunks
 
-Pixels = list[jax.Array]  # a number a pixel, in the order of the direction, each with one chunk a lane
+Pixels = list[jax.Array]  # a number a pixel of a block, in the order of the direction, each with one chunk a lane
 
 
-def scan_gradient(
-    plan: Plan,
-    x: jax.Array,
-    steps: jax.Array,
-    a: jax.Array,
-    b: jax.Array,
-    c: jax.Array,
-    dy: jax.Array,
-    dlast: jax.Array | None = None,
-) -> tuple[jax.Array, ...]:
-    """The cotangents of the arguments of `mosaic.scan`, in their shapes and in float32.
+def scan_gradient(plan: Plan, arguments: Arrays, dy: jax.Array, dlast: jax.Array | None = None) -> Arrays:
+    """The cotangents of the arguments of `mosaic.scan`, in float32, from those of its results.
 
     Args:
       plan: of the scan.
-      x: as there; so are steps, a, b and c.
-      steps: Δ.
-      a: rates.
-      b: input maps.
-      c: output maps.
-      dy: (B, L, R, P) cotangent of y.
-      dlast: (B, K, N, R, P) cotangent of the last states; None for zero.
+      arguments: x (B, L, R, P), Δ (B, L, K, R), a (K, R), b and c (B, L, K, G, N).
+      dy: (B, L, R, P).
+      dlast: (B, K, N, R, P); None for zero.
     """
+    x, steps, a, b, c = arguments
     arrays = {"x": x, "steps": steps, "b": b, "c": c, "dy": dy}
     arrays = {name: plan.by_chunk(array) for name, array in arrays.items()}
     arrays["a"] = a.astype(jnp.float32)
-    both = {name: arrays[name] for name in ("steps", "a")}
-    forward, against = both | {"x": arrays["x"], "b": arrays["b"]}, both | {"x": arrays["dy"], "b": arrays["c"]}
+    decays = {name: arrays[name] for name in ("steps", "a")}
+    forward, against = decays | {"x": arrays["x"], "b": arrays["b"]}, decays | {"x": arrays["dy"], "b": arrays["c"]}
     past = chunk_states(plan, forward, "ssd_chunk_states_backward", snapshots=True)
     future = chunk_states(plan, against, "ssd_chunk_cotangents_backward", adjoint=True, snapshots=True)
     arrays |= {"states": past["snapshots"], "cotangents": future["snapshots"]}
-    arrays["states on entry"], _ = states_on_entry_of_chunks(plan, both, past["states"], adjoint=False)
-    arrays["cotangents on entry"], _ = states_on_entry_of_chunks(plan, both, future["states"], dlast, adjoint=True)
+    arrays["states on entry"], _ = states_on_entry_of_chunks(plan, decays, past["states"], adjoint=False)
+    arrays["cotangents on entry"], _ = states_on_entry_of_chunks(plan, decays, future["states"], dlast, adjoint=True)
     found = _gradients(plan, arrays)
-    heads, groups = x.shape[2], b.shape[3]
     for name in ("db", "dc"):
-        by_group = found[name].reshape(*found[name].shape[:2], groups, heads // groups, *found[name].shape[3:])
-        found[name] = by_group.sum(3)
+        of_heads = found[name]
+        found[name] = of_heads.reshape(*of_heads.shape[:2], b.shape[3], -1, *of_heads.shape[3:]).sum(3)
     dx, dsteps, db, dc = (plan.by_pixel(found[name]) for name in ("dx", "dsteps", "db", "dc"))
     return dx, dsteps, found["da"].sum((0, 3)), db, dc
 
@@ -72,7 +59,7 @@ def scan_gradient(
 def _gradients(plan: Plan, arrays: dict[str, jax.Array]) -> dict[str, jax.Array]:
     """dx (Q, R, P, M), dsteps (Q, K, R, M), db and dc (Q, K, R, N, M), and da (blocks, K, R, M)."""
     Q, R, _, M = arrays["x"].shape
-    K, N = arrays["b"].shape[1::2][:2]
+    K, N = arrays["b"].shape[1], arrays["b"].shape[3]
     blocks = (Q // plan.snapshot, plan.snapshot)
     shapes: dict[str, tuple[int, ...]] = {"dx": arrays["x"].shape, "dsteps": arrays["steps"].shape}
     shapes |= {"db": (Q, K, R, N, M), "dc": (Q, K, R, N, M)}
@@ -83,7 +70,7 @@ def _gradients(plan: Plan, arrays: dict[str, jax.Array]) -> dict[str, jax.Array]
 
     def kernel(number: jax.Array, refs: dict[str, Any]) -> None:
         for direction in range(K):
-            _direction(_Block(number, refs, direction), plan.states)
+            _direction(_Block(number, refs, direction), plan.gradient_states)
 
     programs = M // LANES * R * blocks[0]
     found = launch("ssd_gradients_backward", kernel, arrays, outputs, programs, interpret=plan.interpret)
@@ -91,20 +78,20 @@ def _gradients(plan: Plan, arrays: dict[str, jax.Array]) -> dict[str, jax.Array]
 
 
 def _decays(steps: jax.Array, a: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Decays from the start of a chunk to each block and from each block to the end, from the steps of the blocks.
+    """The decays of the pixels of a chunk before each of its blocks, and of those after it.
 
     Args:
-      steps: (blocks, K, R, M).
+      steps: (blocks, K, R, M) sums over the pixels of a block.
       a: (K, R).
     """
-    start, end = jnp.zeros_like(steps[:1]), jnp.zeros_like(steps[:1])
-    before = jnp.cumsum(jnp.concatenate([start, steps[:-1]]), 0)
-    after = jnp.cumsum(jnp.concatenate([steps[1:], end])[::-1], 0)[::-1]
+    nothing = jnp.zeros_like(steps[:1])
+    before = jnp.cumsum(jnp.concatenate([nothing, steps[:-1]]), 0)
+    after = jnp.cumsum(jnp.concatenate([nothing, steps[:0:-1]]), 0)[::-1]
     return jnp.exp(before * a[None, :, :, None]), jnp.exp(after * a[None, :, :, None])
 
 
 class _Block:
-    """A program's place: some pixels of `LANES` chunks, one head, in one direction."""
+    """A program's place: a block of pixels of `LANES` chunks and one head, in one direction."""
 
     def __init__(self, number: jax.Array, refs: dict[str, Any], direction: int) -> None:
         blocks, size, heads, _, _ = refs["x"].shape
@@ -114,86 +101,83 @@ class _Block:
         self.lanes = pl.ds(number * LANES, LANES)
         self.refs, self.direction = refs, direction
         self.order = range(size)[::-1] if direction else range(size)
+        self.steps, self.rate = self.read("steps", direction, self.head), refs["a"][direction, self.head]
+        self.decays = [jnp.exp(step * self.rate) for step in self.steps]
+        since, until = ("after", "before") if direction else ("before", "after")
+        self.decay_since, self.decay_until = (
+            refs[f"decay {side}"][self.block, direction, self.head, self.lanes] for side in (since, until)
+        )
 
     def read(self, name: str, *index: Any) -> Pixels:
-        """One number a pixel."""
         ref = self.refs[name]
         return [ref[(self.block, t, *index, self.lanes)].astype(jnp.float32) for t in self.order]
 
     def write(self, name: str, *index: Any, values: Pixels) -> None:
-        """Writes one number a pixel."""
         for t, value in zip(self.order, values, strict=True):
             self.refs[name][(self.block, t, *index, self.lanes)] = value
 
-    def parameter(self, name: str) -> jax.Array:
-        """A number of this block and head: one of the decays."""
-        return self.refs[name][self.block, self.direction, self.head, self.lanes]
+    def states(self, n: int, p: Any, b: Pixels, u: Pixels) -> Pixels:
+        """h of one n: before the block and after each pixel."""
+        states = [self._on_entry("states", n, p, self.decay_since)]
+        for decay, b_t, u_t in zip(self.decays, b, u, strict=True):
+            states.append(decay * states[-1] + b_t * u_t)
+        return states
 
-    def state(self, name: str, n: int, p: Any, decay: jax.Array) -> jax.Array:
-        """h before the block or κ after it: the snapshot, and what has come from other chunks."""
+    def cotangents(self, n: int, p: Any, c: Pixels, dy: Pixels) -> tuple[Pixels, Pixels]:
+        """λ and κ of one n."""
+        handed_on, cotangents = [self._on_entry("cotangents", n, p, self.decay_until)], list[jax.Array]()
+        for decay, c_t, dy_t in zip(self.decays[::-1], c[::-1], dy[::-1], strict=True):
+            cotangents.insert(0, c_t * dy_t + handed_on[0])
+            handed_on.insert(0, decay * cotangents[0])
+        return cotangents, handed_on[:-1]
+
+    def _on_entry(self, name: str, n: int, p: Any, decay: jax.Array) -> jax.Array:
+        """The snapshot, and what has come from other chunks."""
         place = (n, self.head, p, self.lanes)
-        on_entry = self.refs[f"{name} on entry"][(self.direction, *place)]
-        return self.refs[name][(self.direction, self.block, *place)] + decay * on_entry
+        from_chunks = self.refs[f"{name} on entry"][(self.direction, *place)]
+        return self.refs[name][(self.direction, self.block, *place)] + decay * from_chunks
 
 
 def _direction(block: _Block, at_once: int) -> None:
     """All gradients of one direction; that of x is added to what the direction before has written."""
     direction, head, refs = block.direction, block.head, block.refs
-    P, N = refs["x"].shape[3], refs["b"].shape[4]
-    steps, rate = block.read("steps", direction, head), refs["a"][direction, head]
-    decays = [jnp.exp(step * rate) for step in steps]
-    before, after = (block.parameter(f"decay {name}") for name in ("before", "after")[:: -1 if direction else 1])
-    zeros = [jnp.minimum(steps[0], 0.0)] * len(steps)  # Δ ≥ 0; the layout of jnp.zeros would differ from the carry's
-    sums = (zeros, zeros)
+    # Zeros, since Δ ≥ 0. The layout of jnp.zeros would differ from that of the loop's carry.
+    zeros = [jnp.minimum(block.steps[0], 0.0)] * len(block.steps)
+    of_steps = (zeros, zeros)
+    N = refs["b"].shape[4]
     for first in range(0, N, at_once):
         states = range(first, min(first + at_once, N))
-        maps = [[block.read(name, direction, block.group, n) for name in ("b", "c")] for n in states]
-
-        def add_channel(p, carry, states=states, maps=maps, adds=bool(direction or first)):
-            (dsteps, dlogs), of_maps = carry
-            x, dy = (block.read(name, head, p) for name in ("x", "dy"))
-            u, du, new = _products(steps, x), None, []
-            for n, (b, c), (db, dc) in zip(states, maps, of_maps, strict=True):
-                h = _states(block.state("states", n, p, before), decays, b, u)
-                cotangents, carried = _cotangents(block.state("cotangents", n, p, after), decays, c, dy)
-                of_u = _products(b, cotangents)
-                du = of_u if du is None else _sums(du, of_u)
-                dlogs = _sums(dlogs, _products(carried, h[:-1]))
-                new.append((_sums(db, _products(cotangents, u)), _sums(dc, _products(h[1:], dy))))
-            dx = _products(steps, du)
-            block.write("dx", head, p, values=_sums(block.read("dx", head, p), dx) if adds else dx)
-            return (_sums(dsteps, _products(x, du)), dlogs), new
-
-        sums, of_maps = jax.lax.fori_loop(0, P, add_channel, (sums, [(zeros, zeros) for _ in states]))
-        for n, values in zip(states, of_maps, strict=True):
-            for name, of_map in zip(("db", "dc"), values, strict=True):
-                block.write(name, direction, head, n, values=of_map)
-    dsteps, dlogs = sums
-    block.write("dsteps", direction, head, values=[by_x + rate * by_log for by_x, by_log in zip(*sums, strict=True)])
-    refs["da"][block.block, direction, head, block.lanes] = sum(_products(steps, dlogs), 0.0)
+        of_steps, of_maps = _sum_over_channels(block, states, of_steps, zeros, adds=direction + first > 0)
+        for n, db_dc in zip(states, of_maps, strict=True):
+            for name, values in zip(("db", "dc"), db_dc, strict=True):
+                block.write(name, direction, head, n, values=values)
+    by_input, by_decay = of_steps
+    block.write("dsteps", direction, head, values=add(by_input, [block.rate * value for value in by_decay]))
+    refs["da"][block.block, direction, head, block.lanes] = sum(multiply(block.steps, by_decay), 0.0)
 
 
-def _states(h: jax.Array, decays: Pixels, b: Pixels, u: Pixels) -> Pixels:
-    """The states of one n: before the block, and after each pixel."""
-    states = [h]
-    for decay, b_t, u_t in zip(decays, b, u, strict=True):
-        states.append(decay * states[-1] + b_t * u_t)
-    return states
+def _sum_over_channels(block: _Block, states: range, of_steps, zeros: Pixels, *, adds: bool):
+    """Writes what these states contribute to dx, or adds it.
 
+    Returns:
+      The sums for dΔ, through Δ·x and through the logarithms of the decays, continued from `of_steps`; and for each
+      state those for db and dc.
+    """
+    maps = [[block.read(name, block.direction, block.group, n) for name in ("b", "c")] for n in states]
 
-def _cotangents(carried: jax.Array, decays: Pixels, c: Pixels, dy: Pixels) -> tuple[Pixels, Pixels]:
-    """λ_t and κ_t of one n, from the κ after the block."""
-    cotangents, handed_on = list[jax.Array](), list[jax.Array]()
-    for decay, c_t, dy_t in zip(decays[::-1], c[::-1], dy[::-1], strict=True):
-        cotangents.insert(0, c_t * dy_t + carried)
-        carried = decay * cotangents[0]
-        handed_on.insert(0, carried)
-    return cotangents, handed_on
+    def add_channel(p: jax.Array, carry):
+        (by_input, by_decay), of_maps = carry
+        x, dy = (block.read(name, block.head, p) for name in ("x", "dy"))
+        u, du, out = multiply(block.steps, x), zeros, []
+        for n, (b, c), (db, dc) in zip(states, maps, of_maps, strict=True):
+            h = block.states(n, p, b, u)
+            cotangents, handed_on = block.cotangents(n, p, c, dy)
+            du = add(du, multiply(b, cotangents))
+            by_decay = add(by_decay, multiply(handed_on, h[:-1]))
+            out.append((add(db, multiply(cotangents, u)), add(dc, multiply(h[1:], dy))))
+        dx = multiply(block.steps, du)
+        block.write("dx", block.head, p, values=add(block.read("dx", block.head, p), dx) if adds else dx)
+        return (add(by_input, multiply(x, du)), by_decay), out
 
-
-def _products(left: Pixels, right: Pixels) -> Pixels:
-    return [a * b for a, b in zip(left, right, strict=True)]
-
-
-def _sums(left: Pixels, right: Pixels) -> Pixels:
-    return [a + b for a, b in zip(left, right, strict=True)]
+    start = (of_steps, [(zeros, zeros) for _ in states])
+    return jax.lax.fori_loop(0, block.refs["x"].shape[3], add_channel, start)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 
 from m3sr_kernels.arithmetic import divide
-from m3sr_kernels.mosaic_call import LANES, launch, pad_lanes
+from m3sr_kernels.mosaic_call import LANES, lanes_last, launch
 from m3sr_kernels.ssd_scan.chunk_states import states_on_entry
 
 State = list[list[jax.Array]]  # [channel of the program][n], each with one chunk a lane
@@ -27,8 +27,8 @@ class Plan:
     chunk: int  # pixels a thread
     channels: int  # of one head, a thread
     unroll: int  # pixels loaded at once; divides `chunk`
-    snapshot: int  # pixels between the states that the gradient stores; divides `chunk`, a multiple of `unroll`
-    states: int  # whose gradients a thread computes at once
+    snapshot: int  # pixels between the states that the gradient stores; divides `chunk`
+    gradient_states: int  # whose b and c a thread of the gradient holds at once
     batch: int
     length: int  # of a sequence
     interpret: bool
@@ -36,7 +36,7 @@ class Plan:
     def by_chunk(self, array: jax.Array) -> jax.Array:
         """(B, L, …) to (Q, …, M); zeros at the end: a Δ of 0 leaves the state unchanged."""
         padded = jnp.pad(array, [(0, 0), (0, -array.shape[1] % self.chunk)] + [(0, 0)] * (array.ndim - 2))
-        return pad_lanes(jnp.moveaxis(padded.reshape(-1, self.chunk, *array.shape[2:]), 0, -1))
+        return lanes_last(padded.reshape(-1, self.chunk, *array.shape[2:]))
 
     def by_pixel(self, array: jax.Array) -> jax.Array:
         """The inverse of `by_chunk`."""
@@ -74,7 +74,7 @@ def states_on_entry_of_chunks(
     backwards = [(direction == 1) != adjoint for direction in range(len(added))]
     log_decay = by_batch(arrays["steps"].sum(0)) * arrays["a"][None, None]
     entering, last = states_on_entry(by_batch(added), log_decay, backwards, initial)
-    return pad_lanes(jnp.moveaxis(entering.reshape(-1, *added.shape[:-1]), 0, -1)), last
+    return lanes_last(entering.reshape(-1, *added.shape[:-1])), last
 
 
 def chunk_states(
@@ -82,16 +82,15 @@ def chunk_states(
 ) -> dict[str, jax.Array]:
     """Phase 1: what each chunk adds to the state.
 
-    With g_t = exp(Δ_t·a), the state follows h_t = g_t·h_{t−1} + b_t·Δ_t·x_t, and what its cotangent λ_t hands on against
-    time, κ_t = g_t·λ_t, follows κ_t = g_t·κ_{t+1} + c_t·g_t·dy_t. The kernel computes both: the latter, `adjoint`, has
-    dy and c in place of x and b.
+    With g_t = exp(Δ_t·a), a state follows h_t = g_t·h_{t−1} + b_t·Δ_t·x_t. What its cotangent λ_t hands on against
+    time, κ_t = g_t·λ_t, follows κ_t = g_t·κ_{t+1} + c_t·g_t·dy_t: `adjoint`, with dy and c in place of x and b.
 
     Args:
       plan: of the scan.
       arrays: x (Q, R, P, M), steps (Q, K, R, M), b (Q, K, G, N, M), a (K, R).
       name: of the kernel.
       adjoint: computes κ.
-      snapshots: also returns the state before every `plan.snapshot`-th pixel.
+      snapshots: also returns the state before every `plan.snapshot` pixels of the walk.
 
     Returns:
       states (K, N, R, P, M) and, if wanted, snapshots (K, Q/plan.snapshot, N, R, P, M), both from zero at the start of
@@ -156,10 +155,7 @@ class Program:
         def body(i: jax.Array, state: State) -> State:
             if keep:
                 keep(self._in_order(i, plan.chunk // size), state)
-            for first in range(0, size, plan.unroll):
-                times = [i * size + first + j for j in range(plan.unroll)]
-                state = visit([self._in_order(t, plan.chunk) for t in times], state)
-            return state
+            return visit([self._in_order(i * size + j, plan.chunk) for j in range(size)], state)
 
         return jax.lax.fori_loop(0, plan.chunk // size, body, state)
 
