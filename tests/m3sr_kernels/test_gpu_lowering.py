@@ -34,8 +34,8 @@ EXPORTABLE = ("LayoutConstraint", "__gpu$xla.gpu.triton", "triton_kernel_call_ff
 # block around it also its convolution.
 FORWARD_KERNELS = {"s6_scan": 1, "mamba_token_mix": 2, "ssd_scan": 3, "ss2d_scan": 4}
 ALL_KERNELS = {"s6_scan": 2, "mamba_token_mix": 4, "ssd_scan": 7, "ss2d_scan": 10}
-# Of Mosaic, forward and gradient.
-MOSAIC_KERNELS = {"s6_scan": 3, "mamba_token_mix": 3}
+# Of Mosaic, forward and gradient: two and three an axis of an image, one and two for S6.
+MOSAIC_KERNELS = {"s6_scan": 3, "mamba_token_mix": 3, "ssd_scan": 5, "ss2d_scan": 10}
 IMAGE, SEQUENCE, SHORT = ImageShape(2, 5, 19, 3, 5, 2), SequenceShape(2, 7, 4, 3, 2, 2), Shape(6, 4, 5, 3)
 
 

@@ -39,7 +39,8 @@ SMALL = {
     "ssd_scan": (1, 131, 3, 5, 1, 2),
     "ss2d_scan": (1, 5, 29, 3, 5, 2),
 }
-# Segments of tokens under lax.scan, 16 states, one pixel more than a chunk, 32 channels without a mask.
+# Segments of tokens under lax.scan, 16 states, one pixel more than a chunk, 32 channels without a mask; more states
+# than the gradient by Mosaic takes at once.
 OTHERS = [
     ("s6_scan", TRITON, (5, 19, 33, 4)),
     ("s6_scan", TRITON, (130, 1, 3, 2)),
@@ -50,6 +51,7 @@ OTHERS = [
     ("ssd_scan", TRITON, (1, 129, 4, 32, 1, 16)),
     ("ss2d_scan", TRITON, (1, 7, 41, 5, 32, 2)),
     ("ss2d_scan", MOSAIC, (1, 7, 41, 5, 32, 2)),
+    ("ssd_scan", MOSAIC, (1, 129, 4, 3, 2, 11)),
 ]
 BOTH = [(op, implementation) for op in ODD for implementation in (TRITON, MOSAIC)]
 
