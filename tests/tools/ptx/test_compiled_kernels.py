@@ -98,7 +98,9 @@ def test_programs_of_several_blocks_of_sequences(monkeypatch):
 
 @pytest.mark.parametrize(("op", "implementation"), [pair for pair in BOTH if pair[0] != "mamba_token_mix"])
 def test_hard_steps_and_no_skip_gate_or_bias(op, implementation):
-    check(op, implementation, SMALL[op], hard_steps=True)
+    # The terms of one db of this sequence cancel: in float32 the definition itself is 1.9e-6 off.
+    tolerance = NOISY_TOLERANCE if (op, implementation) == ("ssd_scan", MOSAIC) else None
+    check(op, implementation, SMALL[op], tolerance=tolerance, hard_steps=True)
     optional = {"s6_scan": ("d", "z", "dt_bias"), "ssd_scan": ("d", "dt_bias"), "ss2d_scan": ()}[op]
     if optional:
         check(op, implementation, SMALL[op], without=optional)
