@@ -2,8 +2,8 @@
 
 Command:  make gpu-compile            (or, in its environment: .venv-gpu/bin/python tools/gpu_compile.py --help)
 
-XLA compiles every op at the shapes in its shapes.py from a description of the GPU, forward and, where the gradient has
-kernels, backward; "pallas_mosaic" needs sm_90. `ptxas -v` then reports registers and spills. The exit code is 1 if a
+XLA compiles every op, value and gradient, at the shapes in its shapes.py from a description of the GPU; "pallas_mosaic"
+needs sm_90. `ptxas -v` then reports registers and spills. The exit code is 1 if a
 forward kernel spills.
 
 The most important programs come first: full size, float32, every device. A stopped run can be repeated: it skips
@@ -39,7 +39,7 @@ os.environ["XLA_FLAGS"] = f"{DUMP_FLAGS} --xla_gpu_autotune_level=0"
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import m3sr_kernels.tiles  # noqa: E402
-from gpu_target import DEVICES, GRADIENT_OF_XLA, mesh_of  # noqa: E402
+from gpu_target import DEVICES, mesh_of  # noqa: E402
 from m3sr_kernels.gpu_call import MIN_CAPABILITY  # noqa: E402
 
 REPORT = re.compile(
@@ -120,7 +120,7 @@ def shapes_of(op: str) -> dict[str, Any]:
 
 
 def lower_op(op: str, shape: Any, dtype: Any, device: str, implementation: str) -> jax.stages.Lowered:
-    """Lowers value and gradient for an absent device; only the value where the gradient has no kernels."""
+    """Lowers value and gradient for an absent device."""
     mesh = mesh_of(device)
     whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
 
@@ -136,8 +136,7 @@ def lower_op(op: str, shape: Any, dtype: Any, device: str, implementation: str) 
     jax.clear_caches()  # or a kernel would keep the tile sizes of the device it was first traced for
     device_tiles = mock.patch.object(m3sr_kernels.tiles, "_local_kind", return_value=device)
     with device_tiles, jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-        function = loss if (op, implementation) in GRADIENT_OF_XLA else jax.value_and_grad(loss)
-        return jax.jit(function).trace(arguments).lower(lowering_platforms=("cuda",))
+        return jax.jit(jax.value_and_grad(loss)).trace(arguments).lower(lowering_platforms=("cuda",))
 
 
 def compile_lowered(lowered: jax.stages.Lowered, device: str) -> Iterator[dict[str, Any]]:

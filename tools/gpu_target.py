@@ -19,9 +19,6 @@ DEVICES = {
     "NVIDIA GeForce RTX 4090": ((8, 9), "sm_89", 128, 102400, 128, 75497472, 25393692672, 1.008e12, 2.52),
 }
 
-# Op and implementation of kernels whose gradient is that of xla.
-GRADIENT_OF_XLA = [("ssd_scan", "pallas_mosaic"), ("ss2d_scan", "pallas_mosaic")]
-
 
 def mesh_of(device: str) -> jax.sharding.Mesh:
     """A mesh of one device of this kind, to compile for."""

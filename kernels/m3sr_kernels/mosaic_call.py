@@ -44,11 +44,6 @@ def with_gradient(forward: Callable, backward: Callable[[bool, Arrays, Any], Arr
     return run
 
 
-def gradient_of(other: Callable) -> Callable[[bool, Arrays, Any], Arrays]:
-    """That of `other(*arrays)`, another implementation of the op, in place of kernels."""
-    return lambda _, arrays, cotangents: jax.vjp(other, *arrays)[1](cotangents)
-
-
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
 def _run(call: GpuCall, forward: Callable, backward: Callable, *arrays: jax.Array | None) -> Any:
     del backward
@@ -122,18 +117,32 @@ def _interpreter() -> Any:
     return InterpretGPUParams()
 
 
-def pad_lanes(array: jax.Array) -> jax.Array:
-    """Pads the last axis with zeros to whole programs."""
-    return jnp.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, -array.shape[-1] % LANES)])
+def lanes_last(array: jax.Array) -> jax.Array:
+    """(M, …) to (…, M), with zeros at the end to whole programs."""
+    return jnp.moveaxis(_pad_lanes(array), 0, -1)
 
 
 def to_lanes(array: jax.Array) -> jax.Array:
     """(M, …) to (blocks, …, 128): blocks of sequences side by side, with zeros at the end of the last one."""
-    padded = jnp.pad(array, [(0, -array.shape[0] % LANES)] + [(0, 0)] * (array.ndim - 1))
-    return jnp.moveaxis(padded.reshape(-1, LANES, *array.shape[1:]), 1, -1)
+    return jnp.moveaxis(_pad_lanes(array).reshape(-1, LANES, *array.shape[1:]), 1, -1)
+
+
+def _pad_lanes(array: jax.Array) -> jax.Array:
+    """Pads before the axes move: XLA then does both at once."""
+    return jnp.pad(array, [(0, -array.shape[0] % LANES)] + [(0, 0)] * (array.ndim - 1))
 
 
 def from_lanes(array: jax.Array, size: int) -> jax.Array:
     """The inverse of `to_lanes` for so many sequences."""
     array = jnp.moveaxis(array, -1, 1)
     return array.reshape(-1, *array.shape[2:])[:size]
+
+
+def multiply(left: list[jax.Array], right: list[jax.Array]) -> list[jax.Array]:
+    """Of tokens or pixels that a kernel holds in registers, one by one."""
+    return [a * b for a, b in zip(left, right, strict=True)]
+
+
+def add(left: list[jax.Array], right: list[jax.Array]) -> list[jax.Array]:
+    """Likewise."""
+    return [a + b for a, b in zip(left, right, strict=True)]

@@ -11,4 +11,6 @@ def small_tiles(monkeypatch):
     """Still several chunks, blocks of heads, pixels a step, snapshots a block and states at once."""
     for op in ("ssd_scan", "ss2d_scan"):
         monkeypatch.setitem(TABLE[op], "default", {**SMALL, "num_warps": 1, "num_stages": 1})
-    monkeypatch.setitem(TABLE["ssd_mosaic"], "default", {"chunk": 4, "channels": 2, "unroll": 2})
+    monkeypatch.setitem(
+        TABLE["ssd_mosaic"], "default", {"chunk": 4, "channels": 2, "unroll": 1, "snapshot": 2, "gradient_states": 2}
+    )

@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import m3sr_kernels
 import numpy as np
 
-from tools.gpu_target import GRADIENT_OF_XLA
 from tools.ptx.pallas import Execution, executed_launches
 
 
@@ -49,7 +48,7 @@ def compare(
     hard_steps: bool = False,
     **settings: Any,
 ) -> Comparison:
-    """Runs an op on random arrays as compiled PTX, with its gradient if it has kernels for that.
+    """Runs an op and its gradient on random arrays as compiled PTX.
 
     Args:
       op: name of the op.
@@ -75,7 +74,7 @@ def _problem(
     arrays = _draw(sizes, shape.batch, jnp.dtype(dtype), hard_steps)
     with jax.enable_x64(True):
         wide = jax.tree.map(lambda array: jnp.asarray(array.astype(np.float64)), arrays)
-        return arrays, jax.device_get(jax.jit(_value_and_gradient(op, "reference"))(wide))
+        return arrays, jax.device_get(jax.jit(function_of(op, "reference"))(wide))
 
 
 def _draw(sizes: dict[str, Any], batch: int, dtype: np.dtype, hard_steps: bool) -> dict[str, Any]:
@@ -99,19 +98,10 @@ def _draw(sizes: dict[str, Any], batch: int, dtype: np.dtype, hard_steps: bool) 
 
 
 def function_of(op: str, implementation: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """A function of the op's arguments: its value and, if the implementation has one of its own, its gradient."""
-    return (_value if (op, implementation) in GRADIENT_OF_XLA else _value_and_gradient)(op, implementation)
-
-
-def _value(op: str, implementation: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    return lambda arrays: {"y": getattr(m3sr_kernels, op)(**arrays, implementation=implementation)}
-
-
-def _value_and_gradient(op: str, implementation: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """y and the gradient of Σ cos(i)·y_i, with weights that bfloat16 represents."""
+    """A function of the op's arguments: y and the gradient of Σ cos(i)·y_i, with weights that bfloat16 represents."""
 
     def run(arrays: dict[str, Any]) -> dict[str, Any]:
-        y, back = jax.vjp(lambda arrays: _value(op, implementation)(arrays)["y"], arrays)
+        y, back = jax.vjp(lambda arrays: getattr(m3sr_kernels, op)(**arrays, implementation=implementation), arrays)
         weights = jnp.cos(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape).astype(jnp.bfloat16)
         [gradients] = back(weights.astype(y.dtype))
         leaves = jax.tree_util.tree_leaves_with_path(gradients)

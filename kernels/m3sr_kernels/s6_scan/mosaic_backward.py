@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 
 from m3sr_kernels.arithmetic import divide
-from m3sr_kernels.mosaic_call import LANES, Arrays, from_lanes, launch, to_lanes
+from m3sr_kernels.mosaic_call import LANES, Arrays, add, from_lanes, launch, multiply, to_lanes
 from m3sr_kernels.s6_scan.api import step_sizes, with_skip_and_gate
 
 PROGRAMS = 2048  # fewest of the first kernel, if there is enough work: an H200 runs 528 at once
@@ -125,12 +125,12 @@ def _add_state(rate: jax.Array, x: Tokens, steps: Tokens, dy: Tokens, b: Tokens,
     Returns these sums and the gradient of the state's rate.
     """
     y, du, dlogs = sums
-    h, decays = states(rate, steps, _products(steps, x), b)
+    h, decays = states(rate, steps, multiply(steps, x), b)
     dh, carried = _cotangents(c, dy, decays)
-    y, du = _sums(y, _products(c, h)), _sums(du, _products(b, dh))
-    dlog = _products(carried, h[:-1])
+    y, du = add(y, multiply(c, h)), add(du, multiply(b, dh))
+    dlog = multiply(carried, h[:-1])
     dlogs = dlogs[:1] + [sum_t + dlog_t * rate for sum_t, dlog_t in zip(dlogs[1:], dlog, strict=True)]
-    return [y, du, dlogs], sum(_products(dlog, steps[1:]), 0.0)
+    return [y, du, dlogs], sum(multiply(dlog, steps[1:]), 0.0)
 
 
 def _maps_kernel(program: jax.Array, refs: dict[str, Any]) -> None:
@@ -143,11 +143,11 @@ def _maps_kernel(program: jax.Array, refs: dict[str, Any]) -> None:
 
     def add_channel(k: jax.Array, sums: list[list[Tokens]]) -> list[list[Tokens]]:
         x, steps, dy = (_read(refs, name, row, k) for name in ("x", "steps", "dy"))
-        u, out = _products(steps, x), []
+        u, out = multiply(steps, x), []
         for n, (b, c), (db, dc) in zip(numbers, maps, sums, strict=True):
             h, decays = states(refs["a"][k, n], steps, u, b)
             dh, _ = _cotangents(c, dy, decays)
-            out.append([_sums(db, _products(dh, u)), _sums(dc, _products(dy, h))])
+            out.append([add(db, multiply(dh, u)), add(dc, multiply(dy, h))])
         return out
 
     start = [_zeros(refs, row)] * L
@@ -173,14 +173,6 @@ def _cotangents(c: Tokens, dy: Tokens, decays: Tokens) -> tuple[Tokens, Tokens]:
         carried.insert(0, decay * dh[0])
         dh.insert(0, c_t * dy_t + carried[0])
     return dh, carried
-
-
-def _products(left: Tokens, right: Tokens) -> Tokens:
-    return [a * b for a, b in zip(left, right, strict=True)]
-
-
-def _sums(left: Tokens, right: Tokens) -> Tokens:
-    return [a + b for a, b in zip(left, right, strict=True)]
 
 
 def _read(refs: dict[str, Any], name: str, row: Any, index: Any) -> Tokens:
