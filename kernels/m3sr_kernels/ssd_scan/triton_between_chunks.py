@@ -123,8 +123,11 @@ class _Columns:
 
         if self.length <= UNROLL:
             return in_turn(self.few_chunks, carry)
-        some = lambda i, carry: in_turn([self.chunk(i * UNROLL + j) for j in range(UNROLL)], carry)  # noqa: E731
-        return loop(pl.cdiv(self.length, UNROLL), some, carry)
+
+        def several(i, carry):
+            return in_turn([self.chunk(i * UNROLL + j) for j in range(UNROLL)], carry)
+
+        return loop(pl.cdiv(self.length, UNROLL), several, carry)
 
 
 def _kernel(columns: _Columns) -> None:
