@@ -8,10 +8,12 @@ advance side by side:
 3. The state on entry of each chunk, in place of what the chunk adds.
 
 The state thus passes C / groups + groups decays instead of C. A few chunks are one group, which needs only step 3.
+Steps 1 and 3 load the same numbers; groups of up to `UNROLL` chunks keep them in registers.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -106,16 +108,26 @@ class _Columns:
             self.read("log_decay", row * g.heads + self.head, exists),
         )
 
+    @functools.cached_property
+    def few_chunks(self) -> list[tuple[jax.Array, ...]]:
+        """All chunks of a short group, loaded once: their addresses would take more registers than they do."""
+        return [self.chunk(jnp.int32(step)) for step in range(self.length)]
+
     def for_each_step(self, body: Any, carry: Any) -> Any:
         """`body(carry, *chunk)` for the chunks of a group in turn, several loaded at once."""
-        unroll = min(UNROLL, self.length)
 
-        def some(i, carry):
-            for chunk in [self.chunk(i * unroll + j) for j in range(unroll)]:
+        def in_turn(chunks, carry):
+            for chunk in chunks:
                 carry = body(carry, *chunk)
             return carry
 
-        return loop(pl.cdiv(self.length, unroll), some, carry)
+        if self.length <= UNROLL:
+            return in_turn(self.few_chunks, carry)
+
+        def several(i, carry):
+            return in_turn([self.chunk(i * UNROLL + j) for j in range(UNROLL)], carry)
+
+        return loop(pl.cdiv(self.length, UNROLL), several, carry)
 
 
 def _kernel(columns: _Columns) -> None:
