@@ -6,8 +6,8 @@ Command:  python benchmarks/study_cave.py --scenes FILE_OR_FOLDER [--parts main 
 --scenes is a folder of CAVE as downloaded, or an HDF5 file with a cube of 16-bit codes (31, H, W) for each scene as
 /cube/NAME_ms, which is laid out under runs/study/cave. The split is that of docs/results.md: 20 scenes to train and six
 to test. --split tuning, or tuning_2 with its strong colours, trains on 16 of the 20 and scores the other four: choose
-options there, never on the test scenes.
-Six scenes are few, so "folds" scores the other 20 as well, each by a run that has not seen it.
+options there, never on the test scenes. Six scenes are few, so "folds" scores the other 20 as well, each by a run that
+has not seen it.
 
   main      {M3SR, MST++, pixel} × {paper, base, full}, seeds 0 to 2, 1,000 steps of 2 crops of 64². "paper" is MAE and
             Adam at 4e-4; "full" is configs/cave_fast.py; "base" is the same without exposure, mosaics and angle.
@@ -272,7 +272,8 @@ def main() -> None:
                 continue
             print(f"\n{job.folder(options).name}", flush=True)
             save([run(job, options)], "study_cave", options.output)
-    print(table(known(options.output)), paired(known(options.output)), sep="\n\n")
+    rows = known(options.output)
+    print(table(rows), paired(rows), sep="\n\n")
 
 
 if __name__ == "__main__":

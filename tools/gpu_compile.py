@@ -3,8 +3,7 @@
 Command:  make gpu-compile            (or, in its environment: .venv-gpu/bin/python tools/gpu_compile.py --help)
 
 XLA compiles every op, value and gradient, at the shapes in its shapes.py from a description of the GPU; "pallas_mosaic"
-needs sm_90. `ptxas -v` then reports registers and spills. The exit code is 1 if a
-forward kernel spills.
+needs sm_90. `ptxas -v` then reports registers and spills. The exit code is 1 if a forward kernel spills.
 
 The most important programs come first: full size, float32, every device. A stopped run can be repeated: it skips
 programs that --output already contains, identified by the digest of the lowered text. A program that has changed

@@ -86,7 +86,10 @@ def test_forward_lowers_in_the_other_dtype(case):
     [
         ("s6_scan", "photo, full", 1),
         ("s6_scan", "photo, full, 16 groups", 1),
+        ("ssd_scan", "photo, four directions stacked, 16 states", 2),
         ("ss2d_scan", "photo, spatial, full", 4),
+        ("ss2d_scan", "training, frequency, full", 4),
+        ("ss2d_scan", "training, frequency, quarter", 4),
     ],
 )
 def test_mosaic_lowers_at_the_model_shapes_and_is_not_the_default(op, case, kernels):

@@ -22,7 +22,7 @@ class Comparison:
     """What the kernels of an op gave.
 
     Attributes:
-      errors: the largest difference to float64 over the largest value, by "y" or the argument whose gradient it is.
+      errors: the largest difference to float64 over the largest value, by "y", or "d" and an argument.
       launches: what ran.
     """
 

@@ -56,11 +56,13 @@ OTHERS = [
 BOTH = [(op, implementation) for op in ODD for implementation in (TRITON, MOSAIC)]
 
 
-def check(op, implementation, sizes, dtype="float32", tolerance=None, **options):
+def check(op, implementation, sizes, dtype="float32", tolerance=None, looser=None, **options):
+    """`looser` has other tolerances, by the name of the error."""
     result = compare(op, shapes_module(op).Shape(*sizes), dtype, implementation, **options)
     assert result.launches
     assert result.faults == []
-    assert result.worst <= (tolerance or TOLERANCES[dtype]), result.errors
+    tolerances = dict.fromkeys(result.errors, tolerance or TOLERANCES[dtype]) | (looser or {})
+    assert all(error <= tolerances[name] for name, error in result.errors.items()), result.errors
     return result
 
 
@@ -99,8 +101,8 @@ def test_programs_of_several_blocks_of_sequences(monkeypatch):
 @pytest.mark.parametrize(("op", "implementation"), [pair for pair in BOTH if pair[0] != "mamba_token_mix"])
 def test_hard_steps_and_no_skip_gate_or_bias(op, implementation):
     # The terms of one db of this sequence cancel: in float32 the definition itself is 1.9e-6 off.
-    tolerance = NOISY_TOLERANCE if (op, implementation) == ("ssd_scan", MOSAIC) else None
-    check(op, implementation, SMALL[op], tolerance=tolerance, hard_steps=True)
+    looser = {"db": NOISY_TOLERANCE} if (op, implementation) == ("ssd_scan", MOSAIC) else None
+    check(op, implementation, SMALL[op], looser=looser, hard_steps=True)
     optional = {"s6_scan": ("d", "z", "dt_bias"), "ssd_scan": ("d", "dt_bias"), "ss2d_scan": ()}[op]
     if optional:
         check(op, implementation, SMALL[op], without=optional)
