@@ -7,7 +7,7 @@ needs sm_90. `ptxas -v` then reports registers and spills. The exit code is 1 if
 
 The most important programs come first: full size, float32, every device. A stopped run can be repeated: it skips
 programs that --output already contains, identified by the digest of the lowered text. A program that has changed
-replaces its old rows.
+replaces its old rows. With --table it compiles nothing and prints the registers in --output as Markdown.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import hashlib
 import importlib
 import itertools
 import json
+import multiprocessing
 import os
 import pkgutil
 import re
@@ -25,14 +26,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
-DUMP = Path(tempfile.mkdtemp(prefix="gpu_compile_"))
-os.environ["MOSAIC_GPU_DUMP_TO"] = str(DUMP)
+DUMP = tempfile.TemporaryDirectory(prefix="gpu_compile_")
+os.environ["MOSAIC_GPU_DUMP_TO"] = DUMP.name
 # Autotuning is off: it would only tune the matrix products around the kernels.
-DUMP_FLAGS = f"--xla_dump_to={DUMP} --xla_dump_emitter_re=.* --xla_gpu_dump_llvmir=true"
+DUMP_FLAGS = f"--xla_dump_to={DUMP.name} --xla_dump_emitter_re=.* --xla_gpu_dump_llvmir=true"
 os.environ["XLA_FLAGS"] = f"{DUMP_FLAGS} --xla_gpu_autotune_level=0"
 
 import jax  # noqa: E402
@@ -56,18 +58,25 @@ def main() -> int:
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument("--implementations", nargs="+", default=list(MIN_CAPABILITY), choices=list(MIN_CAPABILITY))
     parser.add_argument("--output", type=Path, help="JSON-lines file to add to")
+    parser.add_argument("--table", action="store_true", help="print the registers in --output")
     args = parser.parse_args()
+    if args.table:
+        print(table(args.output))
+        return 0
     jax.config.update("jax_traceback_in_locations_limit", 0)  # or the digest would depend on line numbers
     done, forward_spills = recorded(args.output), 0
-    for device, op, case, dtype, implementation in jobs(args):
-        lowered = lower_op(op, shapes_of(op)[case], jnp.dtype(dtype), device, implementation)
+    # A process writes the PTX of a Mosaic kernel once, even if several programs contain it.
+    fresh_processes = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1)
+    for job in jobs(args):
+        device, op, case, dtype, _ = job
+        lowered = lower_op(*job)
         program = hashlib.sha256(lowered.as_text().encode()).hexdigest()[:16]
         key: dict[str, Any] = {"device": device, "op": op, "case": case, "dtype": dtype}
         key |= {"program": program, "jax": jax.__version__}
         rows = done.get(tuple(key.values()), [])
         if not rows:
             started = time.perf_counter()
-            found = list(compile_lowered(lowered, device))
+            found = fresh_processes.submit(compile_op, *job).result()
             seconds: dict[str, Any] = {"compile_s": round(time.perf_counter() - started, 1)}
             rows = [{"benchmark": "gpu_compile", **key, **kernel, **seconds} for kernel in found]
             show(rows)
@@ -118,14 +127,14 @@ def shapes_of(op: str) -> dict[str, Any]:
     return importlib.import_module(f"m3sr_kernels.{op}.shapes").SHAPES
 
 
-def lower_op(op: str, shape: Any, dtype: Any, device: str, implementation: str) -> jax.stages.Lowered:
+def lower_op(device: str, op: str, case: str, dtype: str, implementation: str) -> jax.stages.Lowered:
     """Lowers value and gradient for an absent device."""
-    mesh = mesh_of(device)
+    mesh, shape = mesh_of(device), shapes_of(op)[case]
     whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
 
     def array(size: tuple[int, ...]) -> jax.ShapeDtypeStruct:
         """Parameters have no batch axis and stay float32."""
-        return jax.ShapeDtypeStruct(size, dtype if size[0] == shape[0] else jnp.float32, sharding=whole)
+        return jax.ShapeDtypeStruct(size, dtype if size[0] == shape[0] else "float32", sharding=whole)
 
     def loss(arguments: dict[str, Any]) -> jax.Array:
         y = getattr(m3sr_kernels, op)(**arguments, implementation=implementation)
@@ -138,23 +147,21 @@ def lower_op(op: str, shape: Any, dtype: Any, device: str, implementation: str) 
         return jax.jit(jax.value_and_grad(loss)).trace(arguments).lower(lowering_platforms=("cuda",))
 
 
-def compile_lowered(lowered: jax.stages.Lowered, device: str) -> Iterator[dict[str, Any]]:
-    """Compiles a program and yields what ptxas reports for each of our kernels in it."""
+def compile_op(*job: str) -> list[dict[str, Any]]:
+    """Compiles a program of `jobs` and returns what ptxas reports for each of our kernels in it."""
+    device, lowered = job[0], lower_op(*job)
     text = lowered.as_text()
     triton, mosaic = r'\bname = "(\w+)", num_stages', r"\\00(\w+_mosaic_gpu)\\00"
     ours = {*re.findall(triton, text), *re.findall(mosaic, text)} - {"stable_mosaic_gpu"}
     with jax.sharding.use_abstract_mesh(mesh_of(device).abstract_mesh):
         lowered.compile()
-    missing = set(ours)
-    for path in sorted(DUMP.glob("*.ptx")):
-        for row in resources(path, DEVICES[device][1], ours):
-            missing.discard(base_name(row["kernel"]))
-            yield row
+    files = sorted(Path(DUMP.name).glob("*.ptx"))
+    found = [row for path in files for row in resources(path, DEVICES[device][1], ours)]
+    missing = ours - {base_name(row["kernel"]) for row in found}
     if missing or not ours:
         names = ", ".join(sorted(missing)) or "any kernel"
         raise SystemExit(f"error: found no PTX of {names}; does XLA still accept {DUMP_FLAGS}?")
-    for path in DUMP.iterdir():
-        path.unlink()
+    return found
 
 
 def resources(ptx: Path, arch: str, ours: set[str]) -> Iterator[dict[str, Any]]:
@@ -207,6 +214,27 @@ def save(rows: list[dict[str, Any]], output: Path) -> None:
     written = output.with_suffix(".new")
     written.write_text("".join(f"{line}\n" for line in kept + [json.dumps(row) for row in rows]))
     written.replace(output)
+
+
+def table(output: Path) -> str:
+    """Formats the registers of each kernel as Markdown: lowest to highest over the programs, and bytes spilled."""
+    found: dict[tuple[str, str], dict[str, list[dict[str, Any]]]] = {}
+    for row in map(json.loads, output.read_text().splitlines()):
+        found.setdefault((row["op"], base_name(row["kernel"])), {}).setdefault(row["device"], []).append(row)
+    lines = [f"| op | kernel | {' | '.join(DEVICES)} |", "|---|---|" + "---|" * len(DEVICES)]
+    for (op, kernel), of_device in sorted(found.items()):
+        cells = [f"`{op}`", f"`{kernel}`", *(cell(of_device.get(device, [])) for device in DEVICES)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def cell(rows: list[dict[str, Any]]) -> str:
+    if not rows:
+        return "–"
+    registers = sorted({row["registers"] for row in rows})
+    spilled = max(row["spill_stores"] for row in rows)
+    spread = f"{registers[0]}–{registers[-1]}" if len(registers) > 1 else f"{registers[0]}"
+    return spread + (f", spills {spilled}" if spilled else "")
 
 
 if __name__ == "__main__":
