@@ -34,7 +34,7 @@ lint: .venv/.dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pyright
 
 bench: .venv/.dev
-	for script in benchmarks/bench_*.py; do $(BIN)/python "$$script" || exit; done
+	for script in $(filter-out %/bench_photo.py %/bench_tiles.py,$(wildcard benchmarks/bench_*.py)); do $(BIN)/python "$$script" || exit; done
 
 # Ten thousand damaged files for every reader. A file that is neither refused nor read correctly is kept in build/fuzz.
 fuzz: .venv/.dev

@@ -7,7 +7,7 @@ scene, 168 steps.
 Command:   m3sr prepare --dataset ntire2020_clean --data-root DOWNLOAD --output data/ntire2020_clean
            python train.py --config configs/ntire2020_clean.py
 Variants:  --config configs/ntire2020_clean.py:NAME, see m3sr_jax/config/recipes.py.
-Duration:  estimated, not measured: 17k steps of 1.9 TFLOP, 4 hours on one RTX 4090 that sustains 2 TFLOP/s.
+Duration:  estimated, not measured: 17k steps of 1.4 TFLOP, 3 hours on one RTX 4090 that sustains 2 TFLOP/s.
 Score:     the paper reports 37.71 dB PSNR and .0196 RMSE; we have not trained to the end.
 """
 

@@ -7,7 +7,7 @@ from their minimum and maximum to [0, 1]. An epoch is as many crops as tile the 
 Command:   m3sr prepare --dataset ntire2022 --data-root DOWNLOAD --output data/ntire2022
            python train.py --config configs/ntire2022.py
 Variants:  --config configs/ntire2022.py:NAME, see m3sr_jax/config/recipes.py.
-Duration:  estimated, not measured: 34k steps of 1.9 TFLOP, 9 hours on one RTX 4090 that sustains 2 TFLOP/s.
+Duration:  estimated, not measured: 34k steps of 1.4 TFLOP, 7 hours on one RTX 4090 that sustains 2 TFLOP/s.
 Score:     the paper reports 31.40 dB PSNR, .0343 RMSE, 6.62 degrees SAM, .9351 MSSIM; we have not trained to the end.
 """
 

@@ -35,10 +35,10 @@ MODES = {"forward": (1, 482, 512), "training step": (32, 128, 128)}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--modes", nargs="+", default=list(MODES), choices=list(MODES))
-    parser.add_argument("--implementations", nargs="+", default=["pallas_triton", "xla"])
+    parser.add_argument("--implementations", nargs="+", default=["pallas_triton", "pallas_mosaic", "xla"])
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument("--remat", action="store_true", help="recompute each block's activations in the gradient")
-    parser.add_argument("--output", type=Path, help="JSON-lines file to append to")
+    parser.add_argument("--output", type=Path, help="JSON-lines file; a row replaces that of the same program")
     args = parser.parse_args()
     os.environ["XLA_FLAGS"] = "--xla_gpu_autotune_level=0"  # autotuning needs the device
     for dtype, mode, implementation in itertools.product(args.dtypes, args.modes, args.implementations):
@@ -48,8 +48,9 @@ def main() -> None:
         row = {"benchmark": "gpu_memory", **where, **planned(model, mode), "jax": jax.__version__}
         print(row, flush=True)
         if args.output:
-            with args.output.open("a") as file:
-                file.write(json.dumps(row) + "\n")
+            rows = [json.loads(line) for line in args.output.read_text().splitlines()] if args.output.exists() else []
+            others = [other for other in rows if any(other[name] != value for name, value in where.items())]
+            args.output.write_text("".join(f"{json.dumps(row)}\n" for row in [*others, row]))
 
 
 def planned(model: M3SR, mode: str) -> dict[str, Any]:

@@ -54,8 +54,8 @@ class Predict(Processes):
         interval: store the half-width of each value's 90 % interval beside the cube, which doubles the size; models
             whose model.json states no uncertainty have none.
         dtype: float32; or uint16, clipped to [0, 1], value = code / 65535, half the size.
-        tile: tile size in pixels, a multiple of 8; 0 predicts every photo whole, which takes about 12 KB of memory per
-            pixel. By default photos of up to 512x512 pixels are predicted whole and larger ones in tiles of 448. Tiling
+        tile: tile size in pixels, a multiple of 8 from 64 on; 0 predicts every photo whole, which takes about 2 KB of
+            memory per pixel. By default photos of up to 512x512 pixels are predicted whole and larger ones in tiles of 448. Tiling
             is an approximation, because norms and scans see only a tile: cubes of the default model differed by
             1.1 to 2.6 % (root mean square, relative to that of the cube), see docs/tiling.md.
         overlap: minimum overlap of tiles in pixels, a multiple of 8; doubling it changes the difference little.

@@ -29,7 +29,7 @@ from m3sr_jax.uncertainty import Interval
 
 # Images of up to this many pixels are predicted whole, the benchmarks' 482×512 among them.
 WHOLE_PIXELS = 512 * 512
-# A CPU needs 0.7 GiB for 482×512 pixels (benchmarks/bench_model.py); benchmarks/bench_tiles.py chose the overlap.
+# A CPU needs 0.5 GiB for 482×512 pixels (benchmarks/bench_model.py); benchmarks/bench_tiles.py chose the overlap.
 TILE = 448
 OVERLAP = 32
 MIN_TILE = 64
