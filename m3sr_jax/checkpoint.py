@@ -39,10 +39,11 @@ def save_model(directory: str | os.PathLike[str], card: ModelCard, params: Any, 
         directory: a new or empty directory; missing parents are created.
         card: becomes model.json.
         params: pytree of arrays, as `model.init(...)["params"]`.
-        overwrite: replace an earlier model (a directory with a model.json).
+        overwrite: replace an earlier model (a directory with a model.json), but never the folder of a training run.
 
     Raises:
-        InputError: the directory cannot be written, or is not empty and `overwrite` is not set.
+        InputError: the directory cannot be written, is not empty and `overwrite` is not set, or holds more than a
+            model.
     """
     target = Path(directory).absolute()
     if target.exists() and not target.is_dir():
@@ -52,6 +53,11 @@ def save_model(directory: str | os.PathLike[str], card: ModelCard, params: Any, 
             raise InputError(f"{target}: not empty; choose another directory or pass --overwrite")
         if not (target / MODEL_FILE).is_file():
             raise InputError(f"{target}: not empty and no model (no {MODEL_FILE}); choose another directory")
+        if others := {path.name for path in target.iterdir()} - {MODEL_FILE, "params", CHECKSUM_FILE, WEIGHTS_FILE}:
+            named = ", ".join(sorted(others)[:4])
+            raise InputError(
+                f"{target}: would be replaced, but holds more than a model ({named}); choose another directory"
+            )
     with written_folder(target) as folder:
         with _checkpointer() as checkpointer:
             checkpointer.save(folder / "params", host_copy(params))

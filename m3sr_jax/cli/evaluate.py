@@ -32,8 +32,8 @@ class Evaluate(DataOptions, Processes):
     Attributes:
         checkpoint: a training workdir, or a folder that m3sr convert wrote.
         dataset: which data set; by default the one that the run was trained on.
-        protocol: terms of the scores: ntire2022, ntire2020, cave, synthetic, photo or full_frame; by default those of the data
-            set.
+        protocol: terms of the scores: ntire2022, ntire2020, cave, synthetic, photo or full_frame; by default those of
+            the data set.
         which: of a training workdir, the checkpoint with the best PSNR or the latest.
         output: JSON file for the scores; tables are written beside it as .md, .csv and .tex.
         figures: folder for a picture of each scene.

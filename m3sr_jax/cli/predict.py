@@ -7,6 +7,7 @@ import math
 import sys
 import time
 import webbrowser
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -19,7 +20,7 @@ from m3sr_jax.checkpoint import Which
 from m3sr_jax.cli.processes import Processes
 from m3sr_jax.cli.progress import advance
 from m3sr_jax.errors import InputError
-from m3sr_jax.inference.jobs import Job, is_cube_file, passed_over, plan_jobs, record_settings
+from m3sr_jax.inference.jobs import Job, check_unused, is_cube_file, passed_over, plan_jobs, record_settings
 from m3sr_jax.io.cube_intervals import interval_files, read_interval
 from m3sr_jax.networks import network_of
 
@@ -55,9 +56,9 @@ class Predict(Processes):
             whose model.json states no uncertainty have none.
         dtype: float32; or uint16, clipped to [0, 1], value = code / 65535, half the size.
         tile: tile size in pixels, a multiple of 8 from 64 on; 0 predicts every photo whole, which takes about 2 KB of
-            memory per pixel. By default photos of up to 512x512 pixels are predicted whole and larger ones in tiles of 448. Tiling
-            is an approximation, because norms and scans see only a tile: cubes of the default model differed by
-            1.1 to 2.6 % (root mean square, relative to that of the cube), see docs/tiling.md.
+            memory per pixel. By default photos of up to 512x512 pixels are predicted whole and larger ones in tiles of
+            448. Tiling is an approximation, because norms and scans see only a tile: cubes of the default model
+            differed by 1.1 to 2.6 % (root mean square, relative to that of the cube), see docs/tiling.md.
         overlap: minimum overlap of tiles in pixels, a multiple of 8; doubling it changes the difference little.
         ensemble: average over the 8 flips and rotations, which takes 8 times as long.
         which: of a training workdir, the checkpoint with the best PSNR or the latest.
@@ -81,7 +82,7 @@ class Predict(Processes):
     overwrite: bool = False
 
     def run(self) -> None:
-        """Predicts all photos that have no cube yet; failures are listed at the end.
+        """Predicts all photos that have no cube yet and makes missing pages; failures are listed at the end.
 
         Raises:
             InputError: the arguments, the checkpoint, the output or a photo cannot be used.
@@ -96,11 +97,11 @@ class Predict(Processes):
             raise InputError("--regression and --checkpoint: both choose a model; leave one out")
         predictor = load(self.checkpoint or (REGRESSION if self.regression else NETWORK), self.which)
         light = self._light(predictor)
-        todo = on_writer(lambda: self._todo(jobs, predictor))
+        todo = on_writer(lambda: self._todo(jobs, predictor, light))
         local_jobs = [todo[i] for i in local_indices(len(todo))]
         failures = gather(lambda: _Batch(self, predictor, light).run(local_jobs))
         if self.view and len(jobs) == 1 and not failures[0] and sys.stdout.isatty():
-            webbrowser.open(jobs[0].cube.with_suffix(".html").resolve().as_uri())
+            webbrowser.open(jobs[0].page.resolve().as_uri())
         on_writer(lambda: self._check_failures([message for part in failures for message in part], len(todo)))
 
     def _target(self) -> Path:
@@ -119,27 +120,31 @@ class Predict(Processes):
             raise InputError(f"{option}: needs a model of reflectance, such as the default without --checkpoint")
         return read_light(self.light, predictor.wavelengths) if self.light else None
 
-    def _todo(self, jobs: list[Job], predictor: Predictor) -> list[Job]:
-        """Checks the output and returns the photos that have no cube there yet."""
-        output = self._target()
+    def _todo(self, jobs: list[Job], predictor: Predictor, light: np.ndarray | None) -> list[Job]:
+        """Checks the output and returns the jobs whose cube or page is missing."""
+        output, new = self._target(), jobs
         if not is_cube_file(output):
             settings = {name: getattr(self, name) for name in ("dtype", "tile", "overlap", "ensemble")}
             # Named only where they are used, so that folders of earlier versions can still be resumed.
             settings |= {name: getattr(self, name) for name in ("exact_colour", "light") if getattr(self, name)}
             settings |= {"interval": True} if self.stores_interval(predictor) else {}
+            if light is not None and settings["light"].lower().endswith(".csv"):
+                settings["light"] = f"{Path(settings['light']).name} ({zlib.crc32(light.tobytes()):08x})"
             record_settings(output, jobs, {"model": predictor.fingerprint()} | settings, self.overwrite)
+            new = [job for job in jobs if not all(file.exists() for file in job.cube_files)]
         elif not output.parent.is_dir():
             raise InputError(f"{output}: found no folder {output.parent}; make it first")
-        elif not self.overwrite:
-            for file in (output, *(interval_files(output) if self.stores_interval(predictor) else ())):
-                if file.exists():
-                    raise InputError(f"{file}: already exists; choose another name or pass --overwrite")
-        todo = [job for job in jobs if self.overwrite or not job.done]
+        if not self.overwrite:
+            check_unused(new, self.stores_interval(predictor), self.view)
         if ignored := passed_over(self.images):
             print(ignored)
-        if len(todo) < len(jobs):
-            print(f"{len(jobs) - len(todo)} of {len(jobs)} cubes already exist")
-        return todo
+        if done := [job for job in jobs if self.kept(job)]:
+            print(f"{len(done)} of {len(jobs)} cubes already exist")
+        return [job for job in jobs if not self.kept(job) or (self.view and not job.page.exists())]
+
+    def kept(self, job: Job) -> bool:
+        """Whether the cube of a job stays as it is."""
+        return job.done and not self.overwrite
 
     def stores_interval(self, predictor: Predictor) -> bool:
         """Whether half-widths of intervals are stored."""
@@ -173,7 +178,8 @@ class _Batch:
             for job in jobs:
                 tiles = progress.add_task(job.image.name, total=None)
                 try:
-                    lines = self._predict(job, partial(advance, progress, tiles))
+                    kept = self.options.kept(job)
+                    lines = f"{job.cube}:" if kept else self._predict(job, partial(advance, progress, tiles))
                     lines += f"\n  page: {self._write_page(job)}" if self.options.view else ""
                     progress.console.print(lines, markup=False, highlight=False, soft_wrap=True)
                 except UnusablePhotoError as error:
@@ -209,7 +215,7 @@ class _Batch:
         told = (*photo.notes, *filter(None, [mismatch(photo.encoding, card.encoding)]))
         shape, notes = (*photo.codes.shape[:2], len(wavelengths)), "".join(f"; {note}" for note in told)
         source = f"{job.image.name}: {photo.format} photo, {photo.encoding} values{notes}"
-        del photo  # frees a large photo if `rows` has a padded copy
+        del photo  # frees a large photo, unless `finish` keeps it
         with cube_writer(job.cube, shape, wavelengths, options.dtype, source, self.stored) as append:
             while True:
                 with _naming(job.image):
@@ -270,7 +276,6 @@ class _Batch:
         from m3sr_jax.io.encoding import converted
         from m3sr_jax.viewer.page import write_page
 
-        page = job.cube.with_suffix(".html")
         # The interval first, of which little is kept: so never two large arrays are in memory.
         interval = self._interval_of(job) if self.stored else None
         cube, wavelengths = read_cube(job.cube)
@@ -278,8 +283,8 @@ class _Batch:
             photo = read_photo(job.image)
         shown = converted(photo.rgb, photo.encoding, "srgb")
         check = describes_photos(self.predictor.card) and self.light is None
-        write_page(page, cube, wavelengths, photo=shown, interval=interval, check=check, title=job.image.stem)
-        return page
+        write_page(job.page, cube, wavelengths, photo=shown, interval=interval, check=check, title=job.image.stem)
+        return job.page
 
 
 class UnusablePhotoError(InputError):

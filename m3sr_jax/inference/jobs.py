@@ -26,10 +26,21 @@ class Job:
     cube: Path
 
     @property
+    def cube_files(self) -> list[Path]:
+        """The file of the cube; ENVI has two."""
+        return [self.cube, self.cube.with_suffix(".img")] if self.cube.suffix.lower() == ".hdr" else [self.cube]
+
+    @property
+    def page(self) -> Path:
+        """The file of the cube's web page."""
+        return self.cube.with_suffix(".html")
+
+    @property
     def done(self) -> bool:
         """Whether the cube exists and is no older than the photo; a cube that exists is complete."""
         image, cube = self.image, self.cube
-        return cube.is_file() and (not image.is_file() or cube.stat().st_mtime >= image.stat().st_mtime)
+        exists = all(file.is_file() for file in self.cube_files)
+        return exists and (not image.is_file() or cube.stat().st_mtime >= image.stat().st_mtime)
 
 
 def is_cube_file(output: Path) -> bool:
@@ -116,14 +127,32 @@ def _picture_format(path: Path) -> str | None:
         return None
 
 
+def check_unused(jobs: Iterable[Job], interval: bool, page: bool) -> None:
+    """Refuses jobs that would replace a file.
+
+    Args:
+        jobs: photos without a cube.
+        interval: whether half-widths are written too.
+        page: whether web pages are written too.
+
+    Raises:
+        InputError: a file of a job exists.
+    """
+    for job in jobs:
+        files = [*job.cube_files, *(interval_files(job.cube) if interval else []), *([job.page] if page else [])]
+        for file in files:
+            if file.exists():
+                raise InputError(f"{file}: already exists; choose another name or pass --overwrite")
+
+
 def record_settings(folder: Path, jobs: Iterable[Job], settings: Mapping[str, Any], overwrite: bool) -> None:
     """Creates the output folder and records the settings of its cubes, so that it never mixes cubes of two settings.
 
     Args:
         folder: the output.
-        jobs: the cubes that it will hold.
+        jobs: the cubes that are wanted.
         settings: model and options, in JSON types.
-        overwrite: existing cubes are replaced, so earlier settings do not matter.
+        overwrite: existing cubes of these jobs are replaced.
 
     Raises:
         InputError: the folder cannot be used, or holds cubes made with other settings.
@@ -131,14 +160,23 @@ def record_settings(folder: Path, jobs: Iterable[Job], settings: Mapping[str, An
     record = folder / SETTINGS_FILE
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        jobs = list(jobs)
         if not overwrite and any(job.cube.exists() for job in jobs):
-            _check_settings(record, settings)
+            _check_settings(record, settings, "pass --overwrite")
+        elif record.exists() and _holds_others(folder, jobs):
+            _check_settings(record, settings, "name all its photos with --overwrite")
         write_text(record, json.dumps(settings, indent=2) + "\n")
     except OSError as error:
         raise InputError(f"{folder}: cannot be used as output ({error.strerror}); choose another folder") from error
 
 
-def _check_settings(record: Path, settings: Mapping[str, Any]) -> None:
+def _holds_others(folder: Path, jobs: list[Job]) -> bool:
+    """Whether a folder has files of cubes besides the photos and cubes of these jobs."""
+    own = {file.resolve() for job in jobs for file in (job.image, job.cube, *interval_files(job.cube))}
+    return any(file.suffix.lower() in SUFFIXES and file.resolve() not in own for file in _files(folder))
+
+
+def _check_settings(record: Path, settings: Mapping[str, Any], instead: str) -> None:
     earlier: dict[str, Any] = {}
     if record.exists():
         with reading(record, "the settings of m3sr predict"):
@@ -151,9 +189,8 @@ def _check_settings(record: Path, settings: Mapping[str, Any]) -> None:
         if earlier.get(name) != settings.get(name)
     ]
     if changes:
-        raise InputError(
-            f"{record.parent}: its cubes were made with {', '.join(changes)}; choose another folder or pass --overwrite"
-        )
+        made = f"its cubes were made with {', '.join(changes)}"
+        raise InputError(f"{record.parent}: {made}; choose another folder or {instead}")
 
 
 def _shown(setting: Any) -> str:

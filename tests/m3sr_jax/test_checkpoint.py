@@ -106,6 +106,10 @@ def test_nothing_is_overwritten_unasked(saved, params, tmp_path):
         save_model(saved, CARD, params)
     other = dataclasses.replace(CARD, camera="another")
     save_model(saved, other, params, overwrite=True)
+    (saved / "checkpoints").mkdir()
+    with pytest.raises(InputError, match=r"holds more than a model \(checkpoints\)"):  # a training run
+        save_model(saved, CARD, params, overwrite=True)
+    (saved / "checkpoints").rmdir()
     assert load_model(saved)[2] == other
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "thesis.tex").touch()

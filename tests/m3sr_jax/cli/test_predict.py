@@ -218,6 +218,44 @@ def test_a_single_cube_is_not_overwritten_unasked(checkpoint, photos, tmp_path, 
     assert read_cube(output)[0].shape == (*SIZE, 31)
 
 
+@pytest.mark.parametrize("single", [True, False])
+def test_no_file_of_a_cube_or_its_page_is_replaced_unasked(checkpoint, photos, tmp_path, capsys, single):
+    for output, taken, options in (("a.hdr", "a.img", ()), ("a.img", "a.hdr", ()), ("a.mat", "a.html", ("--view",))):
+        folder = tmp_path / output
+        folder.mkdir()
+        (folder / taken).write_text("a thesis")
+        where = folder / output if single else folder
+        choice = ("--format", "mat" if output == "a.mat" else "hdr")
+        arguments = [checkpoint, photos / "a.png", "--output", where, *choice, *options]
+        assert run(*arguments) == 2
+        error = capsys.readouterr().err  # a cube in a folder without the record of its settings is refused for that
+        assert f"{taken}: already exists" in error or (not single and "model unknown" in error)
+        assert (folder / taken).read_text() == "a thesis"
+        assert run(*arguments, "--overwrite") == 0
+
+
+def test_pages_of_existing_cubes_are_made(checkpoint, photos, tmp_path, capsys):
+    output = tmp_path / "cubes"
+    assert run(checkpoint, photos / "a.png", photos / "b.JPG", "--output", output) == 0
+    written = (output / "a.mat").stat().st_mtime_ns
+    (output / "b.html").write_text("an earlier page")
+    assert run(checkpoint, photos / "a.png", photos / "b.JPG", "--output", output, "--view") == 0
+    assert f"{output / 'a.mat'}:\n  page: {output / 'a.html'}" in capsys.readouterr().out
+    assert (output / "a.mat").stat().st_mtime_ns == written
+    assert (output / "b.html").read_text() == "an earlier page"
+
+
+def test_the_record_of_a_folder_has_the_powers_of_a_light(photos, tmp_path, capsys):
+    light, output = tmp_path / "lamp.csv", tmp_path / "cubes"
+    arguments = ["predict", str(photos / "a.png"), "--regression", "--output", str(output), "--light", str(light)]
+    light.write_text("400, 1\n700, 2\n")
+    assert main(arguments) == 0
+    assert main(arguments) == 0
+    light.write_text("400, 1\n700, 3\n")
+    assert main(arguments) == 2
+    assert "its cubes were made with light lamp.csv (" in capsys.readouterr().err
+
+
 def test_the_default_model_writes_beside_where_one_stands(photos, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     photo = photos / "a.png"

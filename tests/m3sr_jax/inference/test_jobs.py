@@ -86,6 +86,26 @@ def test_a_job_is_done_until_its_photo_changes(photos, tmp_path):
     assert not job.done
 
 
+def test_a_cube_of_two_files_is_done_when_both_exist(photos, tmp_path):
+    job = Job(photos / "a.png", tmp_path / "a.hdr")
+    job.cube.write_text("")
+    assert not job.done
+    (tmp_path / "a.img").write_text("")
+    assert job.done
+
+
+def test_settings_of_some_cubes_cannot_change(photos, tmp_path):
+    folder = tmp_path / "cubes"
+    first, second = plan_jobs([photos], folder, "mat")
+    record_settings(folder, [first], {"tile": 64}, overwrite=False)
+    first.cube.write_text("")
+    record_settings(folder, [second], {"tile": 64}, overwrite=False)
+    for overwrite in (False, True):
+        with pytest.raises(InputError, match=r"made with tile 64, now default; .* all its photos with --overwrite"):
+            record_settings(folder, [second], {"tile": None}, overwrite=overwrite)
+    record_settings(folder, [first, second], {"tile": None}, overwrite=True)
+
+
 def test_settings_may_change_only_while_there_are_no_cubes(photos, tmp_path):
     folder = tmp_path / "cubes"
     jobs = plan_jobs([photos], folder, "mat")
