@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,8 +15,11 @@ PARTS = ("train", "valid")
 Split = Mapping[str, Sequence[str]]
 # Unpacked archives add one or two folders, not more.
 MAX_DEPTH = 4
+# Beginnings of hidden folders and of those that a system keeps on a disk, which users often cannot read.
+_IGNORED_FOLDERS = (".", "__", "$", "lost+found", "System Volume Information")
 _SUFFIXES = r"\.(?:mat|hdr|npz|npy|h5|hdf5|nc|tiff?|jpe?g|png|bmp|webp)"
-_ENDINGS = re.compile(rf"({_SUFFIXES}|_(?:ms|clean|realworld|camera|rgb|hsi))+$", re.IGNORECASE)
+# A name never loses its first character: "_hsi.mat" is the scene "_hsi".
+_ENDINGS = re.compile(rf"(?<!^)({_SUFFIXES}|_(?:ms|clean|realworld|camera|rgb|hsi))+$", re.IGNORECASE)
 
 
 def scene_name(file: str) -> str:
@@ -66,7 +70,7 @@ def read_split(path: str | os.PathLike[str], default: Split, *, required: Sequen
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
     """Yields the position and the stem of each name."""
     with reading(path, "a split file"):
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()  # editors may write a byte-order mark
     for number, line in enumerate(lines, 1):
         name = scene_name(line.partition("#")[0].strip())
         if name:
@@ -130,23 +134,35 @@ def find_files(root: str | os.PathLike[str], pattern: str) -> Iterator[tuple[re.
         pattern: regular expression for the whole name, ignoring case.
 
     Raises:
-        InputError: the folder does not exist, or two files have the same name and different sizes.
+        InputError: the folder does not exist, a folder in it cannot be read, or two files have the same name and
+            different contents.
     """
     folder = Path(root)
     if not root or not folder.is_dir():
         raise InputError(f'data.root "{root}": no such folder; set it to the folder of the downloaded data set')
     seen: dict[str, Path] = {}
     expression = re.compile(pattern, re.IGNORECASE)
-    for parent, folders, names in os.walk(folder, followlinks=True):
+    for parent, folders, names in os.walk(folder, onerror=_refuse_folder, followlinks=True):
         depth = len(Path(parent).relative_to(folder).parts)
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__")) and depth < MAX_DEPTH)
+        folders[:] = sorted(name for name in folders if not name.startswith(_IGNORED_FOLDERS) and depth < MAX_DEPTH)
         for name in sorted(names):
             match = expression.fullmatch(name)
-            if match is None:
+            if match is None or name.startswith("."):
                 continue
             path = Path(parent, name)
             first = seen.setdefault(name, path)
             if first is path:
                 yield match, path
-            elif first.stat().st_size != path.stat().st_size:
+            elif not _same(first, path):
                 raise InputError(f"{path}: differs from {first}, which has the same name; remove one of them")
+
+
+def _refuse_folder(error: OSError) -> None:
+    reason = f"cannot be read ({error.strerror}); change its permissions, or move it out of the data set"
+    raise InputError(f"{error.filename}: {reason}") from error
+
+
+def _same(first: Path, second: Path) -> bool:
+    """Compares contents: uncompressed cubes of one shape always have one size."""
+    with reading(second, f"a copy of {first}"):
+        return first.samefile(second) or filecmp.cmp(first, second, shallow=False)

@@ -1,8 +1,10 @@
 """Split files, and files found in whatever folders archives were unpacked to."""
 
+import os
+
 import pytest
 
-from m3sr_jax.data.splits import find_files, present_scenes, read_split
+from m3sr_jax.data.splits import find_files, present_scenes, read_split, scene_name
 from m3sr_jax.errors import InputError
 
 NONE = {"train": (), "valid": ()}
@@ -52,6 +54,46 @@ def test_files_are_found_by_name_in_any_folder(tmp_path):
     (tmp_path / "copy" / "x_02.mat").write_text("another")
     with pytest.raises(InputError, match="differs from"):
         list(find_files(tmp_path, r"x_(\d\d)\.mat"))
+    (tmp_path / "copy" / "x_02.mat").write_text("sane")  # of the same size
+    with pytest.raises(InputError, match=r"er/x_02\.mat: differs from .*copy/x_02\.mat, which has the same name"):
+        list(find_files(tmp_path, r"x_(\d\d)\.mat"))
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    for name in ("a", "b", "lost+found"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.mat").touch()
+    listed = os.scandir
+
+    def scandir(path):  # root may read every folder
+        if os.fspath(path).endswith(("/b", "/lost+found")):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(InputError, match=r"/b: cannot be read \(Permission denied\); change its permissions"):
+        list(find_files(tmp_path, r".*\.mat"))
+    (tmp_path / "b").rename(tmp_path / ".b")
+    assert [match[0] for match, _ in find_files(tmp_path, r".*\.mat")] == ["a.mat"]
+
+
+def test_hidden_files_are_ignored_by_any_pattern(tmp_path):
+    for name in ("a.mat", "._a.mat"):
+        (tmp_path / name).touch()
+    assert [match[0] for match, _ in find_files(tmp_path, r".*\.mat")] == ["a.mat"]
+
+
+def test_a_name_of_an_ending_alone_is_a_scene():
+    names = {"_hsi.mat": "_hsi", "_ms": "_ms", "a_hsi.mat": "a", "leaf.2_clean.png": "leaf.2", "": ""}
+    assert {name: scene_name(name) for name in names} == names
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path):
+    path = tmp_path / "split.txt"
+    path.write_text("a\nb\n", encoding="utf-8-sig")
+    assert read_split(path, OFFICIAL)["train"] == ["a", "b"]
+    path.write_text("[train]\na\n[valid]\nb\n", encoding="utf-8-sig")
+    assert read_split(path, NONE) == {"train": ["a"], "valid": ["b"]}
 
 
 @pytest.mark.parametrize(
