@@ -15,6 +15,7 @@ from m3sr_jax.errors import InputError, shortened
 from m3sr_jax.evaluation.evaluate import Report
 from m3sr_jax.evaluation.figures import Estimate, reconstruction_figure
 from m3sr_jax.evaluation.protocols import Protocol, band_rmse, evaluate_pair
+from m3sr_jax.io.cube_intervals import is_interval
 from m3sr_jax.io.cubes import READ_SUFFIXES
 from m3sr_jax.io.wavelengths import same_bands, span
 
@@ -58,7 +59,7 @@ def match_cubes(prediction: Path, truth: Path) -> tuple[list[Pair], list[str]]:
             raise InputError(f"{path}: no such file or folder; expected a cube, or a folder of cubes")
     if prediction.is_dir() != truth.is_dir():
         raise InputError(f"{prediction} and {truth}: found a file and a folder; expected two files or two folders")
-    if prediction.is_file():
+    if not prediction.is_dir():
         return [Pair(scene_name(truth.name), prediction, truth)], []
     found, true = _cubes(prediction), _cubes(truth)
     pairs = [Pair(name, found[name], true[name]) for name in sorted(found.keys() & true.keys())]
@@ -74,6 +75,8 @@ def _cubes(folder: Path) -> dict[str, Path]:
     endings = "|".join(suffix.lstrip(".") for suffix in READ_SUFFIXES)
     cubes: dict[str, Path] = {}
     for _, path in find_files(folder, rf".+\.(?:{endings})"):
+        if is_interval(path):
+            continue
         first = cubes.setdefault(scene_name(path.name), path)
         if first != path:
             raise InputError(f"{path}: has the name of {first}, as scenes are named; remove one of them")

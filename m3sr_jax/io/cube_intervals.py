@@ -25,6 +25,12 @@ def interval_files(path: Path) -> list[Path]:
     return [beside, beside.with_suffix(".img")] if beside.suffix.lower() == ".hdr" else [beside]
 
 
+def is_interval(path: Path) -> bool:
+    """Tells whether a file holds the half-widths of a cube beside it: NAME_interval.tif beside NAME.tif, say."""
+    cube = path.with_name(path.stem.removesuffix(f"_{INTERVAL}") + path.suffix)
+    return path in interval_files(cube) and cube.is_file()
+
+
 def read_interval(
     path: str | os.PathLike[str], shape: tuple[int, ...], step: int = 1
 ) -> Float32[np.ndarray, "h w S"] | None:

@@ -16,6 +16,7 @@ docs/data.md lists what each format can declare about its numbers, and what is d
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -94,8 +95,11 @@ def read_cube_file(
 
     Raises:
         InputError: the file is missing or damaged, claims more data than it holds, declares what cannot be applied,
-            has no cube or no axis of bands, or holds values that are not finite (unless `allow_missing`).
+            has no cube or no axis of bands, or holds values that are not finite (unless `allow_missing`); or `white` is
+            not a finite number above 0.
     """
+    if white is not None and not 0 < white < math.inf:
+        raise InputError(f"{path}: found white {white:g}; expected a finite number above 0, which becomes 1")
     found = _arranged(path, key, wavelengths)
     if white is not None:
         if found.coding.scaled:
@@ -129,6 +133,14 @@ def cube_notes(path: str | os.PathLike[str], *, key: str | None = None, waveleng
     return list(_arranged(path, key, wavelengths, values=False).notes)
 
 
+def files_of_cube(path: Path) -> list[Path]:
+    """Returns the files that reading a cube may open: for ENVI and TIFF also those beside it, called NAME or NAME.*."""
+    if path.suffix.lower() in NAMED_SUFFIXES:
+        return [path]
+    stem = path.stem.lower()
+    return sorted(file for file in path.parent.iterdir() if f"{file.name.lower()}.".startswith(f"{stem}."))
+
+
 def _arranged(
     path: str | os.PathLike[str], key: str | None, wavelengths: str | None, *, values: bool = True
 ) -> Arranged:
@@ -146,7 +158,7 @@ def _arranged(
     header = path if suffix == ".hdr" else envi.find_header(path)
     if header is None:
         expected = f"expected one of {', '.join(READ_SUFFIXES)}, or an ENVI data file beside its .hdr"
-        missing = "" if path.is_file() else "there is no such file; "
+        missing = "" if path.exists() else "there is no such file; "
         raise InputError(f'{path}: {missing}found suffix "{path.suffix}"; {expected}')
     if suffix == ".hdr" and (tiff_file := described_tiff(header)) is not None:
         stored = tiff.read_tiff(tiff_file, own_wavelengths=wavelengths is None)

@@ -81,6 +81,8 @@ def test_cubes_that_do_not_match_are_refused_by_name(cubes, tmp_path, capsys):
     assert "found none and beads, clay, lonely" in capsys.readouterr().err
     assert main(["score", str(tmp_path / "missing.mat"), str(truth)]) == 2
     assert "missing.mat: no such file or folder" in capsys.readouterr().err
+    assert main(["score", "/dev/null", str(truth)]) == 2  # as a shell names a pipe, <(command)
+    assert '/dev/null: found suffix ""; expected one of .hdr' in capsys.readouterr().err
 
 
 def test_a_truth_that_spoils_a_score_is_noted(tmp_path, capsys):
@@ -93,3 +95,15 @@ def test_a_truth_that_spoils_a_score_is_noted(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "note: zeros in the cube, where MRAE is infinite unless protocol and loss have a floor: truth" in printed
     assert "0.0000" in printed
+    for white in ("0", "-4095", "nan", "inf"):
+        assert main([*given, "--truth-white", white]) == 2
+        told = f"truth.npz: found white {white}; expected a finite number above 0, which becomes 1"
+        assert told in capsys.readouterr().err
+
+
+def test_half_widths_beside_predictions_are_not_listed(cubes, tmp_path, capsys):
+    (tmp_path / "envi").mkdir()
+    for name in ("clay.hdr", "clay_interval.hdr"):
+        write_cube(tmp_path / "envi" / name, cubes["clay"][0], NM)
+    assert main(["score", str(tmp_path / "envi"), str(tmp_path / "truth")]) == 0
+    assert "clay_interval" not in capsys.readouterr().out

@@ -3,7 +3,7 @@ import pytest
 
 from m3sr_jax.errors import InputError
 from m3sr_jax.io import read_cube, write_cube
-from m3sr_jax.io.cube_intervals import interval_files, read_interval
+from m3sr_jax.io.cube_intervals import interval_files, is_interval, read_interval
 from m3sr_jax.io.cube_writer import SUFFIXES, cube_writer
 
 NM = np.arange(400.0, 701.0, 10.0)
@@ -51,6 +51,12 @@ def test_the_interval_of_an_envi_cube_is_found_by_its_data_file(tmp_path, cube):
     with cube_writer(tmp_path / "a.img", SHAPE, NM, np.float32, interval=True) as append:
         append(cube, cube / 2)
     np.testing.assert_array_equal(read_interval(tmp_path / "a.img", SHAPE), cube / 2)
+
+
+def test_a_cube_is_the_interval_of_the_one_beside_it(tmp_path):
+    for name in ("a.hdr", "a_interval.hdr", "b_interval.tif", "c.mat", "c_interval.mat", "_interval.tif"):
+        (tmp_path / name).touch()
+    assert [path.name for path in tmp_path.iterdir() if is_interval(path)] == ["a_interval.hdr"]
 
 
 def test_the_interval_of_another_cube_is_refused(tmp_path, cube):
