@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from m3sr_jax.cli.data_options import DataOptions
+from m3sr_jax.cli.progress import progress_bar
 from m3sr_jax.config.names import OnDisk
 from m3sr_jax.errors import InputError
 
@@ -15,7 +16,7 @@ from m3sr_jax.errors import InputError
 class Prepare(DataOptions):
     """Convert a data set once to memory-mapped arrays, from which training reads crops fast; pass it as data.root.
 
-    After an interruption, run the same command to resume with the next scene.
+    After an interruption or a change of files, run the same command: it converts what is missing or has changed.
 
     Attributes:
         dataset: which benchmark; or folder, for your own scenes.
@@ -33,8 +34,6 @@ class Prepare(DataOptions):
         Raises:
             InputError: the data cannot be used, or the folder cannot be written.
         """
-        from rich.progress import Progress
-
         from m3sr_jax.config import DataConfig
         from m3sr_jax.data.camera import print_notes
         from m3sr_jax.data.open import located, open_dataset
@@ -46,13 +45,8 @@ class Prepare(DataOptions):
         dataset = open_dataset(config)
         if self.camera:
             print_notes(self.camera)
-        with Progress(transient=True) as bar:
-            task = bar.add_task(f"preparing {self.dataset}", total=len(dataset.train) + len(dataset.valid))
-
-            def advance(done: int, total: int, name: str) -> None:
-                bar.update(task, completed=done, total=total, description=f"preparing {self.dataset}: {name}")
-
-            written = prepare(dataset, self.output, precision=self.dtype, progress=advance)
+        with progress_bar(f"preparing {self.dataset}") as progress:
+            written = prepare(dataset, self.output, precision=self.dtype, progress=progress)
         counts = f"{len(dataset.train)} training and {len(dataset.valid)} validation scenes"
         print(f"wrote {self.output}: {counts}, {written} of them new; train with --config.data.root={self.output}")
         for note in dataset.notes:

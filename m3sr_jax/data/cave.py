@@ -113,7 +113,7 @@ def _open_part(
         camera_name=response.name,
         fingerprint=f"cave-{fingerprint(keys)}",
         take=Shot(response.matrix(BANDS)),
-        scene_keys=[fingerprint([key]) for key in keys],
+        scene_keys=[fingerprint([files_key(identity, scenes[name], times=True)]) for name in sizes],
         cache_bytes=cache_bytes,
     )
 

@@ -19,6 +19,7 @@ from m3sr_jax.data.pairs import CubeFormat, Pairs, open_pairs
 from m3sr_jax.data.scenes import CACHE_BYTES, Dataset
 from m3sr_jax.data.splits import PARTS, Split, find_files, present_scenes, read_split, scene_name
 from m3sr_jax.errors import InputError, shortened
+from m3sr_jax.io.cube_intervals import is_interval
 from m3sr_jax.io.cubes import READ_SUFFIXES
 from m3sr_jax.io.photos import PHOTO_SUFFIXES
 from m3sr_jax.io.wavelengths import parse_wavelengths
@@ -46,9 +47,14 @@ def open_folder(
         required: see `faults`.
 
     Raises:
-        InputError: there are no cubes, no photo belongs to any, two files claim one scene, or the split leaves a
-            required part empty; see also `open_pairs`.
+        InputError: nothing says where photos come from, there are no cubes, no photo belongs to any, two files claim
+            one scene, or the split leaves a required part empty; see also `open_pairs`.
     """
+    if not (config.root or config.photos or config.camera):
+        raise InputError(
+            "data.photos: found none, and no data.root to search; expected the folder of the photos (--photos), a root "
+            "(--data-root), or a camera that renders photos of the cubes (--camera)"
+        )
     root = Path(config.root)
     cubes = _by_scene(root, "cubes", config.cubes, READ_SUFFIXES)
     photos = {} if config.camera else _by_scene(root, "photos", config.photos, PHOTO_SUFFIXES)
@@ -91,6 +97,8 @@ def _by_scene(root: Path, kind: str, chosen: str, suffixes: Sequence[str]) -> di
     pattern = rf"(?=.*(?:{'|'.join(map(re.escape, suffixes))})$){fnmatch.translate(names)}"
     found: dict[str, Path] = {}
     for _, path in find_files(folder, pattern):
+        if kind == "cubes" and is_interval(path):
+            continue
         first = found.setdefault(scene_name(path.name), path)
         if first != path:
             raise InputError(

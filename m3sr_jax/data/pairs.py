@@ -14,7 +14,7 @@ from m3sr_jax.data.camera import Camera, Shot, quantise
 from m3sr_jax.data.scenes import CodedScene, Dataset, SceneSource, files_key, fingerprint, report_faults
 from m3sr_jax.data.splits import PARTS
 from m3sr_jax.errors import InputError
-from m3sr_jax.io.cubes import cube_notes, read_cube, read_cube_header
+from m3sr_jax.io.cubes import cube_notes, files_of_cube, read_cube, read_cube_header
 from m3sr_jax.io.normalization import rgb_range
 from m3sr_jax.io.photos import image_size, read_rgb
 from m3sr_jax.io.wavelengths import same_bands, span
@@ -149,6 +149,7 @@ def _drop_odd_bands(scenes: dict[str, SceneFiles]) -> list[InputError]:
 
 def _open_part(pairs: Pairs, scenes: list[SceneFiles], cache_bytes: int) -> SceneSource:
     keys = [files_key(pairs.identity, filter(None, (files.cube, files.photo))) for files in scenes]
+    opened = [filter(None, (*files_of_cube(files.cube), files.photo)) for files in scenes]
     return SceneSource(
         [files.name for files in scenes],
         [files.size for files in scenes],
@@ -158,7 +159,7 @@ def _open_part(pairs: Pairs, scenes: list[SceneFiles], cache_bytes: int) -> Scen
         fingerprint=f"{pairs.name}-{fingerprint(keys)}",
         rgb_normalization=pairs.rgb_normalization,
         take=Shot(pairs.camera.matrix(scenes[0].wavelengths)) if pairs.camera and scenes else None,
-        scene_keys=keys,
+        scene_keys=[files_key(pairs.identity, paths, times=True) for paths in opened],
         cache_bytes=cache_bytes,
     )
 

@@ -236,7 +236,7 @@ class SceneSource:
         return self._fingerprint
 
     def scene_key(self, index: int) -> str:
-        """Returns the same for one scene."""
+        """Returns a text that changes with one scene's files, their modification times included."""
         return self._scene_keys[index]
 
     def size(self, index: int) -> tuple[int, int]:
@@ -276,9 +276,14 @@ class SceneSource:
                 self._cache.popitem(last=False)
 
 
-def files_key(identity: str, paths: Iterable[Path]) -> str:
-    """Identifies a scene by its camera or benchmark and its files' names and sizes: hashing the files takes seconds."""
-    return " ".join([identity, *(f"{path.name} {path.stat().st_size}" for path in paths)])
+def files_key(identity: str, paths: Iterable[Path], *, times: bool = False) -> str:
+    """Identifies a scene by its camera or benchmark and its files' names and sizes: hashing the files takes seconds.
+
+    `times` adds when each was last modified: prepared scenes need it, because a corrected cube may keep its size. A run
+    must resume with copies of its files.
+    """
+    facts = ((path.name, path.stat()) for path in paths)
+    return " ".join([identity, *(f"{name} {stat.st_size}" + times * f" {stat.st_mtime_ns}" for name, stat in facts)])
 
 
 def fingerprint(facts: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ Split = Mapping[str, Sequence[str]]
 # Unpacked archives add one or two folders, not more.
 MAX_DEPTH = 4
 # Beginnings of hidden folders and of those that a system keeps on a disk, which users often cannot read.
-_IGNORED_FOLDERS = (".", "__", "$", "lost+found", "System Volume Information")
+_IGNORED_FOLDERS = (".", "__", "$RECYCLE.BIN", "lost+found", "System Volume Information")
 _SUFFIXES = r"\.(?:mat|hdr|npz|npy|h5|hdf5|nc|tiff?|jpe?g|png|bmp|webp)"
 # A name never loses its first character: "_hsi.mat" is the scene "_hsi".
 _ENDINGS = re.compile(rf"(?<!^)({_SUFFIXES}|_(?:ms|clean|realworld|camera|rgb|hsi))+$", re.IGNORECASE)

@@ -4,9 +4,10 @@
     STORE/scenes/NAME/rgb.npy     (H, W, 3) uint8
     STORE/scenes/NAME/cube.npy    (H, W, S); training scenes uint16 (value = code / unit) or float16, held-out scenes
                                   with the precision of their files, mostly float32, so that scores stay the same
-    STORE/scenes/NAME/scene.json  ranges, checksums, and a hash of what the scene was made from
+    STORE/scenes/NAME/scene.json  ranges, checksums, and what the scene was made from
 
-A scene's folder appears whole or not at all, so an interrupted preparation resumes with the next scene. A crop reads
+A scene's folder appears whole or not at all, so an interrupted preparation resumes with the next scene. What a scene
+was made from includes the sizes and modification times of its files: a changed file is prepared again. A crop reads
 only its own pages: the operating system shares and drops them, and no process holds the data set in memory.
 """
 
@@ -14,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -25,76 +25,14 @@ from typing import Any
 import numpy as np
 
 from m3sr_jax.data.camera import BUILT_IN, Shot, load_camera, quantise
+from m3sr_jax.data.manifest import ARRAY_FILES, FORMAT, MANIFEST, Manifest, SceneRecord, read_manifest
 from m3sr_jax.data.scenes import CodedScene, Dataset, Precision, SceneSource, compact, decode, fingerprint
 from m3sr_jax.data.splits import PARTS, present_scenes, read_split
-from m3sr_jax.errors import InputError
+from m3sr_jax.errors import InputError, shortened
 from m3sr_jax.io.files import reading, written_folder, written_whole
-from m3sr_jax.io.normalization import RGB_NORMALIZATIONS
-from m3sr_jax.io.wavelengths import check_wavelengths
 
-MANIFEST = "manifest.json"
-FORMAT = 1
-ARRAY_FILES = ("rgb.npy", "cube.npy")
-CUBE_TYPES = ("uint16", "float16", "float32")
 NPY_HEADER_BYTES = 128  # as np.save writes it for arrays as simple as these
-Progress = Callable[[int, int, str], None]
-
-
-@dataclass(frozen=True)
-class SceneRecord:
-    """What scene.json and the manifest say of a scene.
-
-    Attributes:
-        name: of the scene and its folder.
-        size: height and width.
-        dtype: of the cube's codes.
-        unit: the code of 1.
-        rgb_range: codes of 0 and 1 in the photo.
-        sha256: of each array's bytes, by file name.
-        source: hash of what the scene was made from and how.
-    """
-
-    name: str
-    size: tuple[int, int]
-    dtype: str
-    unit: float
-    rgb_range: tuple[int, int]
-    sha256: dict[str, str]
-    source: str
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> SceneRecord:
-        """Reads what `dataclasses.asdict` returned.
-
-        Raises:
-            ValueError: a value that no store holds, such as a name that leads out of it.
-            Exception: another structure.
-        """
-        pairs = {key: (int(values[key][0]), int(values[key][1])) for key in ("size", "rgb_range")}
-        record = cls(**{**values, **pairs, "unit": float(values["unit"])})
-        name, sums = record.name, record.sha256
-        if not isinstance(name, str) or name in ("", ".", "..") or set(name) & set("/\\\0"):
-            raise ValueError(f"scene name {name}")
-        if record.dtype not in CUBE_TYPES or not 0 < record.unit < math.inf or min(record.size) < 1:
-            raise ValueError(f"scene {name}: size {record.size}, dtype {record.dtype}, unit {record.unit}")
-        if set(sums) != set(ARRAY_FILES) or not all(isinstance(sum, str) for sum in sums.values()):
-            raise ValueError(f"scene {name}: checksums {sums}")
-        if not 0 <= record.rgb_range[0] < record.rgb_range[1] <= 256:
-            raise ValueError(f"scene {name}: rgb_range {record.rgb_range}")
-        return record
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What the manifest says of a finished store; `missing` as in `m3sr_jax.data.scenes.Dataset`."""
-
-    dataset: str
-    wavelengths: list[float]
-    rgb_normalization: str
-    camera: str
-    missing: list[str]
-    train: list[SceneRecord]
-    valid: list[SceneRecord]
+Progress = Callable[[int, int], None]
 
 
 def prepare(
@@ -102,9 +40,9 @@ def prepare(
     output: str | os.PathLike[str],
     *,
     precision: Precision = "uint16",
-    progress: Progress = lambda done, total, name: None,
+    progress: Progress = lambda done, total: None,
 ) -> int:
-    """Writes a data set as a store; scenes from an earlier, interrupted run are kept.
+    """Writes a data set as a store; scenes that an earlier run wrote from the same files are kept.
 
     Args:
         dataset: as opened from its download.
@@ -112,18 +50,17 @@ def prepare(
         precision: of training cubes whose files hold floats; integers are stored unchanged. uint16: an absolute error
             of at most 1/131070 of the scene's largest value, or twice that for positive values that would become 0;
             float16: a relative error of at most 1/2048, negative values allowed.
-        progress: called with (scenes done, total scenes, name) after each scene.
+        progress: called with (scenes done, total scenes) after each scene.
 
     Returns:
         The number of scenes written by this call.
 
     Raises:
-        InputError: a scene is unreadable, `precision` cannot hold its values, or the folder holds something else or
-            cannot be written.
+        InputError: a scene is unreadable, `precision` cannot hold its values, or the folder cannot be written or holds
+            something else, another data set or scenes that this one lacks.
     """
     root = Path(output)
-    if root.is_dir() and any(root.iterdir()) and not is_store(root):
-        raise InputError(f"{root}: holds something other than a store; choose another folder")
+    _check_output(root, dataset)
     records: dict[str, list[SceneRecord]] = {part: [] for part in PARTS}
     written, total = 0, len(dataset.train) + len(dataset.valid)
     try:
@@ -142,11 +79,29 @@ def prepare(
                 scene = compact(scene, precision) if part == "train" else scene
                 record, written = _write_scene(root, scene, key), written + 1
             records[part].append(record)
-            progress(sum(map(len, records.values())), total, name)
+            progress(sum(map(len, records.values())), total)
     train = dataset.train
-    facts = train.wavelengths.tolist(), train.rgb_normalization, train.camera_name, list(dataset.missing)
+    matrix = train.take.matrix.tolist() if isinstance(train.take, Shot) else []
+    facts = train.wavelengths.tolist(), train.rgb_normalization, train.camera_name, matrix, list(dataset.missing)
     _write_manifest(root, asdict(Manifest(dataset.name, *facts, **records)) | {"format": FORMAT, "finished": True})
     return written
+
+
+def _check_output(root: Path, dataset: Dataset) -> None:
+    """Refuses a folder that holds anything but a store of this data set, or scenes that the data set lacks."""
+    if not root.is_dir() or not any(root.iterdir()):
+        return
+    if not is_store(root):
+        raise InputError(f"{root}: holds something other than a store; choose another folder")
+    path = root / MANIFEST
+    with reading(path, "a store's manifest; choose another folder"):
+        held = str(json.loads(path.read_text())["dataset"])
+    if held != dataset.name:
+        raise InputError(f"{root}: holds a store of {held}; expected one of {dataset.name}: choose another folder")
+    scenes = {path.parent.name for path in root.glob("scenes/[!.]*/scene.json")}
+    if others := sorted(scenes - {*dataset.train.names, *dataset.valid.names}):
+        found = f"holds scenes that this selection of {held} lacks, {shortened(others, 5)}"
+        raise InputError(f"{root}: {found}; choose another folder, or remove this one")
 
 
 def _written_record(folder: Path, source: str) -> SceneRecord | None:
@@ -183,24 +138,6 @@ def is_store(root: str | os.PathLike[str]) -> bool:
     return bool(root) and (Path(root) / MANIFEST).is_file()
 
 
-def _read_manifest(folder: Path) -> Manifest:
-    path = folder / MANIFEST
-    with reading(path, "a store's manifest"):
-        values = json.loads(path.read_text())
-        if not values["finished"]:
-            raise InputError(f"{folder}: found an unfinished store; run the same `m3sr prepare` again to finish it")
-        if (found := json.dumps(values.get("format"))) != str(FORMAT):
-            raise InputError(f"{path}: found a store of format {found}, expected {FORMAT}; run `m3sr prepare` again")
-        wavelengths = [float(centre) for centre in values["wavelengths"]]
-        normalization, camera = values["rgb_normalization"], values["camera"]
-        if not isinstance(camera, str) or normalization not in RGB_NORMALIZATIONS:
-            raise ValueError(f"camera {camera}, rgb_normalization {normalization}")
-        check_wavelengths(np.array(wavelengths), path)
-        missing = [str(name) for name in list(values.get("missing", []))]
-        records = {part: [SceneRecord.from_json(record) for record in values[part]] for part in PARTS}
-        return Manifest(values["dataset"], wavelengths, normalization, camera, missing, **records)
-
-
 def open_store(
     root: str | os.PathLike[str],
     name: str,
@@ -222,11 +159,12 @@ def open_store(
         InputError: the store is unfinished, damaged, or of another format, data set or camera.
     """
     folder = Path(root)
-    store = _read_manifest(folder)
+    store = read_manifest(folder)
     if store.dataset != name:
         raise InputError(f"{folder}: holds {store.dataset}, but data.name is {name}")
-    if camera and Path(camera).stem != store.camera:
-        raise InputError(f"{folder}: found photos of {store.camera}; expected those of {camera}: prepare another store")
+    if camera and not _took_photos(camera, store):
+        found = f"another {store.camera}" if Path(camera).stem == store.camera else store.camera
+        raise InputError(f"{folder}: found photos of {found}; expected those of {camera}: prepare another store")
     split = {"train": [record.name for record in store.train], "valid": [record.name for record in store.valid]}
     if split_file:
         split = read_split(split_file, split, required=required)
@@ -235,6 +173,14 @@ def open_store(
     train, valid = (_open_part(folder, store, [records[name] for name in present[part]]) for part in PARTS)
     notes = ("scenes and split as prepared",) if name == "folder" and not split_file else ()
     return Dataset(name, train, valid, missing=tuple(store.missing), notes=notes)
+
+
+def _took_photos(camera: str, store: Manifest) -> bool:
+    """Tells whether a camera would render the store's photos; where the store has no matrix, its name has to do."""
+    if not store.camera_matrix:
+        return Path(camera).stem == store.camera
+    # The same curves, written by another program, may differ by rounding.
+    return np.allclose(load_camera(camera).matrix(np.array(store.wavelengths)), store.camera_matrix)
 
 
 def _open_part(folder: Path, store: Manifest, scenes: list[SceneRecord]) -> SceneSource:

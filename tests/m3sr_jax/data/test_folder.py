@@ -122,6 +122,38 @@ def test_without_photos_a_camera_renders_them(tmp_path):
     assert alone.train[0].rgb.std() > 0
 
 
+def test_without_a_root_photos_are_not_searched_for(tmp_path, monkeypatch):
+    nm = np.arange(400.0, 701.0, 20)
+    for name in ("a", "bb"):
+        write_scene(tmp_path / "own", name, nm=nm)
+    (tmp_path / "here").mkdir()
+    Image.fromarray(np.zeros((*SIZE, 3), np.uint8)).save(tmp_path / "here" / "holiday.png")
+    monkeypatch.chdir(tmp_path / "here")
+    cubes = str(tmp_path / "own" / "cubes")
+    with pytest.raises(InputError, match=r"data.photos: found none, and no data.root .* \(--photos\), .* \(--camera\)"):
+        open_dataset(DataConfig(name="folder", cubes=cubes))
+    assert open_dataset(DataConfig(name="folder", cubes=cubes, camera="cie1964")).train.camera_name == "cie1964"
+    with_photos = DataConfig(name="folder", cubes=cubes, photos=str(tmp_path / "own" / "photos"))
+    assert open_dataset(with_photos).train.camera_name == "photos of the folder"
+
+
+def test_the_half_widths_of_predicted_cubes_are_no_scenes(tmp_path):
+    nm = np.arange(400.0, 701.0, 20)
+    (tmp_path / "cubes").mkdir()
+    for name in ("a.hdr", "a_interval.hdr", "b.tif", "b_interval.tif", "c_interval.hdr"):
+        write_cube(tmp_path / "cubes" / name, make_cube(0, nm), nm)
+    dataset = opened(tmp_path)
+    assert sorted(dataset.train.names + dataset.valid.names) == ["a", "b", "c_interval"]
+
+
+def test_a_changed_data_file_of_an_envi_cube_is_prepared_again(tmp_path):
+    for name in ("a", "bb", "ccc"):
+        write_scene(tmp_path / "own", name, cube="{}.hdr")
+    assert [prepare(opened(tmp_path / "own"), tmp_path / "store") for _ in range(2)] == [3, 0]
+    (tmp_path / "own" / "cubes" / "bb.img").write_bytes(make_cube(9).tobytes())
+    assert prepare(opened(tmp_path / "own"), tmp_path / "store") == 1
+
+
 def test_key_wavelengths_and_white_describe_files_that_do_not(tmp_path):
     codes = np.random.default_rng(0).integers(1, 4096, (2, *SIZE, 16)).astype(np.uint16)
     (tmp_path / "cubes").mkdir()

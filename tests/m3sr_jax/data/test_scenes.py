@@ -1,3 +1,4 @@
+import os
 import pickle
 import threading
 
@@ -100,5 +101,9 @@ def test_a_scenes_key_changes_with_names_sizes_and_camera(tmp_path):
     key = files_key("cie1964", [tmp_path / "a.mat"])
     assert key == "cie1964 a.mat 4"
     assert key not in (files_key("other", [tmp_path / "a.mat"]), files_key("cie1964", [tmp_path / "b.mat"]))
+    timed = files_key("cie1964", [tmp_path / "a.mat"], times=True)
+    os.utime(tmp_path / "a.mat", ns=(1, 1))
+    assert files_key("cie1964", [tmp_path / "a.mat"]) == key
+    assert files_key("cie1964", [tmp_path / "a.mat"], times=True) == f"{key} 1" != timed
     (tmp_path / "a.mat").write_bytes(b"12345")
     assert files_key("cie1964", [tmp_path / "a.mat"]) != key

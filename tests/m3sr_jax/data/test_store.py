@@ -1,6 +1,7 @@
 """Prepared stores: exact where promised, written whole or not at all, with the same crops as from the files."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from m3sr_jax.data.pipeline import train_batches
 from m3sr_jax.data.scenes import CodedScene, Dataset, SceneSource
 from m3sr_jax.data.store import open_store, prepare
 from m3sr_jax.errors import InputError
+from tests.m3sr_jax.data import arad_folder as arad
 
 NM = np.arange(400.0, 701.0, 10.0)
 # Half a code of 16 bits, and float32's own rounding of a value near 1.
@@ -94,7 +96,7 @@ def test_no_crop_keeps_a_map_of_the_file_open(store):
 def test_an_interrupted_preparation_resumes(dataset, tmp_path):
     store = tmp_path / "store"
 
-    def stop(done, total, name):
+    def stop(done, total):
         if done == 3:
             raise KeyboardInterrupt
 
@@ -146,6 +148,64 @@ def test_a_folder_of_something_else_is_left_alone(dataset, tmp_path):
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(InputError, match="holds something other than a store"):
         prepare(dataset, tmp_path)
+
+
+def test_a_store_of_another_data_set_or_of_other_scenes_is_left_alone(dataset, store):
+    before = (store / "manifest.json").read_text()
+    with pytest.raises(InputError, match="holds a store of ntire2022; expected one of cave: choose another folder"):
+        prepare(Dataset("cave", dataset.train, dataset.valid), store)
+    fewer = Dataset("ntire2022", make_part("train", 2), dataset.valid)
+    with pytest.raises(InputError, match="holds scenes that this selection of ntire2022 lacks, train2, train3; choose"):
+        prepare(fewer, store)
+    assert (store / "manifest.json").read_text() == before
+    assert prepare(Dataset("ntire2022", make_part("train", 5), dataset.valid), store) == 1
+    (store / "manifest.json").write_text('{"name": "a web page"}')
+    with pytest.raises(InputError, match=r"cannot be read as a store's manifest; choose another folder"):
+        prepare(dataset, store)
+
+
+def test_a_corrected_file_of_the_same_size_is_prepared_again(tmp_path):
+    cubes = arad.ntire2022(tmp_path / "download")
+
+    def opened():
+        return open_dataset(DataConfig(name="ntire2022", root=str(tmp_path / "download")))
+
+    prints = opened().train.fingerprint()
+    assert [prepare(opened(), tmp_path / "store") for _ in range(2)] == [4, 0]
+    path = tmp_path / "download" / "Train_Spec" / "ARAD_1K_0002.mat"
+    size = path.stat().st_size
+    arad.write_v73(path, cubes["ARAD_1K_0002"][::-1])
+    os.utime(path, ns=(1, 1))  # restored from an archive: older than the store
+    assert path.stat().st_size == size
+    assert prepare(opened(), tmp_path / "store") == 1
+    corrected = open_store(tmp_path / "store", "ntire2022").train[1].cube
+    np.testing.assert_allclose(corrected, cubes["ARAD_1K_0002"][::-1], atol=HALF_A_CODE)
+    assert opened().train.fingerprint() == prints  # a run resumes with files that were copied or touched
+
+
+def test_a_store_keeps_its_camera_by_its_curves(tmp_path, write_cave_scene):
+    for name in ("beads", "clay"):
+        write_cave_scene(tmp_path / "download", name)
+    (tmp_path / "split.txt").write_text("[train]\nbeads\n[valid]\nclay\n")
+    for folder, green, comment in (("a", 1, ""), ("b", 2, ""), ("c", 1, "# the same curves")):
+        (tmp_path / folder).mkdir()
+        rows = (comment, "nm,R,G,B", "390,0,0,0", f"500,1,{green},3", "600,2,1,1", "710,0,0,0")
+        (tmp_path / folder / "nikon.csv").write_text("\n".join(rows))
+    a, b, c = (str(tmp_path / folder / "nikon.csv") for folder in "abc")
+    config = DataConfig(name="cave", root=str(tmp_path / "download"), split_file=str(tmp_path / "split.txt"), camera=a)
+    store = tmp_path / "store"
+    prepare(open_dataset(config), store)
+    for camera in (a, c, ""):
+        assert open_store(store, "cave", camera=camera).train.camera_name == "nikon"
+    with pytest.raises(InputError, match=r"found photos of another nikon; expected those of .*b/nikon\.csv: prepare"):
+        open_store(store, "cave", camera=b)
+    manifest = json.loads((store / "manifest.json").read_text())
+    del manifest["camera_matrix"]  # as earlier versions wrote it
+    (store / "manifest.json").write_text(json.dumps(manifest))
+    assert open_store(store, "cave", camera=b).train.camera_name == "nikon"
+    (store / "manifest.json").write_text(json.dumps(manifest | {"camera_matrix": [[1.0, 2.0]]}))
+    with pytest.raises(InputError, match="cannot be read as a store's manifest"):
+        open_store(store, "cave")
 
 
 def test_the_manifest_holds_checksums_and_sizes(store):
