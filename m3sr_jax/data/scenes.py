@@ -282,8 +282,11 @@ def files_key(identity: str, paths: Iterable[Path], *, times: bool = False) -> s
     `times` adds when each was last modified: prepared scenes need it, because a corrected cube may keep its size. A run
     must resume with copies of its files.
     """
-    facts = ((path.name, path.stat()) for path in paths)
-    return " ".join([identity, *(f"{name} {stat.st_size}" + times * f" {stat.st_mtime_ns}" for name, stat in facts)])
+    facts = [identity]
+    for path in paths:
+        stat = path.stat()
+        facts += [path.name, str(stat.st_size), *([str(stat.st_mtime_ns)] if times else [])]
+    return " ".join(facts)
 
 
 def fingerprint(facts: Sequence[str]) -> str:

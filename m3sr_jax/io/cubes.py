@@ -138,7 +138,8 @@ def files_of_cube(path: Path) -> list[Path]:
     if path.suffix.lower() in NAMED_SUFFIXES:
         return [path]
     stem = path.stem.lower()
-    return sorted(file for file in path.parent.iterdir() if f"{file.name.lower()}.".startswith(f"{stem}."))
+    names = (name for name in os.listdir(path.parent) if f"{name.lower()}.".startswith(f"{stem}."))
+    return [path.with_name(name) for name in sorted(names)]
 
 
 def _arranged(
