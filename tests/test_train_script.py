@@ -154,10 +154,13 @@ def test_an_unknown_variant_costs_one_line(tmp_path):
 
 
 def test_a_variant_and_flags_reach_the_run(tmp_path):
-    told = refused("--config", "configs/cave.py:groups8", "--workdir", tmp_path / "run", "--config.data.root=nowhere")
+    run = tmp_path / "run"
+    told = refused("--config", "configs/cave.py:groups8", "--workdir", run, "--config.data.root=nowhere")
     assert 'data.root "nowhere": no such folder' in told
-    config = load_config(tmp_path / "run" / "config.json")
-    assert (config.model.num_groups, config.data.root) == (8, "nowhere")
+    assert not (run / "config.json").exists()  # so that the corrected command may differ
+    (run / "config.json").write_text(load_config("configs/cave.py").to_json())
+    told = refused("--config", "configs/cave.py:groups8", "--workdir", run, "--config.seed=5")
+    assert "(seed: 0 → 5; model.num_groups: 4 → 8)" in told
 
 
 def test_an_unwritable_workdir_costs_one_line(tmp_path):
@@ -178,6 +181,7 @@ def test_a_config_alone_names_the_run_and_says_what_belongs_where(tmp_path):
     assert done.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
     assert default_workdir("configs/ntire2022.py") == "runs/ntire2022"
+    assert default_workdir("/home/u/.pyenv/x/configs/demo.py") == "runs/demo"
     assert default_workdir("/elsewhere/configs/ntire2022.py:no_spatial,groups8") == "runs/ntire2022-no_spatial-groups8"
 
 

@@ -27,9 +27,9 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
 
 def default_workdir(config_file: str) -> str:
     """Returns the folder of a run without --workdir: runs/cave for cave.py, runs/cave-no_spatial for its variant."""
-    path, _, variant = config_file.partition(".py")
+    name, _, variant = Path(config_file).name.partition(".py")
     variants = filter(None, variant.lstrip(":").split(","))
-    return str(Path("runs", "-".join([Path(path).name, *variants])))
+    return str(Path("runs", "-".join([name, *variants])))
 
 
 def _parse(argv: list[str]) -> list[str]:

@@ -24,6 +24,7 @@ from m3sr_jax.errors import InputError, one_line
 from m3sr_jax.training.state import TrainState
 
 STATES_KEPT = 2
+_MISSING = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 
 
 class Checkpoints:
@@ -82,7 +83,8 @@ class Checkpoints:
             state: its `scored` parameters are written.
             run: JSON values to store beside them, with their "psnr" in dB.
         """
-        if run["psnr"] <= self.best_psnr():
+        best = self.best_psnr()
+        if best > float("-inf") and not run["psnr"] > best:  # NaN is above nothing, and anything replaces it
             return
         step = int(state.step)
         params = host_copy(state.scored)
@@ -95,19 +97,21 @@ class Checkpoints:
     def restore_latest(self, template: TrainState) -> tuple[TrainState, dict[str, Any], list[str]]:
         """Returns the newest undamaged state, what was saved beside it, and what was wrong with newer ones.
 
-        Damaged checkpoints are deleted; the run writes them again when it gets there.
+        Damaged checkpoints are deleted; the run writes them again when it gets there. None is deleted for a reason that
+        may pass, such as too little memory.
 
         Args:
             template: the state's structure, with arrays or their shapes and dtypes.
 
         Raises:
-            InputError: every checkpoint is damaged or belongs to another model.
+            InputError: every checkpoint is damaged or belongs to another model, or the newest cannot be read now.
         """
         faults: dict[int, str] = {}
         for step in sorted(self._latest.all_steps(), reverse=True):
             try:
                 state, run = self._restore(step, template)
             except Exception as error:  # Orbax documents no closed set
+                _refuse_if_it_may_pass(error, self._latest, step)
                 faults[step] = one_line(error)
                 continue
             for damaged in faults:
@@ -132,13 +136,18 @@ class Checkpoints:
         return state, run
 
     def best_psnr(self) -> float:
-        """Returns the PSNR of the best checkpoint in dB, −∞ if none can be read."""
+        """Returns the PSNR of the best checkpoint in dB, −∞ if there is none or it is damaged.
+
+        Raises:
+            InputError: it cannot be read now.
+        """
         step = self._best.latest_step()
         if step is None:
             return float("-inf")
         try:
             return self._best.restore(step, args=self._args.Composite(run=self._args.JsonRestore()))["run"]["psnr"]
-        except Exception:  # Orbax documents no closed set; the run may also have been killed while deleting it
+        except Exception as error:  # Orbax documents no closed set; the run may also have been killed while deleting it
+            _refuse_if_it_may_pass(error, self._best, step)
             return float("-inf")
 
     def close(self) -> None:
@@ -169,6 +178,20 @@ def _without_thread_tracebacks() -> Iterator[None]:
         yield
     finally:
         threading.excepthook, sys.unraisablehook = thread_hook, callback_hook
+
+
+def _refuse_if_it_may_pass(error: Exception, manager: Any, step: int) -> None:
+    """Turns an error that is not about the content of a checkpoint, which may be whole, into an InputError.
+
+    TensorStore, which reads the numbers, quotes the code of the system's error in a ValueError.
+    """
+    system = isinstance(error, OSError) and not isinstance(error, _MISSING)
+    quoted = any(mark in str(error) for mark in ("os_error_code=", "RESOURCE_EXHAUSTED"))
+    if system or quoted or isinstance(error, MemoryError):
+        raise InputError(
+            f"{manager.directory}/{step}: cannot be read now ({one_line(error)}); remove the cause and run the same "
+            "command again, or delete this folder to resume from the checkpoint before it"
+        ) from error
 
 
 @contextmanager

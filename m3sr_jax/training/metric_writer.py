@@ -77,14 +77,15 @@ class MetricWriter:
 
 
 def read_metrics(path: Path, *, last_step: int | None = None) -> list[dict[str, Any]]:
-    """Returns the records of a metrics.jsonl, up to `last_step`; skips a line that a kill cut off."""
+    """Returns the records of a metrics.jsonl, up to `last_step`; skips damaged lines, such as one a kill cut off."""
     records = []
-    for line in path.read_text().splitlines() if path.exists() else []:
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
         try:
             record = json.loads(line)
         except json.JSONDecodeError:
             continue
-        if last_step is None or record["step"] <= last_step:
+        step = record.get("step") if isinstance(record, dict) else None
+        if isinstance(step, int) and (last_step is None or step <= last_step):
             records.append(record)
     return records
 

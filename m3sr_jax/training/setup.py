@@ -38,7 +38,7 @@ from m3sr_jax.training.progress import TrainingProgress
 from m3sr_jax.training.state import TrainState, create_train_state
 from m3sr_jax.training.step import jit_train_step
 from m3sr_jax.training.validation import Validation
-from m3sr_jax.training.workdir import owned_workdir, prepare_workdir
+from m3sr_jax.training.workdir import check_same_run, owned_workdir, write_config
 
 
 class Run:
@@ -63,7 +63,7 @@ class Run:
         on_writer(lambda: closing.enter_context(owned_workdir(workdir)))
         if config.model.num_bands is None:
             self.config = config = _with_bands_of_data(config)
-        on_writer(lambda: prepare_workdir(workdir, config))
+        on_writer(lambda: check_same_run(workdir, config))
         self.scans = _scan_implementation(config)
         self.devices = Devices(config.data.batch_size, config.optim.accumulate_steps)
         self.dataset = _open_data(config)
@@ -73,7 +73,7 @@ class Run:
         self.facts = environment() | {"seed": config.seed, "data": data_fingerprint(self.dataset)}
         self.checkpoints = writer_only(lambda: Checkpoints(workdir))
         closing.callback(self.checkpoints.close)
-        self.card = on_writer(lambda: _open_card(config, workdir, self.dataset, self.facts))
+        self.card = on_writer(lambda: _run_card(config, workdir, self.dataset, self.facts))
         optimizer = make_optimizer(config.optim, self.num_steps)
         self.train_step = jit_train_step(
             self.model,
@@ -87,6 +87,7 @@ class Run:
         first = on_writer(
             lambda: _first_state(config, self.dataset, self.model, self.card, optimizer, self.checkpoints)
         )
+        on_writer(lambda: _claim(workdir, config, self.card))
         state, position, self.damaged, self.notes = first
         self.state, self.step = self.devices.replicate(state), int(state.step)
         if position is not None:
@@ -147,8 +148,8 @@ def data_fingerprint(dataset: Dataset) -> str:
     return f"{dataset.train.fingerprint()} {dataset.valid.fingerprint()}"
 
 
-def _open_card(config: Config, workdir: Path, dataset: Dataset, facts: dict[str, Any]) -> ModelCard:
-    """Reads the run's model.json and checks that the data are the same, or writes a new one."""
+def _run_card(config: Config, workdir: Path, dataset: Dataset, facts: dict[str, Any]) -> ModelCard:
+    """Reads the run's model.json and checks that the data are the same, or makes a new one."""
     source = dataset.train
     if (workdir / MODEL_FILE).exists():
         card = read_card(workdir)
@@ -157,7 +158,7 @@ def _open_card(config: Config, workdir: Path, dataset: Dataset, facts: dict[str,
         return card
     decay = config.optim.ema_decay
     averaged = {} if decay is None else {"ema_decay": decay}
-    card = ModelCard(
+    return ModelCard(
         model=config.model,
         wavelengths=tuple(map(float, source.wavelengths)),
         rgb_normalization=source.rgb_normalization,
@@ -167,8 +168,13 @@ def _open_card(config: Config, workdir: Path, dataset: Dataset, facts: dict[str,
         scale=source.scale,
         provenance=facts | {"dataset": dataset.name, "init_from": config.train.init_from} | averaged,
     )
-    write_card(card, workdir)
-    return card
+
+
+def _claim(workdir: Path, config: Config, card: ModelCard) -> None:
+    """Makes the folder that of this run, once nothing is left that a corrected command would change."""
+    write_config(workdir, config)
+    if not (workdir / MODEL_FILE).exists():
+        write_card(card, workdir)
 
 
 def _first_state(

@@ -19,17 +19,34 @@ LOCK_FILE = ".lock"
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
-def prepare_workdir(workdir: Path, config: Config) -> None:
-    """Writes config.json, unless the folder holds a run with another configuration.
+def check_same_run(workdir: Path, config: Config) -> None:
+    """Checks that the folder holds no run with another configuration.
 
     Raises:
-        InputError: the folder cannot be written, or its config.json differs in fields that matter, which are listed.
+        InputError: its config.json is unreadable, or differs in fields that matter, which are listed.
     """
     path = workdir / CONFIG_FILE
+    if not path.exists():
+        return
+    try:
+        conflicts = "; ".join(config.conflicts(load_config(path)))
+    except InputError as error:
+        raise InputError(f"{error}; choose a new --workdir") from error
+    if conflicts:
+        raise InputError(
+            f"{path}: belongs to a run with another configuration ({conflicts}); restore these fields or choose a new "
+            "--workdir"
+        )
+
+
+def write_config(workdir: Path, config: Config) -> None:
+    """Writes config.json, from when on the folder belongs to runs of this configuration.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
     with _writable(workdir):
-        if path.exists():
-            _check_same_run(path, config)
-        write_text(path, config.to_json())
+        write_text(workdir / CONFIG_FILE, config.to_json())
 
 
 @contextmanager
@@ -87,15 +104,3 @@ def disk_errors_as_input_errors(workdir: Path) -> Iterator[None]:
         raise InputError(
             f"{path}: cannot be written ({error.strerror}); free some space and run the same command to resume"
         ) from error
-
-
-def _check_same_run(path: Path, config: Config) -> None:
-    try:
-        conflicts = "; ".join(config.conflicts(load_config(path)))
-    except InputError as error:
-        raise InputError(f"{error}; choose a new --workdir") from error
-    if conflicts:
-        raise InputError(
-            f"{path}: belongs to a run with another configuration ({conflicts}); restore these fields or choose a new "
-            "--workdir"
-        )

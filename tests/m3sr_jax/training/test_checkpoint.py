@@ -1,5 +1,6 @@
 """Checkpoints: bits come back, the newest is always kept, the best beside it."""
 
+import math
 import os
 import shutil
 
@@ -136,6 +137,50 @@ def test_a_damaged_state_gives_way_to_the_one_before(tmp_path, damage):
     again.save_latest(state.replace(step=jnp.array(2)), {})
     again.close()
     assert saved_steps(tmp_path / "checkpoints" / "latest") == [1, 2]
+
+
+def symbolic_loop(folder):
+    largest = max((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    largest.unlink()
+    largest.symlink_to(largest.name)
+
+
+def out_of_memory(_):
+    raise MemoryError
+
+
+def no_permission(_):
+    raise PermissionError(13, "Permission denied")
+
+
+@pytest.mark.parametrize("failure", [symbolic_loop, out_of_memory, no_permission])
+def test_no_state_is_deleted_for_a_reason_that_may_pass(made, tmp_path, monkeypatch, failure):
+    _, state = made
+    checkpoints = Checkpoints(tmp_path)
+    for step in (1, 2):
+        checkpoints.save_latest(state.replace(step=jnp.array(step)), {})
+    checkpoints.close()
+    latest = tmp_path / "checkpoints" / "latest"
+    if failure is symbolic_loop:  # an error of the system that TensorStore reports
+        symbolic_loop(latest / "2" / "params")
+    else:
+        monkeypatch.setattr("m3sr_jax.training.checkpoint.checksum", failure)
+    again = Checkpoints(tmp_path)
+    with pytest.raises(InputError, match=rf"{latest}/2: cannot be read now \(.*run the same command again"):
+        again.restore_latest(jax.eval_shape(lambda: state))
+    again.close()
+    assert saved_steps(latest) == [1, 2]
+
+
+@pytest.mark.parametrize(("scores", "best"), [((30.0, math.nan, 5.0), 30.0), ((math.nan, 5.0), 5.0)])
+def test_a_score_that_is_no_number_is_never_better(made, tmp_path, scores, best):
+    _, state = made
+    checkpoints = Checkpoints(tmp_path)
+    for step, psnr in enumerate(scores, 1):
+        checkpoints.save_if_best(state.replace(step=jnp.array(step)), {"psnr": psnr})
+        assert saved_steps(tmp_path / "checkpoints" / "best")  # the first becomes best, whatever it is
+    assert checkpoints.best_psnr() == best
+    checkpoints.close()
 
 
 def test_a_best_checkpoint_that_cannot_be_read_gives_way_to_the_next(made, tmp_path):

@@ -37,6 +37,14 @@ def test_resumed_it_drops_what_will_be_written_again_and_what_a_kill_cut_off(tmp
     assert not list(tmp_path.glob(".*"))
 
 
+def test_damaged_lines_do_not_keep_a_run_from_resuming(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    kept = b'{"step": 5, "train/loss": 2.0}\n'
+    path.write_bytes(b'{"step": 1, "tra\xff\n[1]\n{"step": "2"}\n{"loss": 1}\n' + kept)
+    MetricWriter(tmp_path, last_step=5).close()
+    assert path.read_bytes() == kept
+
+
 def test_a_new_run_starts_empty(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "train/loss": 3.0}\n')
     MetricWriter(tmp_path, last_step=0).close()
