@@ -1,7 +1,7 @@
 """Trains M3SR: python train.py --config configs/demo.py [--workdir runs/demo] [--config.group.field=value].
 
-Run the same command again to resume. Exit codes: 0 done; 1 one of several processes was lost;
-2 bad usage or input; 130 interrupted.
+Run the same command again to resume. Exit codes: 0 done; 1 one of several processes was lost,
+or the reader of the output left; 2 bad usage or input; 130 interrupted.
 """
 
 from __future__ import annotations

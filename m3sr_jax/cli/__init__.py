@@ -1,18 +1,21 @@
 """The command `m3sr`: one module per subcommand, imported on use, so that help stays fast.
 
-Exit codes: 0 done; 1 one of several processes was lost; 2 bad usage or input, with one line on stderr; 130 interrupted.
+Exit codes: 0 done; 1 one of several processes was lost, or the reader of the output left; 2 bad usage or input, with
+one line on stderr; 130 interrupted.
 """
 
 from __future__ import annotations
 
 import difflib
 import importlib
+import io
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 
 from m3sr_jax.cli.xla_flags import plan_for_memory
-from m3sr_jax.errors import InputError
+from m3sr_jax.errors import InputError, one_line
 from m3sr_jax.processes import is_joined, leave_if_joined
 from m3sr_jax.training.signals import StopRequest
 
@@ -38,25 +41,36 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments after the program's name; by default this process's.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(_usage())
-        return 0 if arguments else 2
-    if arguments[0] == "--version":
-        from importlib.metadata import version
-
-        print("m3sr", version("m3sr-jax"))
-        return 0
-    plan_for_memory()
     with StopRequest():  # SIGTERM acts like Ctrl-C: unfinished files are deleted
-        return exit_code(lambda: _run_subcommand(arguments[0], arguments[1:]))
+        return exit_code(lambda: _run(arguments))
 
 
 def exit_code(work: Callable[[], int | None]) -> int:
-    """Runs `work` and returns its exit code; bad input gives one line on stderr and 2, an interruption 130."""
+    """Runs `work` and returns its exit code; bad input gives one line on stderr and 2, an interruption 130.
+
+    Characters that the output cannot encode are escaped. If its reader leaves, as `head` does, the code is 1.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        code = _outcome(work)
+    finally:
+        lost = _flush_output()
+    return code or lost
+
+
+def _outcome(work: Callable[[], int | None]) -> int:
     try:
         return work() or 0
+    except BrokenPipeError:  # the reader of the output has left
+        code = _flush_output() or 1
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+        code = 2
+    except OSError as error:
+        reason = error.strerror or one_line(error)
+        file = "" if error.filename is None else f"{error.filename}: "
+        print(f"error: {InputError(file + reason)}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -69,6 +83,34 @@ def exit_code(work: Callable[[], int | None]) -> int:
         code = 1
     leave_if_joined(code)
     return code
+
+
+def _flush_output() -> int:
+    """Writes what is still buffered and returns an exit code; Python would print a traceback if that failed at exit."""
+    if sys.stdout is None:
+        return 0
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes again at exit
+        if isinstance(error, BrokenPipeError):
+            return 1
+        print(f"error: standard output: {error.strerror}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _run(arguments: list[str]) -> int | None:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_usage())
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        from importlib.metadata import version
+
+        print("m3sr", version("m3sr-jax"))
+        return 0
+    plan_for_memory()
+    return _run_subcommand(arguments[0], arguments[1:])
 
 
 def _run_subcommand(name: str, arguments: list[str]) -> int | None:

@@ -1,6 +1,8 @@
 """The command `m3sr` itself: help, exit codes, one line for what goes wrong."""
 
 import importlib
+import io
+import os
 import subprocess
 import sys
 
@@ -53,9 +55,42 @@ def test_exit_codes(capsys):
     assert cli.exit_code(lambda: 3) == 3
     assert cli.exit_code(lambda: fail(InputError("file: what was found"))) == 2
     assert capsys.readouterr().err == "error: file: what was found\n"
+    assert cli.exit_code(lambda: fail(PermissionError(13, "Permission denied", "a\n.png"))) == 2
+    assert capsys.readouterr().err == "error: a\\n.png: Permission denied\n"
     assert cli.exit_code(lambda: fail(KeyboardInterrupt())) == 130
     with pytest.raises(ZeroDivisionError):  # a fault of ours is no bad input
         cli.exit_code(lambda: fail(ZeroDivisionError()))
+
+
+USAGE = [sys.executable, "-c", "import sys; from m3sr_jax import cli; sys.exit(cli.main(['--help']))"]
+
+
+@pytest.mark.parametrize("unbuffered", ["1", ""])
+def test_a_reader_that_leaves_ends_the_command_silently(unbuffered):
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    process = subprocess.Popen(USAGE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+    process.stdout.close()
+    assert (process.stderr.read(), process.wait()) == (b"", 1)
+    process.stderr.close()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full, which Linux has")
+@pytest.mark.parametrize(("unbuffered", "where"), [("1", ""), ("", "standard output: ")])
+def test_output_that_cannot_be_written_costs_one_line(unbuffered, where):
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(USAGE, stdout=full, stderr=subprocess.PIPE, text=True, env=environment)
+    assert (done.stderr, done.returncode) == (f"error: {where}No space left on device\n", 2)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "written"), [("ascii", b"\\u2192"), ("cp1252", b"\\u2192"), ("utf-8", "→".encode())]
+)
+def test_characters_that_the_output_cannot_encode_are_escaped(monkeypatch, encoding, written):
+    output = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(output, encoding, newline="\n"))
+    assert cli.exit_code(lambda: print("a → caf\udce9")) == 0
+    assert output.getvalue() == b"a " + written + b" caf\\udce9\n"
 
 
 def test_version(capsys):
