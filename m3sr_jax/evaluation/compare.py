@@ -12,7 +12,7 @@ import numpy as np
 
 from m3sr_jax.errors import InputError
 from m3sr_jax.evaluation.intervals import bootstrap_interval
-from m3sr_jax.evaluation.tables import COLUMNS, metric_cells, metric_table
+from m3sr_jax.evaluation.tables import COLUMNS, add_row, metric_cells, metric_table
 from m3sr_jax.io.files import reading
 
 if TYPE_CHECKING:
@@ -153,20 +153,21 @@ def comparison_tables(evaluations: Sequence[Evaluation]) -> list[Table]:
         InputError: see `check_comparable`.
     """
     from rich import box
+    from rich.markup import escape
     from rich.table import Table
 
     scenes, first = check_comparable(evaluations), evaluations[0]
     style: Any = {"box": box.SIMPLE_HEAD, "title_justify": "left", "caption_justify": "left"}
     means = metric_table(f"Mean over {len(scenes)} shared scenes", f"Protocol {_terms(first)}")
     for row in mean_rows(evaluations, scenes):
-        means.add_row(*row)
+        add_row(means, row)
     note = "95 % bootstrap intervals; p: two-sided Wilcoxon signed-rank test, not corrected for multiple comparisons"
-    paired = Table(title=f"Difference from {first.label}, scene by scene", caption=note, **style)
+    paired = Table(title=escape(f"Difference from {first.label}, scene by scene"), caption=note, **style)
     for heading in ("", "metric", "mean", "95 % interval", "p", "better on"):
         paired.add_column(heading, no_wrap=heading == "")
     for other in evaluations[1:]:
         for row in difference_rows(other.label, differences(first, other, scenes)):
-            paired.add_row(*row, end_section=row[1] == list(COLUMNS)[-1])
+            add_row(paired, row, end_section=row[1] == list(COLUMNS)[-1])
     return [means, paired]
 
 

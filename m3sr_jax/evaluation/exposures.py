@@ -13,7 +13,7 @@ from m3sr_jax.data.scenes import CodedScene, Dataset, SceneSource
 from m3sr_jax.errors import InputError
 from m3sr_jax.evaluation.evaluate import Predict, Report, evaluate_all
 from m3sr_jax.evaluation.protocols import Protocol
-from m3sr_jax.evaluation.tables import display_name, finite, metric_cells, metric_table
+from m3sr_jax.evaluation.tables import add_row, display_name, finite, metric_cells, metric_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -107,5 +107,5 @@ def exposure_table(reports: ExposureReports) -> Table:
     """Lays out the means at every exposure for the terminal."""
     table = metric_table("Photos of other exposures")
     for place, row in enumerate(exposure_rows(reports), 1):
-        table.add_row(*row, end_section=place % len(reports) == 0)
+        add_row(table, row, end_section=place % len(reports) == 0)
     return table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from jaxtyping import Float, Float32
 from m3sr_jax.data.scenes import Scene
 from m3sr_jax.errors import InputError
 from m3sr_jax.evaluation.metrics import sam
-from m3sr_jax.io.files import written_whole
+from m3sr_jax.io.files import unicode, written_whole
 
 # Positions of the three bands in the range: 450, 550 and 650 nm of 400-700.
 BAND_POSITIONS = (1 / 6, 1 / 2, 5 / 6)
@@ -25,6 +25,7 @@ STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
     "text.color": INK,
+    "text.parse_math": False,  # $ in a label is no formula
     "axes.edgecolor": FAINT,
     "axes.labelcolor": INK,
     "axes.linewidth": 0.8,
@@ -126,9 +127,10 @@ def reconstruction_figure(
             size = f"{scene.cube.shape[0]}×{scene.cube.shape[1]}"
             raise InputError(f"scene {scene.name}: pixel {row},{column} lies outside its {size} pixels")
     pixels = list(pixels) or distinct_pixels(scene.cube, len(MARKS))
+    estimate = replace(estimate, label=unicode(estimate.label))
     with rc_context(STYLE):
         page = _Page(scene.cube.shape[0] / scene.cube.shape[1])
-        page.text(LEFT, 0.34, title, fontsize=12, fontweight="bold")
+        page.text(LEFT, 0.34, unicode(title), fontsize=12, fontweight="bold")
         _draw_photo_and_error(page, scene, estimate, photo, pixels)
         _draw_bands(page, scene, estimate)
         _draw_spectra(page, scene, estimate, baseline, pixels)

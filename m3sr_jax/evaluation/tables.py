@@ -39,6 +39,10 @@ FITS_NOTE = (
     "training scenes."
 )
 MIB = 2**20
+_LATEX = str.maketrans(
+    {special: f"\\{special}" for special in "&%#${}_"}
+    | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "–": "--"}
+)
 
 
 def report_json(
@@ -106,19 +110,27 @@ def score_table(reports: Sequence[Report], published: Sequence[Published] = ()) 
     table = metric_table(f"Mean over {len(reports[0].scenes)} scenes", notes)
     measured = _mean_rows(reports, "[bold]{}[/bold]")
     for place, row in enumerate([measured[0], _interval_row(reports[0], "\n"), *measured[1:]]):
-        table.add_row(*row, end_section=place == len(reports))
+        add_row(table, row, end_section=place == len(reports))
     for row in _published_rows(published):
-        table.add_row(*row, style="dim")
+        add_row(table, row, style="dim")
     return table
+
+
+def add_row(table: Table, row: Sequence[str], **style: Any) -> None:
+    """Adds a row; its first cell is a label, in which brackets are no markup."""
+    from rich.markup import escape
+
+    table.add_row(escape(row[0]), *row[1:], **style)
 
 
 def metric_table(title: str, caption: str = "") -> Table:
     """Returns an empty table for the terminal with a column for labels and one for each metric."""
     from rich import box
+    from rich.markup import escape
     from rich.table import Table
 
     style: Any = {"box": box.SIMPLE_HEAD, "pad_edge": False, "title_justify": "left", "caption_justify": "left"}
-    table = Table(title=title, caption=caption or None, **style)
+    table = Table(title=escape(title), caption=escape(caption) or None, **style)
     table.add_column("", no_wrap=True)
     for column, _, _ in COLUMNS.values():
         table.add_column(column, justify="right", min_width=6)  # in a narrow terminal headings wrap, numbers stay whole
@@ -197,8 +209,7 @@ def report_latex(reports: Sequence[Report], published: Sequence[Published] = ())
 
 
 def _latex_row(cells: Sequence[str]) -> str:
-    escaped = [cell.replace("_", r"\_").replace("–", "--") for cell in cells]
-    return " & ".join(escaped) + r" \\"
+    return " & ".join(cell.translate(_LATEX) for cell in cells) + r" \\"
 
 
 def report_csv(reports: Sequence[Report], published: Sequence[Published] = ()) -> str:

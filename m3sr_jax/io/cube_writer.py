@@ -14,6 +14,7 @@ from numpy.typing import DTypeLike
 
 from m3sr_jax.errors import InputError
 from m3sr_jax.io import envi, named_arrays, tiff
+from m3sr_jax.io.files import unicode
 
 SUFFIXES = (".mat", ".hdr", ".npz", ".tif", ".tiff", ".h5")  # that can be written
 
@@ -74,7 +75,7 @@ def cube_writer(
         raise ValueError(f"cubes are written as float32 or uint16, not {dtype}")
     scale = float(np.iinfo(dtype).max) if dtype.kind == "u" else None
     done = 0
-    with _opened(path, interval, shape, np.asarray(wavelengths, np.float64), dtype, scale, source) as put:
+    with _opened(path, interval, shape, np.asarray(wavelengths, np.float64), dtype, scale, unicode(source)) as put:
 
         def append(rows: np.ndarray, widths: np.ndarray | None = None) -> None:
             nonlocal done

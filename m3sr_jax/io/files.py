@@ -121,14 +121,20 @@ def written_folder(path: Path, *, replace: bool = True) -> Iterator[Path]:
 def write_text(path: Path, text: str) -> None:
     """Writes a UTF-8 text file whole or not at all; the caller turns an OSError into advice of its own.
 
+    What is not Unicode becomes a question mark, as in `unicode`.
     The temporary name is fixed: a killed process leaves at most one such file, and the next write replaces it.
 
     Raises:
         OSError: the file cannot be written.
     """
     unfinished = path.with_name(f".{path.name}.tmp")
-    unfinished.write_text(text, encoding="utf-8")
+    unfinished.write_text(text, encoding="utf-8", errors="replace")
     os.replace(unfinished, path)
+
+
+def unicode(text: str) -> str:
+    """Returns the text with a question mark for each byte that is not Unicode: a file's name may have such bytes."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def band_rows(

@@ -19,7 +19,7 @@ from jaxtyping import Float, Float32, UInt8
 
 from m3sr_jax.errors import InputError
 from m3sr_jax.evaluation.figures import distinct_pixels, wavelength_colour
-from m3sr_jax.io.files import written_whole
+from m3sr_jax.io.files import unicode, written_whole
 from m3sr_jax.io.strips import strips
 from m3sr_jax.viewer.colorimetry import DIFFERENCE_CODES, difference_picture, render
 from m3sr_jax.viewer.comparison import Comparison, compare
@@ -80,7 +80,8 @@ def write_page(
         pictures["photo"] = _png(np.concatenate(codes))
     if check and photo is not None and wavelengths is not None:
         pictures["difference"] = _png(difference_picture(cube, wavelengths, photo))
-    facts = _facts(cube, wavelengths, packed, comparison) | {"title": title, "rendering": rendering.description}
+    facts = _facts(cube, wavelengths, packed, comparison)
+    facts |= {"title": unicode(title), "rendering": rendering.description}
     facts["difference"] = f"cube against photo, 0 to {DIFFERENCE_CODES}/255"
     facts["pictures"] = pictures
     names = ["cube", *(["truth"] if truth is not None else []), *(["interval"] if interval is not None else [])]

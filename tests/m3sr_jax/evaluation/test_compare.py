@@ -101,6 +101,14 @@ def test_reports_without_bright_pixels_compare_with_new_ones(pair, capsys):
     assert {each.metric for each in differences(old, new, NAMES)} == {"psnr", "rmse", "sam", "mssim", "mrae"}
 
 
+def test_brackets_in_labels_are_no_markup(tmp_path, capsys):
+    paths = [str(write(tmp_path / name, 0)) for name in ("p[new].json", "q[bold].json")]
+    assert main(["compare", *paths]) == 0
+    printed = capsys.readouterr().out
+    assert "Difference from p[new]" in printed
+    assert printed.count("q[bold]") == 7  # a row of means, and one for each metric
+
+
 def test_reports_of_one_name_are_labelled_by_folder(tmp_path, capsys):
     paths = []
     for run in ("a", "b"):

@@ -54,6 +54,12 @@ def test_the_picture_is_written_whole(tmp_path):
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 1000
 
 
+def test_labels_are_neither_formulas_nor_all_unicode(tmp_path):
+    scene = patches(32, 32)
+    reconstruction_figure(scene, Estimate("$a_{ $ caf\udce9", scene.cube), tmp_path / "a.png", title="$b^{ $ \udce9")
+    assert (tmp_path / "a.png").stat().st_size
+
+
 def test_spectra_are_those_of_the_requested_pixels(tmp_path):
     scene = patches(96, 128)
     estimate = Estimate("M3SR", scene.cube)

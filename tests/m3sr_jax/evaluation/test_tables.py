@@ -65,6 +65,19 @@ def test_terminal_table_fits_eighty_columns():
     assert "max(truth, 0.001)" in " ".join(captured.get().split())
 
 
+def test_labels_are_text_in_every_format():
+    label = r"50% [new] & a_b {#1} $x ~^\ [/new]"
+    console = Console(width=160)
+    with console.capture() as captured:
+        console.print(score_table([report(label, 34.0, 5.0), REPORTS[1]]))
+    row, *_, note = [line for line in captured.get().splitlines() if label in line]
+    assert row.strip().startswith(label)
+    assert "does not beat" in note
+    (row,) = [line for line in report_latex([report(label, 34.0, 5.0)]).splitlines() if "34.00" in line]
+    escaped = r"50\% [new] \& a\_b \{\#1\} \$x \textasciitilde{}\textasciicircum{}\textbackslash{} [/new]"
+    assert row.startswith(f"{escaped} & 34.00 & ")
+
+
 def test_published_rows_are_marked_and_never_the_best():
     rows = published_rows("cave")
     page = report_markdown(REPORTS, dataset={"name": "cave"}, published=rows)

@@ -1,3 +1,5 @@
+import os
+
 import h5py
 import numpy as np
 import pytest
@@ -131,6 +133,15 @@ def test_codes_are_clipped_and_stored_with_their_scale(tmp_path):
         assert len(file.pages) == 31
         np.testing.assert_array_equal(file.asarray().transpose(1, 2, 0), codes)
     assert "reflectance scale factor = 65535\n" in (tmp_path / "cube.hdr").read_text()
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_the_source_may_name_a_file_that_is_not_unicode(tmp_path, cube, suffix):
+    path = tmp_path / os.fsdecode(b"caf\xe9" + suffix.encode())
+    with cube_writer(path, cube.shape, WAVELENGTHS, np.float32, source="caf\udce9.png") as append:
+        append(cube)
+    np.testing.assert_array_equal(read_cube(path)[0], cube)
+    assert b"caf?.png" in path.read_bytes().replace(b"\0", b"")  # .npz stores 4 bytes a character
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

@@ -69,9 +69,9 @@ def test_a_folder_written_meanwhile_may_stay(tmp_path):
 
 def test_text_is_replaced_whole_and_disk_errors_reach_the_caller(tmp_path, monkeypatch):
     path = tmp_path / "file.json"
-    for text in ("long text: µ", "short"):
+    for text, written in (("long text: µ", "long text: µ"), ("caf\udce9", "caf?"), ("short", "short")):
         write_text(path, text)
-        assert path.read_text(encoding="utf-8") == text
+        assert path.read_text(encoding="utf-8") == written
     assert list(tmp_path.iterdir()) == [path]
     monkeypatch.setattr(files.os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "disk full")))
     with pytest.raises(OSError, match="disk full"):
