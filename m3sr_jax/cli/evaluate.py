@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -148,10 +149,10 @@ def parse_pixels(texts: Sequence[str]) -> list[tuple[int, int]]:
     """
     pixels = []
     for text in texts:
-        row, comma, column = text.partition(",")
-        if not (row.isdigit() and comma and column.isdigit()) or len(texts) > 4:
+        found = re.fullmatch("([0-9]{1,9}),([0-9]{1,9})", text)
+        if found is None or len(texts) > 4:
             raise InputError(f"--pixels {' '.join(texts)}: expected up to four, each as ROW,COLUMN")
-        pixels.append((int(row), int(column)))
+        pixels.append((int(found[1]), int(found[2])))
     return pixels
 
 

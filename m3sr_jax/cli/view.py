@@ -102,17 +102,19 @@ class View:
         return truth, wavelengths
 
     def _read_photo(self, shape: tuple[int, ...]) -> np.ndarray:
-        from m3sr_jax.io import read_rgb
+        from m3sr_jax.io import read_photo
+        from m3sr_jax.io.encoding import converted
         from m3sr_jax.viewer.page import same_proportions
 
         assert self.rgb is not None
-        photo = read_rgb(self.rgb)
-        if not same_proportions(photo.shape, shape):
+        photo = read_photo(self.rgb)
+        height, width = photo.codes.shape[:2]
+        if not same_proportions((height, width), shape):
             raise InputError(
-                f"{self.rgb}: found {photo.shape[0]}×{photo.shape[1]} pixels; expected the proportions of {self.cube}, "
+                f"{self.rgb}: found {height}×{width} pixels; expected the proportions of {self.cube}, "
                 f"{shape[0]}×{shape[1]}"
             )
-        return photo
+        return converted(photo.rgb, photo.encoding, "srgb")
 
 
 def _size(shape: tuple[int, ...]) -> str:

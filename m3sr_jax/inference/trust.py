@@ -9,7 +9,9 @@ import numpy as np
 from jaxtyping import Shaped
 
 from m3sr_jax.io.encoding import converted
+from m3sr_jax.io.files import reading
 from m3sr_jax.io.photos.photo import Photo, unit_range
+from m3sr_jax.io.photos.pillow import open_image
 
 SAMPLED_SIDE = 512  # pixels a side that the shares come from; a coarse grid of a larger photo
 CLIPPED, DARK, GREY = 254 / 255, 0.05, 0.03
@@ -94,9 +96,7 @@ def _shades_of_grey(light: Shaped[np.ndarray, "P 3"]) -> tuple[float, float, flo
 
 def _jpeg_quality(path: Path) -> int | None:
     """Estimates libjpeg's quality from the mean of the luminance table; other encoders have no such number."""
-    from PIL import Image
-
-    with Image.open(path) as image:
+    with reading(path, "a JPEG photo"), open_image(path, "JPEG") as image:
         tables = getattr(image, "quantization", None) or {}
     if 0 not in tables:
         return None

@@ -135,6 +135,7 @@ def test_held_out_scenes_are_enough(cave, checkpoint, tmp_path, capsys):
         (["--dataset", "cave", "--output", "no/such/folder/report.json"], "report.json: cannot be written"),
         (["--dataset", "cave", "--output", "report.md"], "expected a name that ends in .json"),
         (["--dataset", "cave", "--data-root", ".", "--pixels", "3x4"], "--pixels 3x4: expected up to four"),
+        (["--dataset", "cave", "--data-root", ".", "--pixels", "²,1"], "--pixels ²,1: expected up to four"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(checkpoint, arguments, complaint, capsys):

@@ -1,10 +1,14 @@
 """`m3sr view` as a user types it."""
 
+import base64
+import io
+import os
 import re
 
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from m3sr_jax.cli import main
 from m3sr_jax.io import write_cube
@@ -36,6 +40,25 @@ def test_photo_truth_output_and_title(tmp_path, cube):
     assert "<h1>My scene</h1>" in text
     assert 'id="codes-truth"' in text
     assert '"photo": "' in text
+
+
+def test_a_linear_photo_is_shown_as_bright_as_it_is(tmp_path, cube):
+    write_cube(tmp_path / "a.npz", cube, NM)
+    gamma = PngInfo()
+    gamma.add(b"gAMA", (100_000).to_bytes(4, "big"))  # 1
+    Image.fromarray(np.full((36, 48, 3), 51, np.uint8)).save(tmp_path / "linear.png", pnginfo=gamma)
+    assert main(["view", str(tmp_path / "a.npz"), "--rgb", str(tmp_path / "linear.png")]) == 0
+    png = re.search('"photo": "([^"]+)"', (tmp_path / "a.html").read_text(encoding="utf-8"))[1]
+    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(png))))
+    assert shown.shape == (36, 48, 3)
+    assert set(shown.flat) == {124}  # 255 · sRGB(0.2)
+
+
+def test_a_file_name_that_is_not_unicode(tmp_path, cube, capsys):
+    path = tmp_path / os.fsdecode(b"caf\xe9.npz")
+    write_cube(path, cube, NM)
+    assert main(["view", str(path)]) == 0
+    assert "<h1>caf?</h1>" in path.with_suffix(".html").read_text(encoding="utf-8")
 
 
 def test_missing_values_are_shown_not_refused(tmp_path, cube):

@@ -46,6 +46,11 @@ def test_jpeg_quality_is_that_of_the_tables(tmp_path, colours, quality):
     assert f"JPEG quality about {trust.jpeg_quality}" in trust.line()
 
 
+def test_photos_beyond_the_limit_of_pillow_are_judged(tmp_path, colours, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert saved(tmp_path / "a.jpg", colours, quality=85).jpeg_quality == pytest.approx(85, abs=1)
+
+
 def test_black_and_white_photos_have_no_white_to_judge(tmp_path):
     for level in (0.0, 1.0):
         trust = saved(tmp_path / "a.png", np.full((16, 16, 3), level))
