@@ -30,6 +30,7 @@ from m3sr_jax.errors import InputError
 # weight zero instead of noise.
 RIDGE = 1e-10
 BLOCK_PIXELS = 2**16
+FOLDS = 5
 WEIGHT_FLOOR = 0.1
 WEIGHTED = "_weighted"
 BLACK = 1e-6  # added to r + g + b, which is zero in black pixels
@@ -214,24 +215,22 @@ def fit(pixels: Iterable[tuple[np.ndarray, np.ndarray]], name: str) -> Regressio
     return total.fit(name)
 
 
-def best_of(parts: list[Sums], names: Iterable[str] = REGRESSIONS, folds: int = 5) -> str:
+def best_of(parts: list[Sums]) -> str:
     """Returns the name of the regression with the best PSNR in cross-validation over scenes.
 
-    Scene i is in fold i mod `folds`, and is scored by fits to the other folds; a single scene is scored by its own
+    Scene i is in fold i mod `FOLDS`, and is scored by fits to the other folds; a single scene is scored by its own
     fits. PSNR is averaged over the scenes. It comes from the sums, so it is of values that are not clipped to [0, 1].
 
     Args:
         parts: sums of each scene.
-        names: the regressions to choose from; of equals the first is taken.
-        folds: number of folds.
     """
-    scores: dict[str, list[float]] = {name: [] for name in names}
-    for fold in range(min(folds, len(parts))):
-        others = [part for index, part in enumerate(parts) if index % folds != fold] or parts
+    scores: dict[str, list[float]] = {name: [] for name in REGRESSIONS}
+    for fold in range(min(FOLDS, len(parts))):
+        others = [part for index, part in enumerate(parts) if index % FOLDS != fold] or parts
         total = sum(others[1:], others[0])
         for name, found in scores.items():
             fitted = total.fit(name)
             # Where a fit is exact, rounding alone is left, and it may be negative.
-            errors = [max(part.mean_square_error(fitted), 1e-14) for part in parts[fold::folds]]
+            errors = [max(part.mean_square_error(fitted), 1e-14) for part in parts[fold::FOLDS]]
             found += [-10 * math.log10(error) for error in errors]
     return max(scores, key=lambda name: sum(scores[name]))

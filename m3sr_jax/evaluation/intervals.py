@@ -10,14 +10,13 @@ RESAMPLES = 10_000
 SEED = 0
 
 
-def bootstrap_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float] | None:
-    """Computes a percentile bootstrap interval of the mean from 10,000 resamples of the scenes with a fixed seed.
+def bootstrap_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """Computes a 95 % percentile bootstrap interval of the mean from 10,000 resamples of the scenes with a fixed seed.
 
     It says how much the mean would vary with other scenes of the same kind, not between training runs.
 
     Args:
         values: one score per scene.
-        confidence: fraction of the resampled means inside.
 
     Returns:
         Lower and upper end; None for fewer than two scenes or if a score is not finite.
@@ -28,6 +27,5 @@ def bootstrap_interval(values: Sequence[float], confidence: float = 0.95) -> tup
     if len(scores) < 2 or not np.isfinite(scores).all():
         return None
     draws = np.random.default_rng(SEED).integers(len(scores), size=(RESAMPLES, len(scores)))
-    tail = 50 * (1 - confidence)
-    low, high = np.percentile(scores[draws].mean(axis=1), [tail, 100 - tail])
+    low, high = np.percentile(scores[draws].mean(axis=1), [2.5, 97.5])
     return float(low), float(high)

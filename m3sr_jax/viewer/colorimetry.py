@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64, UInt8
 
 from m3sr_jax.data.colorimetry import srgb_matrix
+from m3sr_jax.io.photos.spaces import srgb_encode
 from m3sr_jax.io.strips import strips
 
 # A cube is shown in true colour if its bands reach at least from blue to red, in nm.
@@ -57,7 +58,7 @@ def render(
     picture = np.empty((*missing.shape, 4), np.uint8)
     for rows in strips(cube.shape):
         visible = np.clip(np.where(missing[rows, :, None], 0, linear[rows]) * np.float32(exposure), 0, 1)
-        picture[rows, :, :3] = np.rint(encode_srgb(visible) * 255)
+        picture[rows, :, :3] = np.rint(srgb_encode(visible) * 255)
         picture[rows, :, 3] = np.where(missing[rows], 0, 255)
     return Rendering(picture, f"{description}, exposure × {exposure:.3g}")
 
@@ -94,10 +95,3 @@ def _false_colour(names: list[str], prefix: str = "", unit: str = "") -> tuple[F
     weights = np.zeros((len(names), 3))
     weights[bands, range(3)] = 1.0
     return weights, f"false colour {prefix}" + " / ".join(names[band] for band in bands) + unit
-
-
-def encode_srgb(linear: Float32[np.ndarray, "H W 3"]) -> Float32[np.ndarray, "H W 3"]:
-    """Encodes linear light in [0, 1] as sRGB in [0, 1]."""
-    low = np.float32(12.92) * linear
-    high = np.float32(1.055) * np.maximum(linear, np.float32(0.0031308)) ** np.float32(1 / 2.4) - np.float32(0.055)
-    return np.where(linear <= np.float32(0.0031308), low, high)
