@@ -248,6 +248,8 @@ def test_a_full_disk_costs_one_line_and_the_run_resumes_once_there_is_space(fini
 
 def test_it_can_start_from_another_model(finished, toy, tmp_path):
     config = changed(toy, "train", init_from=str(finished), num_steps=1)
+    with pytest.raises(InputError, match="no such directory"):  # and the folder is free for the corrected command
+        train_and_evaluate(changed(config, "train", init_from="nowhere"), tmp_path / "run")
     assert train_and_evaluate(config, tmp_path / "run") == 0
     model = build_model(toy.model)
     source = open_dataset(toy.data).train
