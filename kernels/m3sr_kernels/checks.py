@@ -8,6 +8,17 @@ import jax
 import jax.numpy as jnp
 
 
+def check_axes(op: str, **arguments: tuple[jax.Array, int]) -> None:
+    """Checks each `name=(array, number of axes)`.
+
+    Raises:
+      ValueError: a number differs.
+    """
+    for name, (array, axes) in arguments.items():
+        if array.ndim != axes:
+            raise ValueError(f"{op}: {name} has shape {array.shape}, expected {axes} axes")
+
+
 def check_shapes(op: str, **arguments: tuple[jax.Array | None, tuple[Any, ...]]) -> None:
     """Checks each `name=(array, expected shape)`; None arrays pass. Sizes may be symbolic (`jax.export`).
 

@@ -20,7 +20,7 @@ from m3sr_kernels.gpu_call import (
 from m3sr_kernels.native.call import best_on_cpu, only_native, unavailable
 
 # pallas_triton  GPU kernels for CUDA, sm_80 and newer
-# pallas_mosaic  GPU kernels for CUDA, sm_90 and newer; the gradient of ssd and ss2d is that of xla
+# pallas_mosaic  GPU kernels for CUDA, sm_90 and newer
 # native         kernels compiled for this CPU by llvmlite when they are first used
 # xla            array operations that XLA compiles well, on any platform
 # associative    `lax.associative_scan`; holds every state in memory
@@ -38,8 +38,8 @@ def choose(
 
     Args:
       op: name of the op, for messages.
-      implementations: the op's functions by name, "xla" among them. All take the same positional arguments; those of
-        Pallas also take `call`, a `GpuCall`, the native one `strict`.
+      implementations: the op's functions by name, "xla" and "reference" among them. All take the same positional
+        arguments; those of Pallas also take `call`, a `GpuCall`, the native one `strict`.
       implementation: one of `NAMES`, or None for the best. None is settled when the program is compiled, for each of
         its platforms separately if it has several (`jax.export`); see `resolve`.
       interpret: runs a Pallas implementation on any platform, slowly; ignored by the others.
@@ -54,10 +54,11 @@ def choose(
         if BEST_ON_CPU in implementations:
             elsewhere = functools.partial(best_on_cpu, op, implementations[BEST_ON_CPU], elsewhere)
         best = best_on_cuda(implementations)
-        if best is None:
-            return elsewhere
-        kernels = functools.partial(implementations[best], call=GpuCall(op, best, automatic=True))
-        return functools.partial(_by_platform, functools.partial(_first_or, kernels, elsewhere), elsewhere)
+        if best is not None:
+            kernels = functools.partial(implementations[best], call=GpuCall(op, best, automatic=True))
+            kernels = functools.partial(_first_or, kernels, elsewhere)
+            elsewhere = functools.partial(_by_platform, kernels, elsewhere)
+        return functools.partial(_unless_empty, elsewhere, implementations["reference"])
     if implementation not in NAMES:
         raise ValueError(f"{op}: unknown implementation {implementation!r}; expected None or one of {', '.join(NAMES)}")
     if implementation not in implementations:
@@ -80,6 +81,13 @@ def best_on_cuda(implementations: Container[Any] = BEST_ON_CUDA) -> Implementati
         if name in implementations and capability >= MIN_CAPABILITY[name] and importable(name):
             return name
     return None
+
+
+def _unless_empty(best: Callable, reference: Callable, *arguments):
+    """Calls the plain loop for arrays without numbers, such as an empty batch, which nothing else takes."""
+    sizes = [size for array in jax.tree.leaves(arguments) for size in array.shape]
+    empty = any(isinstance(size, int) and size == 0 for size in sizes)
+    return (reference if empty else best)(*arguments)
 
 
 def _first_or(kernels: Callable, elsewhere: Callable, *arguments):

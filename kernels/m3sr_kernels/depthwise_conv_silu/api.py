@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jaxtyping import Array, Float
 
-from m3sr_kernels.checks import check_shapes
+from m3sr_kernels.checks import check_axes, check_shapes
 from m3sr_kernels.depthwise_conv_silu.reference import reference_depthwise_conv_silu
 from m3sr_kernels.depthwise_conv_silu.xla import xla_depthwise_conv_silu
 from m3sr_kernels.dispatch import Implementation, choose, imported_on_call
@@ -39,6 +39,7 @@ def depthwise_conv_silu(
 
     Source: M3SR, the convolution before the 2-D selective scan.
     """
+    check_axes("depthwise_conv_silu", x=(x, 4))
     channels = x.shape[-1]
     check_shapes("depthwise_conv_silu", x=(x, (*x.shape[:3], channels)), kernel=(kernel, (3, 3, channels)))
     return choose("depthwise_conv_silu", IMPLEMENTATIONS, implementation)(x, kernel)

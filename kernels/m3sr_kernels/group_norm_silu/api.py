@@ -6,7 +6,7 @@ import functools
 
 from jaxtyping import Array, Float
 
-from m3sr_kernels.checks import check_shapes
+from m3sr_kernels.checks import check_axes, check_shapes
 from m3sr_kernels.dispatch import Implementation, choose, imported_on_call
 from m3sr_kernels.group_norm_silu.reference import reference_group_norm_silu
 
@@ -51,11 +51,12 @@ def group_norm_silu(
 
     Source: M3SR, the spectral branch; Wu and He, "Group Normalization" (2018).
     """
+    check_axes("group_norm_silu", x=(x, 4))
     channels = x.shape[-1]
-    if channels % num_groups:
+    if num_groups < 1 or channels % num_groups:
         raise ValueError(f"group_norm_silu: {num_groups} groups cannot share {channels} channels")
     by_channel = {name: (array, (channels,)) for name, array in (("scale", scale), ("bias", bias))}
     check_shapes("group_norm_silu", x=(x, x.shape), shortcut=(shortcut, x.shape), **by_channel)
-    fields = {"num_groups": num_groups, "epsilon": epsilon}
+    fields = {"num_groups": num_groups, "epsilon": float(epsilon)}
     functions = {name: functools.partial(function, **fields) for name, function in IMPLEMENTATIONS.items()}
     return choose("group_norm_silu", functions, implementation)(x, scale, bias, shortcut)

@@ -21,7 +21,8 @@ def reference_group_norm_silu(
 
 def normed_over_groups(x: Float[Array, "B H W C"], num_groups: int, epsilon: float) -> Float[Array, "B H W C"]:
     """Computes (x − mean)/√(variance + ε) with mean and biased variance over H, W and the C/G channels of a group."""
-    grouped = x.reshape(x.shape[0], -1, num_groups, x.shape[-1] // num_groups)
+    batch, height, width, channels = x.shape
+    grouped = x.reshape(batch, height * width, num_groups, channels // num_groups)
     centred = grouped - grouped.mean((1, 3), keepdims=True)
     normed = centred * jax.lax.rsqrt(jnp.square(centred).mean((1, 3), keepdims=True) + epsilon)
     return normed.reshape(x.shape)

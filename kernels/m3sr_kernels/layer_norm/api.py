@@ -47,5 +47,6 @@ def layer_norm(
     """
     channels = x.shape[-1]
     check_shapes("layer_norm", x=(x, x.shape), scale=(scale, (channels,)), bias=(bias, (channels,)))
-    functions = {name: functools.partial(function, epsilon=epsilon) for name, function in IMPLEMENTATIONS.items()}
+    fields = {"epsilon": float(epsilon)}
+    functions = {name: functools.partial(function, **fields) for name, function in IMPLEMENTATIONS.items()}
     return choose("layer_norm", functions, implementation)(x, scale, bias)

@@ -9,12 +9,15 @@ from collections.abc import Mapping
 import jax
 from jaxtyping import Array, Float
 
-from m3sr_kernels.checks import check_shapes
+from m3sr_kernels.checks import check_axes, check_shapes
 from m3sr_kernels.dispatch import Implementation, choose, imported_on_call
 from m3sr_kernels.gpu_call import GpuCall
 from m3sr_kernels.mamba_token_mix.reference import reference_mamba_token_mix
 from m3sr_kernels.mamba_token_mix.xla import xla_mamba_token_mix
 from m3sr_kernels.s6_scan.api import IMPLEMENTATIONS as S6
+
+MATRICES = ("in_proj", "conv_kernel", "x_proj", "dt_proj", "a_log", "out_proj")
+VECTORS = ("conv_bias", "dt_bias", "d")
 
 
 def mosaic_mamba_token_mix(tokens: Array, params: Mapping[str, Array], *, call: GpuCall) -> Array:
@@ -30,6 +33,13 @@ IMPLEMENTATIONS = {
     "associative": functools.partial(reference_mamba_token_mix, scan=S6["associative"]),
     "reference": reference_mamba_token_mix,
 }
+
+
+def _check_names(params: Mapping[str, Array]) -> None:
+    expected = {*MATRICES, *VECTORS}
+    if params.keys() != expected:
+        missing, unknown = sorted(expected - params.keys()), sorted(params.keys() - expected)
+        raise ValueError(f"mamba_token_mix: params lacks {missing} and has the unknown {unknown}")
 
 
 def mamba_token_mix(
@@ -60,12 +70,14 @@ def mamba_token_mix(
       any input is.
 
     Raises:
-      ValueError: a shape does not fit, or the implementation or precision is unknown.
+      ValueError: a shape does not fit, a parameter is missing or unknown, or so is the implementation or precision.
       TypeError: an input is not floating-point.
       NotImplementedError: the op has no such implementation, or the platform compiled for cannot run it.
 
     Source: Gu and Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces" (2023), figure 3.
     """
+    _check_names(params)
+    check_axes("mamba_token_mix", tokens=(tokens, 3), **{name: (params[name], 2) for name in MATRICES})
     M, L, C = tokens.shape
     D, N = params["a_log"].shape
     rank = params["dt_proj"].shape[0]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import jax
 from jaxtyping import Array, Float
 
-from m3sr_kernels.checks import accumulation_dtype, check_shapes
+from m3sr_kernels.checks import accumulation_dtype, check_axes, check_shapes
 from m3sr_kernels.dispatch import Implementation, choose, imported_on_call
 from m3sr_kernels.s6_scan.associative import associative_s6_scan
 from m3sr_kernels.s6_scan.reference import reference_s6_scan
@@ -91,6 +91,7 @@ def s6_scan(
 
     Source: Gu and Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces" (2023), algorithm 2.
     """
+    check_axes("s6_scan", x=(x, 3), a=(a, 2))
     B, L, D = x.shape
     N = a.shape[-1]
     check_shapes(

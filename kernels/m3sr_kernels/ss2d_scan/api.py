@@ -8,7 +8,7 @@ from collections.abc import Callable
 import jax
 from jaxtyping import Array, Float
 
-from m3sr_kernels.checks import accumulation_dtype, check_shapes
+from m3sr_kernels.checks import accumulation_dtype, check_axes, check_shapes
 from m3sr_kernels.dispatch import Implementation, choose, imported_on_call
 from m3sr_kernels.ss2d_scan.reference import reference_ss2d_scan
 from m3sr_kernels.ss2d_scan.xla import xla_ss2d_scan
@@ -85,6 +85,7 @@ def ss2d_scan(
 
     Source: M3SR, the 2-D selective scan of the spatial branch; Liu et al., "VMamba" (2024) for the four directions.
     """
+    check_axes("ss2d_scan", x=(x, 4), d=(d, 3), b=(b, 5))
     B, H, W, _ = x.shape
     _, R, P = d.shape
     N = b.shape[-1]

@@ -15,7 +15,8 @@ def to_sequence(image: jax.Array, direction: int) -> jax.Array:
     """(B, H, W, …) to (B, H·W, …), the pixels in the order in which `direction` visits them."""
     if direction % 2:
         image = jnp.swapaxes(image, 1, 2)
-    sequence = image.reshape(image.shape[0], -1, *image.shape[3:])
+    batch, height, width, *rest = image.shape
+    sequence = image.reshape(batch, height * width, *rest)
     return sequence[:, ::-1] if direction >= 2 else sequence
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import jax
 from jaxtyping import Array, Float
 
-from m3sr_kernels.checks import accumulation_dtype, check_shapes
+from m3sr_kernels.checks import accumulation_dtype, check_axes, check_shapes
 from m3sr_kernels.dispatch import Implementation, choose, imported_on_call
 from m3sr_kernels.ssd_scan.associative import associative_ssd_scan
 from m3sr_kernels.ssd_scan.reference import reference_ssd_scan
@@ -83,9 +83,10 @@ def ssd_scan(
 
     Source: Dao and Gu, "Transformers are SSMs" (2024), the SSD model.
     """
+    check_axes("ssd_scan", x=(x, 4), b=(b, 4))
     B, L, R, P = x.shape
     G, N = b.shape[-2:]
-    if R % G:
+    if not G or R % G:
         raise ValueError(f"ssd_scan: {R} heads cannot share {G} groups of b and c; R must be a multiple of G")
     check_shapes(
         "ssd_scan",
