@@ -160,7 +160,8 @@ def pixel_product(x: Float[Array, "*shape I"], kernel: Float[Array, "I O"], **op
       **options: those of `jax.lax.dot_general`.
     """
     rows = x.reshape(-1, x.shape[-1])
-    return jax.lax.dot_general(rows, kernel, (((1,), (0,)), ((), ())), **options).reshape(*x.shape[:-1], kernel.shape[1])
+    products = jax.lax.dot_general(rows, kernel, (((1,), (0,)), ((), ())), **options)
+    return products.reshape(*x.shape[:-1], kernel.shape[1])
 
 
 def conv_whole_vectors(x: Float[Array, "B H W C"], kernel: Float[Array, "K L C O"], *args: Any, **kwargs: Any) -> Array:
