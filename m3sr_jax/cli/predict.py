@@ -22,7 +22,7 @@ from m3sr_jax.cli.progress import advance
 from m3sr_jax.errors import InputError
 from m3sr_jax.inference.jobs import Job, check_unused, is_cube_file, passed_over, plan_jobs, record_settings
 from m3sr_jax.io.cube_intervals import interval_files, read_interval
-from m3sr_jax.networks import network_of
+from m3sr_jax.networks import NETWORKS, network_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -214,7 +214,7 @@ class _Batch:
             finish = Finish(card, photo, exact_colour=options.exact_colour, light=self.light, interval=interval)
         told = (*photo.notes, *filter(None, [mismatch(photo.encoding, card.encoding)]))
         shape, notes = (*photo.codes.shape[:2], len(wavelengths)), "".join(f"; {note}" for note in told)
-        source = f"{job.image.name}: {photo.format} photo, {photo.encoding} values{notes}"
+        source = f"{self._made()} of {job.image.name}: {photo.format} photo, {photo.encoding} values{notes}"
         del photo  # frees a large photo, unless `finish` keeps it
         with cube_writer(job.cube, shape, wavelengths, options.dtype, source, self.stored) as append:
             while True:
@@ -233,6 +233,13 @@ class _Batch:
         if trust is not None and finish is not None:
             lines += [f"  {trust.line()}", f"  {finish.line()}"]
         return "\n".join(lines)
+
+    def _made(self) -> str:
+        """Says what a cube holds and which model made it."""
+        options, card = self.options, self.predictor.card
+        quantity = f"radiance under {options.light}" if options.light else card.quantity or "values"
+        exact = " in exact colour" if options.exact_colour else ""
+        return f"{quantity}{exact} by {NETWORKS[card.model.name].title}, model {self.predictor.fingerprint()},"
 
     def _rows(self, photo: Photo, tick: Callable[[int, int], None]) -> Iterator[np.ndarray]:
         options = self.options

@@ -41,8 +41,7 @@ def read_response_table(path: Path) -> ResponseTable:
         InputError: the file is missing or is no such table.
     """
     with reading(path, "rows `wavelength, R, G, B` of numbers"):
-        rows = _rows(_text(path))
-        names, rows = _named(rows)
+        names, rows = _named(_rows(_text(path)))
         if _is_camspec(names, rows):
             table = np.array([[_number(cell) for cell in row] for row in rows])
             return ResponseTable(CAMSPEC_NM, table.T, ["33 numbers a channel, taken for 400-720 nm (camspec database)"])
@@ -53,6 +52,15 @@ def read_response_table(path: Path) -> ResponseTable:
         # Two green channels are averaged.
         values = np.array([[sum(column) / len(column) for column in row] for row in cells])
     return ResponseTable(values[:, 0], values[:, 1:], notes)
+
+
+def read_numbers(path: Path) -> np.ndarray:
+    """Reads a table of numbers, (rows, columns), below any names of columns.
+
+    Raises:
+        ValueError: a cell is no number, or rows differ in length.
+    """
+    return np.array([[_number(cell) for cell in row] for row in _named(_rows(_text(path)))[1]])
 
 
 def _text(path: Path) -> str:

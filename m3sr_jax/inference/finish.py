@@ -9,6 +9,7 @@ from jaxtyping import Float32, Float64
 
 from m3sr_jax.data.colorimetry import srgb_matrix
 from m3sr_jax.data.photo.lights import lamp
+from m3sr_jax.data.response_table import read_numbers
 from m3sr_jax.errors import InputError
 from m3sr_jax.inference.trust import CLIPPED
 from m3sr_jax.io.encoding import converted
@@ -124,8 +125,8 @@ def read_light(name_or_file: str, wavelengths: Float64[np.ndarray, " S"]) -> Flo
         return power / power.max()
     path = Path(name_or_file)
     with reading(path, "rows `wavelength, power` of numbers"):
-        table = np.loadtxt(path, delimiter=",", comments="#", ndmin=2, encoding="utf-8-sig")
-    nm, power = table.T if table.shape[1] == 2 else (np.zeros(1), np.zeros(1))
+        table = read_numbers(path)
+    nm, power = table.T if table.shape[1:] == (2,) else (np.zeros(1), np.zeros(1))
     if not (np.isfinite(table).all() and (np.diff(nm) > 0).all() and power.min() >= 0 and power.max() > 0):
         raise InputError(f"light {path}: expected two columns, rising wavelengths in nm and powers of at least 0")
     if nm[0] > wavelengths[0] or nm[-1] < wavelengths[-1]:

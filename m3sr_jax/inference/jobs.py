@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -60,6 +61,9 @@ def plan_jobs(images: Iterable[Path], output: Path, suffix: str) -> list[Job]:
         InputError: there are no photos, several for one file, or the output is neither a cube's name nor a folder.
     """
     photos = [photo for image in images for photo in _photos(image)]
+    cubes = [photo for photo in photos if photo.suffix.lower() in {*SUFFIXES, ".img"}.difference(PHOTO_SUFFIXES)]
+    if cubes:
+        raise InputError(f"{cubes[0]}: has the name of a cube, not of a photo; pass --output {cubes[0]} to write it")
     if not photos:
         raise InputError("no photos given; name files or folders before the options")
     if is_cube_file(output):
@@ -88,20 +92,34 @@ def _checked(jobs: list[Job]) -> list[Job]:
 
 
 def passed_over(images: Iterable[Path]) -> str | None:
-    """Returns a sentence on the pictures in folders that are no photos `plan_jobs` takes; None if there are none.
+    """Returns sentences on what `plan_jobs` does not take from folders; None if there is nothing.
 
-    They are of formats that are not read, or their names end in no photo's suffix.
+    Pictures are of formats that are not read, or their names end in no photo's suffix. Folders inside may hold photos.
     """
+    folders = [path for image in images if image.is_dir() for path in sorted(image.iterdir())]
+    inside = [str(folder) for folder in folders if _may_hold_photos(folder)]
+    told = f"folders inside are not searched, name them: {_listed(inside)}" if inside else None
     found = []
     for path in (path for image in images if image.is_dir() for path in _files(image)):
         kind = None if path.suffix.lower() in PHOTO_SUFFIXES else _picture_format(path)
         if kind is not None:
             found.append(f"{path.name} ({kind})")
     if not found:
-        return None
-    listed = ", ".join(found[:8]) + (", …" if len(found) > 8 else "")
+        return told
     start = "1 picture was" if len(found) == 1 else f"{len(found)} pictures were"
-    return f"{start} passed over; rename or convert to PNG or TIFF: {listed}"
+    pictures = f"{start} passed over; rename or convert to PNG or TIFF: {_listed(found)}"
+    return f"{pictures}\n{told}" if told else pictures
+
+
+def _listed(names: Iterable[str]) -> str:
+    first = list(itertools.islice(names, 9))
+    return ", ".join([*first[:8], *(["…"] if len(first) > 8 else [])])
+
+
+def _may_hold_photos(folder: Path) -> bool:
+    if not folder.is_dir() or folder.name.startswith("."):
+        return False
+    return any(path.suffix.lower() in PHOTO_SUFFIXES for path in folder.iterdir())
 
 
 def _photos(image: Path) -> list[Path]:
@@ -183,8 +201,9 @@ def _check_settings(record: Path, settings: Mapping[str, Any], instead: str) -> 
             earlier = dict(json.loads(record.read_text()))
     # Options that are recorded only where they are used are missing in one of the two.
     dropped = [name for name in earlier if name not in settings]
+    unrecorded = None if earlier else "unknown"
     changes = [
-        f"{name} {_shown(earlier.get(name, 'unknown'))}, now {_shown(settings.get(name))}"
+        f"{name} {_shown(earlier.get(name, unrecorded))}, now {_shown(settings.get(name))}"
         for name in [*settings, *dropped]
         if earlier.get(name) != settings.get(name)
     ]

@@ -99,8 +99,11 @@ def _opened(path: Path, interval: bool, *facts: Any) -> Iterator[named_arrays.Pu
             yield put
         return
     with ExitStack() as stack:  # the interval appears first: a cube that exists is complete
-        paths = (path, interval_file(path)) if interval else (path,)
-        puts = [stack.enter_context(_FILE_WRITERS[suffix](each, *facts)) for each in paths]
+        *layout, source = facts
+        puts = [stack.enter_context(_FILE_WRITERS[suffix](path, *facts))]
+        if interval:
+            told = f"half-widths of intervals around {path.name}: {source}"
+            puts.append(stack.enter_context(_FILE_WRITERS[suffix](interval_file(path), *layout, told)))
 
         def put_all(start: int, parts: Sequence[np.ndarray]) -> None:
             for put, rows in zip(puts, parts, strict=True):

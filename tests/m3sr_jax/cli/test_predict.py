@@ -110,7 +110,9 @@ def test_what_a_photo_declared_is_printed_and_kept_with_the_cube(checkpoint, tmp
             kept.append(file["cube"].attrs["source"])
     kept.append(str(np.load(tmp_path / "cube.npz")["source"]))
     kept.append((tmp_path / "cube.hdr").read_text())
-    assert all("a.jpg: JPEG photo, srgb values; Adobe RGB (1998) converted to sRGB" in text for text in kept)
+    model = m3sr_jax.load(checkpoint).fingerprint()
+    expected = f"values by M3SR, model {model}, of a.jpg: JPEG photo, srgb values; Adobe RGB (1998) converted to sRGB"
+    assert all(expected in text for text in kept)
 
 
 def test_pictures_that_are_not_read_are_named(checkpoint, photos, tmp_path, capsys):
@@ -313,8 +315,14 @@ def test_intervals_can_be_left_out_and_leave_nothing_behind(photos, tmp_path, ca
     assert "a_interval.tif: already exists" in capsys.readouterr().err
     assert main(["predict", photo, "--output", str(output), "--no-interval"]) == 0
     assert (tmp_path / "a_interval.tif").read_text() == "a thesis"
-    assert main(["predict", photo, "--output", str(output), "--overwrite"]) == 0
+    assert main(["predict", photo, "--output", str(output), "--overwrite", "--light", "A"]) == 0
     assert "90% interval: ±" in capsys.readouterr().out
+    for path, start in (
+        (output, "radiance under A by M3SR"),
+        (tmp_path / "a_interval.tif", "half-widths of intervals"),
+    ):
+        with tifffile.TiffFile(path) as file:
+            assert file.shaped_metadata[0]["source"].startswith(start)
     assert read_interval(output, (*SIZE, 31)) is not None
     assert main(["predict", photo, "--output", str(output), "--overwrite", "--no-interval"]) == 0
     assert "90% interval" not in capsys.readouterr().out

@@ -55,6 +55,9 @@ def test_lights_from_files(tmp_path):
     path = tmp_path / "lamp.csv"
     path.write_text("# nm,power\n380,1\n800,3\n")
     light = read_light(str(path), BANDS)
+    for text in ("nm;power\n380;1\n800;3\n", "# a lamp\n380\t1\n800\t3\n"):
+        (tmp_path / "other.csv").write_text(text)
+        np.testing.assert_array_equal(read_light(str(tmp_path / "other.csv"), BANDS), light)
     assert light[-1] == 1
     assert light[0] == pytest.approx((1 + 2 * 20 / 420) / (1 + 2 * 320 / 420))
     for text, told in (
@@ -63,7 +66,8 @@ def test_lights_from_files(tmp_path):
         ("400,-1\n700,1\n", "powers of at least 0"),
         ("400,1,1\n700,1,1\n", "two columns"),
         ("300,1\n399,0\n800,0\n", "no power"),
-        ("words\n", "cannot be read"),
+        ("words\n", "two columns"),
+        ("400,1\n700,words\n", "cannot be read"),
     ):
         path.write_text(text)
         with pytest.raises(InputError, match=told):

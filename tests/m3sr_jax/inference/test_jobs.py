@@ -63,7 +63,8 @@ def test_photos_of_one_stem_keep_their_suffixes(photos, tmp_path):
     ("images", "output", "suffix", "message"),
     [
         ([], "cubes", "mat", "no photos given"),
-        (["."], "cubes", "mat", "contains no photos"),
+        (["."], "cubes", "mat", r"contains no photos; .* folders inside are not searched, name them: .*photos"),
+        (["photos/a.png", "out.mat"], "cubes", "mat", "out.mat: has the name of a cube, not of a photo; pass --output"),
         (["photos"], "cube.mat", "mat", "one file cannot hold the cubes of 2 photos"),
         (["photos/a.png"], "photos/notes.txt", "mat", "expected a name that ends in .mat"),
         (["photos/a.png", "photos/a.png"], "cubes", "mat", "several photos would be written to this file"),
