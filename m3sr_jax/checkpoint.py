@@ -77,7 +77,8 @@ def load_model(directory: str | os.PathLike[str], which: Which = "best") -> tupl
         The Linen module, its parameters (numpy arrays) and the card.
 
     Raises:
-        InputError: there is no such directory, no model.json or no checkpoint, or the parameters are not the model's.
+        InputError: there is no such directory, no model.json or no checkpoint, `which` is neither, or the parameters
+            are not the model's.
     """
     from m3sr_jax.models import build_model
 
@@ -94,6 +95,8 @@ def load_params(directory: str | os.PathLike[str], model: nn.Module, which: Whic
     """
     from m3sr_jax.models import check_shapes, parameter_shapes, shapes_of
 
+    if which not in ("best", "latest"):
+        raise InputError(f'which: found "{which}", expected "best" or "latest"')
     root = Path(directory).absolute()
     read_card(root)
     expected = parameter_shapes(model)

@@ -162,7 +162,7 @@ class Sums:
         if not (np.isfinite(self.normal).all() and np.isfinite(self.moments).all()):
             raise InputError("least-squares fit: found NaN or infinity in the training scenes; see m3sr check")
         normal, moments = self._parts(name, weighted=name.endswith(WEIGHTED))
-        ridge = RIDGE * np.trace(normal) / len(normal)
+        ridge = RIDGE * np.trace(normal) / len(normal) or 1.0  # of black photos alone, where any λ gives weight zero
         return Regression(name, np.linalg.solve(normal + ridge * np.eye(len(normal)), moments))
 
     def mean_square_error(self, regression: Regression) -> float:

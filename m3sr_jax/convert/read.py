@@ -52,12 +52,14 @@ def read_release(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    import ml_dtypes  # comes with JAX; safetensors needs it for bfloat16
     from safetensors.numpy import load_file
 
     try:
-        return load_file(path)
+        tensors = load_file(path)
     except Exception as error:  # safetensors documents no closed set
         raise InputError(f"{path}: not a complete .safetensors file of float tensors ({one_line(error)})") from error
+    return {k: v.astype(np.float32) if v.dtype == ml_dtypes.bfloat16 else v for k, v in tensors.items()}
 
 
 def _read_torch(path: Path) -> dict[str, np.ndarray]:

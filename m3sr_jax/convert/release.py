@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -30,14 +31,23 @@ def params_from_release(state_dict: Mapping[str, np.ndarray], model: nn.Module) 
       Nested dict of numpy arrays in the arrays' own float type, ready for `model.apply({"params": params}, rgb)`.
 
     Raises:
-      InputError: keys are missing, unknown or of the wrong shape, or values are not floats; the message lists them.
+      InputError: keys are missing, unknown or of the wrong shape, or values are not floats that float32 can hold; the
+        message lists them.
     """
     shapes = shapes_of(parameter_shapes(model))
     tensors = list(_layout(model))
     expected = {t.key: t.shape if t.path is None else t.axes.release_shape(shapes["/".join(t.path)]) for t in tensors}
-    check_shapes("the release's tensors", {key: np.shape(value) for key, value in state_dict.items()}, expected)
+    found = {key: np.shape(value) for key, value in state_dict.items()}
+    check_shapes("the release's tensors", found, expected, f"expected those of {_described(model)}")
     if wrong := [key for key in expected if np.asarray(state_dict[key]).dtype.kind != "f"]:
         raise InputError(f"the release's state dict holds values that are not floats: {shortened(wrong)}")
+    with np.errstate(over="ignore"):  # numbers beyond float32 become infinite
+        wrong = [key for key in expected if not np.isfinite(np.asarray(state_dict[key], np.float32)).all()]
+    if wrong:
+        raise InputError(
+            "the release's state dict holds NaN, infinity or numbers beyond float32; choose another checkpoint: "
+            f"{shortened(wrong)}"
+        )
     flat = {t.path: t.axes.from_release(np.asarray(state_dict[t.key])) for t in tensors if t.path is not None}
     return traverse_util.unflatten_dict(flat)
 
@@ -82,6 +92,15 @@ def release_activations(model: M3SR, intermediates: Mapping[str, Any]) -> dict[s
     """
     flat: Any = traverse_util.flatten_dict(intermediates)
     return {key: flat[(*path, "__call__")][0] for key, path, _ in m3sr_modules(model)}
+
+
+def _described(model: nn.Module) -> str:
+    """Returns a network's title and size, such as "HSCNN+ with num_bands 31, dense_blocks 38"."""
+    network = network_of(model)
+    assert network is not None  # `_layout` refuses others
+    fields = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
+    sizes = [f"{name} {value}" for name, value in fields.items() if type(value) is int]
+    return f"{network.title} with {', '.join(sizes)}"
 
 
 def _layout(model: nn.Module) -> Iterator[Tensor]:

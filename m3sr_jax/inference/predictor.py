@@ -97,7 +97,8 @@ class Predictor:
             The cube, not clipped; `wavelengths` holds its band centres.
 
         Raises:
-            InputError: the array is no such image, is smaller than 8×8 pixels, or does not fit in memory.
+            InputError: the array is no such image, is smaller than 8×8 pixels, or does not fit in memory; or an
+                option's value is unknown.
         """
         rows = self.predict_rows(rgb, encoding=encoding, tile=tile, overlap=overlap, ensemble=ensemble, tick=tick)
         cube = np.empty((*rgb.shape[:2], len(self.card.wavelengths)), np.float32)
@@ -132,7 +133,11 @@ class Predictor:
         overlap, margin = self._exact(side, overlap)
         network = network_of(bare_network(self.model))
         grid = MULTIPLE if network is None else network.grid
-        whole = partial(self._run, mean_square=self._mean_square(rgb, normalise))
+        mean_square = self._mean_square(rgb, normalise)
+
+        def whole(image: np.ndarray) -> np.ndarray:
+            return run_network(self.model, self.params, image, mean_square)
+
         run = (lambda image: self_ensemble(whole, image)) if ensemble else whole
         return tiled_rows(lambda part: run(normalise(part)), rgb, side, overlap, tick, grid=grid, margin=margin)
 
@@ -173,17 +178,6 @@ class Predictor:
         parts = (normalise(rgb[row : row + TILE]) for row in range(0, len(rgb), TILE))
         return sum(float(np.square(part).sum(dtype=np.float64)) for part in parts) / rgb.size
 
-    def _run(
-        self, rgb: Float32[np.ndarray, "H W 3"], *, mean_square: float | None = None
-    ) -> Float32[np.ndarray, "H W S"]:
-        try:
-            return run_network(self.model, self.params, rgb, mean_square)
-        except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error):
-                raise
-            size = f"{rgb.shape[0]}×{rgb.shape[1]}"
-            raise InputError(f"{size} pixels do not fit in memory at once; choose a smaller tile") from error
-
 
 def load(checkpoint: str | os.PathLike[str] = NETWORK, which: Which = "best") -> Predictor:
     """Loads a trained model, ready to predict.
@@ -218,13 +212,21 @@ def run_network(
         The cube, (H, W, S), not clipped.
 
     Raises:
-        InputError: the model rejects the image's size.
+        InputError: the model rejects the image's size, or the image does not fit in memory.
     """
+    image = f"image of {rgb.shape[0]}×{rgb.shape[1]} pixels"
     try:
         whole = () if mean_square is None else (np.float32(mean_square),)
         return np.asarray(_apply(model, params, rgb[None].astype(np.float32), *whole)[0], np.float32)
     except ValueError as error:
-        raise InputError(f"image of {rgb.shape[0]}×{rgb.shape[1]} pixels: {error}") from error
+        raise InputError(f"{image}: {error}") from error
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise InputError(
+            f"{image}: does not fit in memory at once; choose a smaller tile (m3sr evaluate takes whole images: "
+            "use m3sr predict --tile and m3sr score)"
+        ) from error
 
 
 @partial(jax.jit, static_argnums=0)
@@ -252,9 +254,11 @@ def _normaliser(
     Raises:
         InputError: see `Predictor.predict`.
     """
+    if encoding not in ("srgb", "linear"):
+        raise InputError(f'encoding: found "{encoding}", expected "srgb" or "linear"')
     if rgb.ndim != 3 or rgb.shape[2] != 3 or min(rgb.shape[:2]) < 8:
         raise InputError(f"photo of shape {rgb.shape}: expected (height, width, 3), both sides at least 8 pixels")
-    largest = np.float32(np.iinfo(rgb.dtype).max if rgb.dtype in (np.uint8, np.uint16) else 1)
+    largest = np.float32(np.iinfo(rgb.dtype).max if rgb.dtype.newbyteorder("=") in (np.uint8, np.uint16) else 1)
     low, high = (float(np.float32(extreme) / largest) for extreme in (rgb.min(), rgb.max()))
     if largest == 1 and (rgb.dtype.kind != "f" or not -1e-3 <= low <= high <= 1 + 1e-3):
         found = f"{rgb.dtype} values from {low:g} to {high:g}"

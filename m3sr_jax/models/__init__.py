@@ -110,7 +110,12 @@ def shapes_of(tree: Any) -> dict[str, tuple[int, ...]]:
     return {"/".join(str(key.key) for key in keys): tuple(leaf.shape) for keys, leaf in leaves}
 
 
-def check_shapes(what: str, found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> None:
+def check_shapes(
+    what: str,
+    found: Mapping[str, tuple[int, ...]],
+    wanted: Mapping[str, tuple[int, ...]],
+    remedy: str = "check the model's name and fields",
+) -> None:
     """Raises InputError, which lists what differs, unless names and shapes are exactly those wanted."""
     shared = [name for name in wanted if name in found]
     faults = {
@@ -119,7 +124,7 @@ def check_shapes(what: str, found: Mapping[str, tuple[int, ...]], wanted: Mappin
         "of another shape": [f"{n} {found[n]} instead of {wanted[n]}" for n in shared if found[n] != wanted[n]],
     }
     if listed := "; ".join(f"{len(keys)} {fault}: {shortened(keys)}" for fault, keys in faults.items() if keys):
-        raise InputError(f"{what} do not fit the model ({listed}); check the model's name and fields")
+        raise InputError(f"{what} do not fit the model ({listed}); {remedy}")
 
 
 def with_scans(model: nn.Module, implementation: Implementation) -> nn.Module:

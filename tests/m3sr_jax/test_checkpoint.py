@@ -5,6 +5,7 @@ import json
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -38,6 +39,12 @@ def test_a_model_comes_back_bit_for_bit(saved, params):
     assert model == build_model(FIELDS)
     assert jax.tree.structure(restored) == jax.tree.structure(params)
     assert jax.tree.all(jax.tree.map(np.array_equal, restored, params))
+
+
+def test_a_misspelled_choice_of_the_checkpoint_is_refused(saved, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as for users, whose types nobody checks
+    with pytest.raises(InputError, match='which: found "last", expected "best" or "latest"'):
+        load_model(saved, "last")
 
 
 def test_the_card_is_plain_json_without_choices_of_the_machine(saved):

@@ -70,6 +70,13 @@ def test_grey_training_images_give_a_finite_fit(degree):
     np.testing.assert_allclose(fitted.predict(grey), cube, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", REGRESSIONS)
+def test_a_black_training_image_gives_a_black_fit(name):
+    black = np.zeros((8, 8, 3), np.float32)
+    fitted = fitted_to([scene("black", black, np.zeros((8, 8, 31)))], name)
+    np.testing.assert_array_equal(fitted.predict(black), np.zeros((8, 8, 31)))
+
+
 def test_predict_takes_any_leading_shape():
     fitted = fitted_to(polynomial_scenes(2), "quadratic")
     rgb = np.random.default_rng(0).random((2, 300, 301, 3), np.float32)

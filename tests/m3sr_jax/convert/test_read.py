@@ -3,6 +3,7 @@
 import pickle
 import sys
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -47,6 +48,13 @@ def test_half_precision_and_trained_tensors_are_read(tmp_path, torch):
     half = torch.nn.Parameter(torch.tensor([1.5, -2.25], dtype=torch.bfloat16))
     torch.save({"weights": half}, tmp_path / "net.pth")
     assert_same(read_release(tmp_path / "net.pth"), {"weights": np.array([1.5, -2.25], np.float32)})
+
+
+def test_bfloat16_safetensors_become_float32(tmp_path):
+    save_file({"weights": np.array([1.5, -2.25], jnp.bfloat16)}, tmp_path / "net.safetensors")
+    (weights,) = read_release(tmp_path / "net.safetensors").values()
+    assert weights.dtype == np.float32
+    np.testing.assert_array_equal(weights, [1.5, -2.25])
 
 
 def test_hostile_pickle_is_not_run(tmp_path, torch):

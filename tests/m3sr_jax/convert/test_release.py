@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from m3sr_jax.convert import params_from_release, params_to_release
+from m3sr_jax.convert import infer_model, params_from_release, params_to_release
 from m3sr_jax.errors import InputError
-from m3sr_jax.models import M3SR, parameter_shapes
+from m3sr_jax.models import M3SR, build_model, create, parameter_shapes
 
 
 def zeros(model):
@@ -84,9 +84,9 @@ def test_all_faults_of_a_state_dict_are_named(state_dict, model):
 
 
 def test_weights_of_another_network_are_refused(state_dict):
-    with pytest.raises(InputError, match=r"of another shape: .*conv_in.bias .*check the model's name"):
+    with pytest.raises(InputError, match=r"of another shape: .*conv_in.bias .*expected those of M3SR .* num_groups 8"):
         params_from_release(state_dict, M3SR(num_groups=8))
-    with pytest.raises(InputError, match=r"220 missing: .* and 212 more\); check"):
+    with pytest.raises(InputError, match=r"220 missing: .* and 212 more\); expected those of M3SR .* num_stages 2"):
         params_from_release(state_dict, M3SR(num_stages=2))
 
 
@@ -94,6 +94,27 @@ def test_integers_are_no_weights(state_dict, model):
     counts = {**state_dict, "conv_in.weight": np.ones((31, 3, 3, 3), np.int64)}
     with pytest.raises(InputError, match=r"not floats: conv_in\.weight"):
         params_from_release(counts, model)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, 1e39])
+def test_numbers_that_float32_cannot_hold_are_no_weights(state_dict, model, number):
+    weights = {**state_dict, "conv_in.weight": np.full((31, 3, 3, 3), number)}
+    with pytest.raises(InputError, match=r"NaN, infinity .*: conv_in\.weight"):
+        params_from_release(weights, model)
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "expected"),
+    [
+        ("mst_plus_plus", {"transformers": 1}, r"those of MST\+\+ with num_bands 31, features 31, transformers 3"),
+        ("hscnn_plus", {"dense_blocks": 2}, r"those of HSCNN\+ with num_bands 31, dense_blocks 38"),
+    ],
+)
+def test_a_baseline_of_another_size_is_told_which_one_was_expected(name, other, expected):
+    model = create(name, **other)
+    state_dict = params_to_release(zeros(model), model)
+    with pytest.raises(InputError, match=f"missing: .*; expected {expected}$"):
+        params_from_release(state_dict, build_model(infer_model(state_dict)))
 
 
 def test_parameters_of_another_network_are_refused(params):

@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 from flax import linen as nn
@@ -52,7 +53,8 @@ def test_the_cards_normalisation_and_wavelengths_are_used(predictor):
     stretched = (codes - np.float32(codes.min())) / np.float32(codes.max() - codes.min())
     expected = run_network(predictor.model, predictor.params, stretched)
     np.testing.assert_allclose(cube, expected, atol=ROUNDING * np.abs(expected).max())
-    for same in (codes / np.float32(255), codes / 255.0, codes.astype(np.uint16) * 257):
+    big_endian = (codes.astype(np.uint16) * 257).astype(">u2")
+    for same in (codes / np.float32(255), codes / 255.0, codes.astype(np.uint16) * 257, big_endian):
         np.testing.assert_allclose(predictor.predict(same), cube, atol=ROUNDING * np.abs(cube).max())
 
 
@@ -162,13 +164,22 @@ def test_invalid_tiles_are_rejected_before_any_work(predictor, options, message)
         predictor.predict_rows(photo(), **options)
 
 
+@pytest.mark.parametrize("encoding", ["Linear", "codes"])
+def test_an_unknown_encoding_is_refused(predictor, monkeypatch, encoding):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as for users, whose types nobody checks
+    with pytest.raises(InputError, match=f'encoding: found "{encoding}", expected "srgb" or "linear"'):
+        predictor.predict(photo(), encoding=encoding)
+
+
 def test_running_out_of_memory_names_the_remedy(predictor, monkeypatch):
-    def run_network(*_):
+    def apply(*_):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory while trying to allocate")
 
-    monkeypatch.setattr("m3sr_jax.inference.predictor.run_network", run_network)
+    monkeypatch.setattr("m3sr_jax.inference.predictor._apply", apply)
     with pytest.raises(InputError, match="choose a smaller tile"):
         predictor.predict(photo())
+    with pytest.raises(InputError, match=r"image of 72×88 pixels: does not fit in memory .* m3sr score"):
+        run_network(predictor.model, predictor.params, photo() / np.float32(255))
 
 
 def test_fingerprints_distinguish_models(predictor):
