@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -19,8 +19,9 @@ from m3sr_jax.checkpoint import Which, load_interval, load_model
 from m3sr_jax.errors import InputError
 from m3sr_jax.inference.ensemble import self_ensemble
 from m3sr_jax.inference.tiling import tiled_rows
-from m3sr_jax.io.encoding import Encoding, converted
+from m3sr_jax.io.encoding import converted
 from m3sr_jax.io.normalization import normalise_rgb
+from m3sr_jax.io.photos.photo import Encoding, Photo
 from m3sr_jax.model_card import ModelCard
 from m3sr_jax.models.base import bare_network
 from m3sr_jax.models.m3sr import MULTIPLE
@@ -71,9 +72,9 @@ class Predictor:
 
     def predict(
         self,
-        rgb: Num[np.ndarray, "H W 3"],
+        rgb: Num[np.ndarray, "H W 3"] | Photo,
         *,
-        encoding: Literal["srgb", "linear"] = "srgb",
+        encoding: Encoding = "srgb",
         tile: int | None = None,
         overlap: int = OVERLAP,
         ensemble: bool = False,
@@ -82,9 +83,10 @@ class Predictor:
         """Reconstructs the cube of a photo.
 
         Args:
-            rgb: (H, W, 3); floating-point in [0, 1], or 8- or 16-bit codes. It is normalised as the card says.
-            encoding: of the array, as `Photo.encoding`: "srgb" as in most files, or "linear". It is converted to what
-                the card states; models of benchmarks take any array as it is.
+            rgb: a photo of `m3sr_jax.io.read_photo`, or (H, W, 3), floating-point in [0, 1] or 8- or 16-bit codes. It
+                is normalised as the card says.
+            encoding: of an array: "srgb" as in most files, or "linear". It is converted to what the card states; models
+                of benchmarks take any array as it is. A photo knows its own.
             tile: None predicts images of up to 512×512 pixels whole and larger ones in tiles of 448×448; 0 predicts
                 any image whole; any other value is the tile size, a multiple of 8 of at least 64. Tiling is an
                 approximation: see docs/tiling.md.
@@ -100,6 +102,7 @@ class Predictor:
             InputError: the array is no such image, is smaller than 8×8 pixels, or does not fit in memory; or an
                 option's value is unknown.
         """
+        rgb, encoding = _pixels(rgb, encoding)
         rows = self.predict_rows(rgb, encoding=encoding, tile=tile, overlap=overlap, ensemble=ensemble, tick=tick)
         cube = np.empty((*rgb.shape[:2], len(self.card.wavelengths)), np.float32)
         done = 0
@@ -110,9 +113,9 @@ class Predictor:
 
     def predict_rows(
         self,
-        rgb: Num[np.ndarray, "H W 3"],
+        rgb: Num[np.ndarray, "H W 3"] | Photo,
         *,
-        encoding: Literal["srgb", "linear"] = "srgb",
+        encoding: Encoding = "srgb",
         tile: int | None = None,
         overlap: int = OVERLAP,
         ensemble: bool = False,
@@ -126,6 +129,7 @@ class Predictor:
             An iterator over blocks of rows; each block is valid until the next is requested.
         """
         check_tiles(tile, overlap)
+        rgb, encoding = _pixels(rgb, encoding)
         normalise = _normaliser(rgb, self.card, encoding)
         if tile is None and rgb.shape[0] * rgb.shape[1] > WHOLE_PIXELS:
             tile = TILE
@@ -143,9 +147,9 @@ class Predictor:
 
     def interval(
         self,
-        rgb: Num[np.ndarray, "H W 3"],
+        rgb: Num[np.ndarray, "H W 3"] | Photo,
         *,
-        encoding: Literal["srgb", "linear"] = "srgb",
+        encoding: Encoding = "srgb",
         exact_colour: bool = False,
     ) -> Float32[np.ndarray, "H W S"]:
         """Returns the half-widths of the intervals around what `predict` returns for a photo: cube ± half-width.
@@ -162,6 +166,7 @@ class Predictor:
         """
         if self.uncertainty is None:
             raise InputError("the model has no intervals: its model.json states no uncertainty")
+        rgb, encoding = _pixels(rgb, encoding)
         light = _normaliser(rgb, dataclasses.replace(self.card, encoding="linear"), encoding)
         return self.uncertainty.half_widths(light(rgb), exact_colour=exact_colour)
 
@@ -177,6 +182,11 @@ class Predictor:
             return None
         parts = (normalise(rgb[row : row + TILE]) for row in range(0, len(rgb), TILE))
         return sum(float(np.square(part).sum(dtype=np.float64)) for part in parts) / rgb.size
+
+
+def _pixels(rgb: np.ndarray | Photo, encoding: Encoding) -> tuple[np.ndarray, Encoding]:
+    """Returns the values of a photo or an array, and their encoding."""
+    return (rgb.codes, rgb.encoding) if isinstance(rgb, Photo) else (rgb, encoding)
 
 
 def load(checkpoint: str | os.PathLike[str] = NETWORK, which: Which = "best") -> Predictor:

@@ -14,6 +14,7 @@ from m3sr_jax.checkpoint import save_model
 from m3sr_jax.config import ModelConfig
 from m3sr_jax.errors import InputError
 from m3sr_jax.inference.predictor import WHOLE_PIXELS, Predictor, run_network
+from m3sr_jax.io.photos.photo import Photo
 from m3sr_jax.model_card import ModelCard
 from m3sr_jax.models import M3SR, build_model, create, init_params, parameter_shapes
 
@@ -215,3 +216,12 @@ def test_the_program_is_compiled_once_for_each_size():
 def test_an_image_that_the_model_rejects_is_bad_input():
     with pytest.raises(InputError, match="7×40 pixels"):
         run_network(M3SR(), {}, np.zeros((7, 40, 3), np.float32))
+
+
+def test_a_photo_knows_its_encoding():
+    codes = np.random.default_rng(0).integers(0, 256, (8, 9, 3)).astype(np.uint8)
+    model, linear = m3sr_jax.load(m3sr_jax.REGRESSION), Photo(codes, "linear", "PNG", 8, None, ())
+    expected = model.predict(codes, encoding="linear")
+    np.testing.assert_array_equal(model.predict(linear), expected)
+    np.testing.assert_array_equal(model.interval(linear), model.interval(codes, encoding="linear"))
+    assert np.abs(model.predict(codes) - expected).max() > 0.05
