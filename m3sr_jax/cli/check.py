@@ -47,6 +47,8 @@ class Check(DataOptions):
             print(f"note: {note}")
         for oddity, scenes in findings.oddities.items():
             print(f"note: {oddity}: {len(scenes)} scenes, {shortened(scenes, 5)}")
+        for advice in findings.advice:
+            print(f"note: {advice}")
         for fault in findings.faults:
             print(f"fault: {fault}")
         nm, (height, width) = dataset.train.wavelengths, dataset.train.size(0) if len(dataset.train) else (0, 0)

@@ -158,7 +158,10 @@ def parse_pixels(texts: Sequence[str]) -> list[tuple[int, int]]:
 
 def _notes(dataset: Dataset) -> list[str]:
     """Returns the lines that a user should read before the scores."""
+    from m3sr_jax.data.check import first_oddities
+
     lines = [f"note: {note}" for note in dataset.notes]
+    lines += [f"WARNING: {oddity}" for oddity in first_oddities(dataset.valid)]
     if not len(dataset.train):
         lines.append("note: no training scenes are present, so the table has no least-squares rows")
     if dataset.missing:

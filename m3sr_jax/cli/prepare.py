@@ -36,6 +36,7 @@ class Prepare(DataOptions):
         """
         from m3sr_jax.config import DataConfig
         from m3sr_jax.data.camera import print_notes
+        from m3sr_jax.data.check import first_oddities
         from m3sr_jax.data.open import located, open_dataset
         from m3sr_jax.data.store import is_store, prepare
 
@@ -45,6 +46,8 @@ class Prepare(DataOptions):
         dataset = open_dataset(config)
         if self.camera:
             print_notes(self.camera)
+        for oddity in first_oddities(dataset.train):
+            print(f"WARNING: {oddity}")
         with progress_bar(f"preparing {self.dataset}") as progress:
             written = prepare(dataset, self.output, precision=self.dtype, progress=progress)
         counts = f"{len(dataset.train)} training and {len(dataset.valid)} validation scenes"

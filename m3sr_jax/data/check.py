@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +12,9 @@ from m3sr_jax.data.scenes import CodedScene, Dataset, SceneSource
 from m3sr_jax.errors import InputError
 
 Progress = Callable[[int, int], None]
+ZEROS = "zeros in the cube, where MRAE is infinite unless protocol and loss have a floor"
+# Stored numbers of 1: percent, 8, 10, 12 bits, four decimals, 14 and 16 bits.
+WHITES = (100, 255, 1023, 4095, 10000, 16383, 65535)
 
 
 @dataclass
@@ -21,16 +25,26 @@ class Findings:
         missing: files or scenes of the official split that are not on disk.
         faults: one message for each unusable scene; it names the file.
         oddities: what is usable but may spoil a score or a loss: description → scenes.
+        largest: the largest value in any cube.
     """
 
     missing: tuple[str, ...] = ()
     faults: list[str] = field(default_factory=list)
     oddities: dict[str, list[str]] = field(default_factory=dict)
+    largest: float = 0.0
 
     @property
     def complete(self) -> bool:
         """Whether nothing is missing and everything is readable."""
         return not self.missing and not self.faults
+
+    @property
+    def advice(self) -> list[str]:
+        """How to read cubes whose values are no fractions of 1; up to 2 may be highlights."""
+        if self.largest <= 2:
+            return []
+        white = next((white for white in WHITES if white >= self.largest), self.largest)
+        return [f"largest {self.largest:g}: pass --white {white:g} (data.white); for a store, to m3sr prepare"]
 
 
 def check_scenes(
@@ -58,6 +72,19 @@ def check_scenes(
     return findings
 
 
+def first_oddities(source: SceneSource) -> list[str]:
+    """Describes what is odd about the first scene, which is the only one read; zeros are common in good cubes.
+
+    A scene that cannot be read brings no oddities: what uses it reports it.
+    """
+    findings = Findings()
+    with suppress(InputError):
+        for index in range(min(1, len(source))):
+            _check_scene(source, index, findings)
+    found = [oddity for oddity in findings.oddities if oddity != ZEROS]
+    return [f"scene {source.names[0]}: {'; '.join(found + findings.advice)}"] if found else []
+
+
 def _check_scene(source: SceneSource, index: int, findings: Findings) -> None:
     verify = getattr(source.read, "verify", None)
     if verify is not None:
@@ -67,6 +94,7 @@ def _check_scene(source: SceneSource, index: int, findings: Findings) -> None:
     if {photo, cube} != {expected}:
         found = f"a photo of {photo} and a cube of {cube} pixels"
         raise InputError(f"scene {scene.name}: found {found}; expected {expected} as in the headers")
+    findings.largest = max(findings.largest, float(scene.cube.max()) / scene.unit)
     for oddity in _oddities(scene):
         findings.oddities.setdefault(oddity, []).append(scene.name)
 
@@ -85,7 +113,7 @@ def cube_oddities(cube: np.ndarray, unit: float = 1.0) -> list[str]:
     """
     low, high = float(cube.min()), float(cube.max()) / unit
     found = {
-        "zeros in the cube, where MRAE is infinite unless protocol and loss have a floor": (cube == 0).any(),
+        ZEROS: (cube == 0).any(),
         "negative values in the cube": low < 0,
         "values above 1 in the cube, which PSNR clips": high > 1,
         "a dark cube, all values below 0.001": high < 1e-3,

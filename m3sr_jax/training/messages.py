@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import jax
 
 from m3sr_jax.config import ModelConfig
+from m3sr_jax.data.check import first_oddities
 from m3sr_jax.data.open import located
 from m3sr_jax.data.store import is_store
 from m3sr_jax.io.wavelengths import span
@@ -30,6 +31,7 @@ def greeting(run: Run) -> list[str]:
             f"{dataset.missing[0]}: scores of",
             "         this run are not comparable with published ones; `m3sr check` lists what is missing",
         ]
+    lines += [f"WARNING  {oddity}" for oddity in first_oddities(dataset.train)]
     lines += [f"note     {note}" for note in (*dataset.notes, *run.notes)]
     if dataset.name.startswith("ntire") and not is_store(located(run.config.data).root):
         lines.append("hint     every crop reads a whole .mat file; `m3sr prepare` makes batches 20 times as fast")

@@ -3,9 +3,13 @@
 import numpy as np
 import pytest
 
-from m3sr_jax.data.check import check_scenes
+from m3sr_jax.config import DataConfig
+from m3sr_jax.data.check import check_scenes, first_oddities
+from m3sr_jax.data.open import open_dataset
+from m3sr_jax.data.photo.scenes import PhotoSpec, open_photo
 from m3sr_jax.data.scenes import CodedScene, Dataset, SceneSource
 from m3sr_jax.errors import InputError
+from tests.m3sr_jax.data import arad_folder as arad
 
 NM = np.array([500.0, 600.0])
 SIZE = (4, 5)
@@ -94,3 +98,34 @@ def test_missing_files_and_faults_of_opening_are_kept():
 
 def test_headers_only_reads_no_scene():
     assert findings_of(InputError("never read"), headers_only=True).faults == []
+
+
+def test_of_unscaled_cubes_the_largest_value_and_the_remedy_are_told():
+    percent = findings_of(scene(good_cube() * np.float32(100)))
+    assert percent.advice == ["largest 90: pass --white 100 (data.white); for a store, to m3sr prepare"]
+    assert findings_of(scene(good_cube() * np.float32(2))).advice == []  # may be highlights
+
+
+def test_the_first_scene_alone_is_read_before_a_run():
+    unscaled = scene(np.rint(good_cube() * 4500))
+    assert first_oddities(source_of(unscaled, InputError("never read"))) == [
+        "scene scene0: values above 1 in the cube, which PSNR clips; largest 4050: pass --white 4095 (data.white); "
+        "for a store, to m3sr prepare"
+    ]
+    zeros = scene(np.where(good_cube() > 0.8, 0, good_cube()).astype(np.float32))
+    for quiet in (scene(), zeros, InputError("told where it is used")):
+        assert first_oddities(source_of(quiet)) == []
+    assert first_oddities(source_of()) == []
+
+
+def test_good_data_sets_bring_no_warning(synthetic, tmp_path, write_cave_scene):
+    opened = [synthetic, open_photo(PhotoSpec(1, 1, 32, 32), tmp_path)]
+    arad.ntire2022(tmp_path / "arad")
+    write_cave_scene(tmp_path / "cave", "beads")
+    write_cave_scene(tmp_path / "cave", "clay")
+    (tmp_path / "split.txt").write_text("[train]\nbeads\n[valid]\nclay\n")
+    fields = {"cave": {"split_file": str(tmp_path / "split.txt")}, "ntire2022": {}}
+    for name, root in (("cave", "cave"), ("ntire2022", "arad")):
+        opened.append(open_dataset(DataConfig(name=name, root=str(tmp_path / root), **fields[name])))
+    for dataset in opened:
+        assert first_oddities(dataset.train) + first_oddities(dataset.valid) == []

@@ -46,23 +46,29 @@ def test_from_a_folder_to_a_cube(toy, folder, tmp_path, capsys):
     workdir, where = tmp_path / "run", ["--dataset", "folder", "--data-root", str(folder), *OPTIONS]
     assert main(["check", *where]) == 0
     assert main(["prepare", *where, "--output", str(tmp_path / "store")]) == 0
-    capsys.readouterr()
+    assert "WARNING" not in capsys.readouterr().out
+    unscaled = "values above 1 in the cube, which PSNR clips; largest 99.5: pass --white 100 (data.white)"
+    assert main(["prepare", *where[:-1], "2", "--output", str(tmp_path / "unscaled")]) == 0
+    assert unscaled in capsys.readouterr().out
     config = configured(toy, folder)
     assert train_and_evaluate(config, workdir) == 0
     printed = capsys.readouterr().out
+    assert "WARNING" not in printed
     assert "3 training and 1 held-out scenes, 5 bands of 450-650 nm, camera photos of the folder" in printed
     assert "split at random by data.split_seed 0: 1 of 4 held out, leaf" in printed
     assert load_config(workdir / "config.json").model.num_bands == 5
     assert (read_card(workdir).model.num_bands, read_card(workdir).wavelengths) == (5, NM)
     assert train_and_evaluate(config, workdir) == 0  # with the bands still unset: nothing is left to do
     assert main(["evaluate", "--checkpoint", str(workdir), "--output", str(tmp_path / "own.json")]) == 0
+    assert "WARNING" not in capsys.readouterr().out
     values = json.loads((tmp_path / "own.json").read_text())
     assert values["protocol"]["name"] == "full_frame"
     assert values["dataset"]["notes"][0].startswith("split at random by data.split_seed 0: 1 of 4 held out, leaf")
     assert set(values["baselines"]) == {"least_squares_linear", "least_squares_quadratic"}
-    everything = ["--valid-fraction", "1", "--output", str(tmp_path / "all.json")]
+    everything = ["--valid-fraction", "1", "--white", "2", "--output", str(tmp_path / "all.json")]
     assert main(["evaluate", "--checkpoint", str(workdir), *everything]) == 0
     assert len(json.loads((tmp_path / "all.json").read_text())["scenes"]) == 4
+    assert unscaled in capsys.readouterr().out
     photo, cube = folder / "rgb" / "leaf0_clean.png", tmp_path / "leaf0.mat"
     assert main(["predict", str(photo), "--checkpoint", str(workdir), "--output", str(cube)]) == 0
     predicted, wavelengths = read_cube(cube)

@@ -59,6 +59,12 @@ def test_it_says_what_to_watch_out_for(run):
     assert greeting(run).endswith("finished: all 24 steps are done")
 
 
+def test_it_warns_of_cubes_in_another_unit(run, dataset):
+    read = dataset.train.read
+    dataset.train.read = lambda index: dataclasses.replace(read(index), unit=10.0)
+    assert "WARNING  scene train0: values above 1 in the cube" in greeting(run)
+
+
 def test_a_diverged_run_says_what_is_kept_and_what_to_try():
     told = messages.not_finite(7, float("nan"), 1.0, 5)
     assert told.startswith("step 7: found loss nan and gradient norm 1.0, expected finite numbers;")
