@@ -7,12 +7,16 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
+from jaxtyping import Float64
 
 from m3sr_jax.data.scenes import CodedScene, Dataset, SceneSource
 from m3sr_jax.errors import InputError
 
 Progress = Callable[[int, int], None]
 ZEROS = "zeros in the cube, where MRAE is infinite unless protocol and loss have a floor"
+# Photo and cube of one scene correlate by at least 0.93 in CAVE and in simulated photos; those of two scenes of CAVE
+# by less than 0.5 in 98.7 % of cases, and by 0.71 at most.
+SAME_PICTURE = 0.5
 # Stored numbers of 1: percent, 8, 10, 12 bits, four decimals, 14 and 16 bits.
 WHITES = (100, 255, 1023, 4095, 10000, 16383, 65535)
 
@@ -95,13 +99,33 @@ def _check_scene(source: SceneSource, index: int, findings: Findings) -> None:
         found = f"a photo of {photo} and a cube of {cube} pixels"
         raise InputError(f"scene {scene.name}: found {found}; expected {expected} as in the headers")
     findings.largest = max(findings.largest, float(scene.cube.max()) / scene.unit)
-    for oddity in _oddities(scene):
+    for oddity in _oddities(scene, source):
         findings.oddities.setdefault(oddity, []).append(scene.name)
 
 
-def _oddities(scene: CodedScene) -> list[str]:
-    flat = ["a photo with all values equal"] if np.ptp(scene.rgb) == 0 else []
-    return cube_oddities(scene.cube, scene.unit) + flat
+def _oddities(scene: CodedScene, source: SceneSource) -> list[str]:
+    found = cube_oddities(scene.cube, scene.unit)
+    if np.ptp(scene.rgb) == 0:
+        return [*found, "a photo with all values equal"]
+    if source.take is None:  # a rendered photo shows its cube
+        found += ["photo is grey"] * bool((scene.rgb == scene.rgb[..., :1]).all())
+        found += ["photo and cube do not show the same picture"] * (likeness(scene, source.wavelengths) < SAME_PICTURE)
+    return found
+
+
+def likeness(scene: CodedScene, wavelengths: Float64[np.ndarray, " S"]) -> float:
+    """Correlates the mean of the photo's channels with the mean of the cube's visible bands, 400-700 nm.
+
+    Bands of the near infrared may show another picture than the photo: leaves are bright there.
+
+    Returns:
+        A number in [-1, 1]; 1 where one of the two is constant, which says nothing.
+    """
+    first, last = np.searchsorted(wavelengths, (400, 700.5))
+    if first == last:
+        return 1.0
+    photo, cube = scene.rgb.mean(-1), scene.cube[..., first:last].mean(-1, dtype=np.float32)
+    return float(np.corrcoef(photo.ravel(), cube.ravel())[0, 1]) if np.ptp(photo) and np.ptp(cube) else 1.0
 
 
 def cube_oddities(cube: np.ndarray, unit: float = 1.0) -> list[str]:

@@ -10,7 +10,9 @@ SIZE = (24, 30)
 
 
 def random_cube(seed, size=SIZE, bands=31):
-    return (np.random.default_rng(seed).random((*size, bands), np.float32) * 0.9 + 0.05).astype(np.float32)
+    rng = np.random.default_rng(seed)
+    brightness, spectra = rng.random((*size, 1), np.float32), rng.random((*size, bands), np.float32)
+    return (brightness * (0.5 + 0.4 * spectra) + 0.05).astype(np.float32)
 
 
 def photo_of(cube):

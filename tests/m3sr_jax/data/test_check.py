@@ -1,10 +1,12 @@
 """A check reads every scene, and reports the unusable and the suspicious ones."""
 
+import h5py
 import numpy as np
 import pytest
 
 from m3sr_jax.config import DataConfig
-from m3sr_jax.data.check import check_scenes, first_oddities
+from m3sr_jax.data.camera import load_camera, quantise
+from m3sr_jax.data.check import check_scenes, first_oddities, likeness
 from m3sr_jax.data.open import open_dataset
 from m3sr_jax.data.photo.scenes import PhotoSpec, open_photo
 from m3sr_jax.data.scenes import CodedScene, Dataset, SceneSource
@@ -54,11 +56,13 @@ def test_good_scenes_bring_no_findings():
 @pytest.mark.parametrize(
     ("change", "oddity"),
     [
-        ({"cube": np.where(good_cube() > 0.8, 0, good_cube()).astype(np.float32)}, "zeros in the cube"),
+        ({"cube": np.where(good_cube() < 0.2, 0, good_cube()).astype(np.float32)}, "zeros in the cube"),
         ({"cube": good_cube() - np.float32(0.2)}, "negative values in the cube"),
         ({"cube": good_cube() * np.float32(2)}, "values above 1 in the cube"),
         ({"cube": good_cube() * np.float32(1e-3)}, "a dark cube"),
         ({"rgb": np.full((*SIZE, 3), 7, np.uint8)}, "a photo with all values equal"),
+        ({"rgb": good_photo()[..., :1].repeat(3, -1)}, "photo is grey"),
+        ({"rgb": good_photo()[::-1]}, "photo and cube do not show the same picture"),
     ],
 )
 def test_suspicious_scenes_are_named_once_and_are_no_fault(change, oddity):
@@ -112,7 +116,7 @@ def test_the_first_scene_alone_is_read_before_a_run():
         "scene scene0: values above 1 in the cube, which PSNR clips; largest 4050: pass --white 4095 (data.white); "
         "for a store, to m3sr prepare"
     ]
-    zeros = scene(np.where(good_cube() > 0.8, 0, good_cube()).astype(np.float32))
+    zeros = scene(np.where(good_cube() < 0.2, 0, good_cube()).astype(np.float32))
     for quiet in (scene(), zeros, InputError("told where it is used")):
         assert first_oddities(source_of(quiet)) == []
     assert first_oddities(source_of()) == []
@@ -129,3 +133,23 @@ def test_good_data_sets_bring_no_warning(synthetic, tmp_path, write_cave_scene):
         opened.append(open_dataset(DataConfig(name=name, root=str(tmp_path / root), **fields[name])))
     for dataset in opened:
         assert first_oddities(dataset.train) + first_oddities(dataset.valid) == []
+
+
+def test_a_photo_is_compared_with_the_visible_bands():
+    dark_leaves = np.concatenate([good_cube(), 1 - good_cube(), 1 - good_cube()], -1)
+    nm = np.array([500.0, 600.0, 800.0, 810.0, 820.0, 830.0])
+    assert likeness(scene(dark_leaves), nm) == pytest.approx(1, abs=1e-3)
+    assert likeness(scene(dark_leaves), nm + 300) == 1  # none is visible
+    assert likeness(scene(np.full_like(dark_leaves, 0.5)), nm) == 1  # constant
+
+
+def test_real_pairs_are_alike_and_transposed_ones_are_not(data_dir):
+    camera = load_camera("cie1964")
+    with h5py.File(data_dir / "cave26_128.h5") as file:
+        nm = file["wavelengths"][:].astype(float)
+        for name in ("balloons_ms", "egyptian_statue_ms", "sponges_ms"):
+            cube = file["cube"][name][:].transpose(1, 2, 0)
+            photos = file["rgb_d65"][name][:], quantise(camera.render(cube / np.float32(65535), nm))
+            for photo in photos:
+                assert likeness(CodedScene(name, photo, cube), nm) > 0.9
+                assert likeness(CodedScene(name, photo.swapaxes(0, 1), cube), nm) < 0.4
