@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 from m3sr_jax.cli.data_options import DataOptions
 from m3sr_jax.cli.progress import progress_bar
 from m3sr_jax.config.names import OnDisk
 from m3sr_jax.errors import InputError, shortened
+
+if TYPE_CHECKING:
+    from m3sr_jax.data.scenes import Dataset
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +35,8 @@ class Check(DataOptions):
         from m3sr_jax.config import DataConfig
         from m3sr_jax.data.camera import print_notes
         from m3sr_jax.data.check import check_scenes
-        from m3sr_jax.data.open import open_dataset
+        from m3sr_jax.data.open import located, open_dataset
+        from m3sr_jax.data.store import is_store
         from m3sr_jax.io.wavelengths import span
 
         config = self.data_config(DataConfig(name=self.dataset))
@@ -54,6 +59,7 @@ class Check(DataOptions):
         nm, (height, width) = dataset.train.wavelengths, dataset.train.size(0) if len(dataset.train) else (0, 0)
         if len(nm):
             print(f"bands: {span(nm)}")
+            print(f"photos: {_photos(dataset, stored=is_store(located(config).root))}")
         print(
             f"{self.dataset}: {len(dataset.train)} training and {len(dataset.valid)} validation scenes, "
             f"{height}×{width}, {len(nm)} bands; {len(findings.missing)} missing, {len(findings.faults)} faulty"
@@ -61,3 +67,11 @@ class Check(DataOptions):
         if findings.complete:
             return 0
         raise InputError(f"{self.dataset}: incomplete or damaged; the lines above name every file")
+
+
+def _photos(dataset: Dataset, stored: bool) -> str:
+    """Says where the photos come from."""
+    camera = dataset.train.camera_name
+    if dataset.train.take is not None:
+        return f"rendered by {camera}"
+    return f"as prepared ({camera})" if stored else f"{len(dataset.train) + len(dataset.valid)} files"

@@ -19,6 +19,7 @@ def test_a_whole_data_set_passes_the_check_and_is_prepared(download, tmp_path, c
     assert run("prepare", root, "--output", store, "--split-file", split) == 0
     assert "3 of them new" in capsys.readouterr().out
     assert run("check", store) == 0
+    assert "photos: as prepared (NTIRE 2022 photos)" in capsys.readouterr().out
     files, prepared = (
         open_dataset(DataConfig(name="ntire2022", root=str(place), split_file=str(split))) for place in (root, store)
     )

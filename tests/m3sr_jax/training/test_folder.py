@@ -45,6 +45,9 @@ def configured(toy, folder, **data):
 def test_from_a_folder_to_a_cube(toy, folder, tmp_path, capsys):
     workdir, where = tmp_path / "run", ["--dataset", "folder", "--data-root", str(folder), *OPTIONS]
     assert main(["check", *where]) == 0
+    assert "photos: 4 files" in capsys.readouterr().out
+    assert main(["check", *where, "--camera", "cie1964"]) == 0
+    assert "photos: rendered by cie1964" in capsys.readouterr().out
     assert main(["prepare", *where, "--output", str(tmp_path / "store")]) == 0
     assert "WARNING" not in capsys.readouterr().out
     unscaled = "values above 1 in the cube, which PSNR clips; largest 99.5: pass --white 100 (data.white)"
