@@ -38,7 +38,7 @@ class Prepare(DataOptions):
         from m3sr_jax.data.camera import print_notes
         from m3sr_jax.data.check import first_oddities
         from m3sr_jax.data.open import located, open_dataset
-        from m3sr_jax.data.store import is_store, prepare
+        from m3sr_jax.data.store import is_store, prepare, stored_scenes
 
         config = located(self.data_config(DataConfig(name=self.dataset)))
         if is_store(config.root):
@@ -48,10 +48,15 @@ class Prepare(DataOptions):
             print_notes(self.camera)
         for oddity in first_oddities(dataset.train):
             print(f"WARNING: {oddity}")
+        stored = len(stored_scenes(self.output))
         with progress_bar(f"preparing {self.dataset}") as progress:
             written = prepare(dataset, self.output, precision=self.dtype, progress=progress)
         counts = f"{len(dataset.train)} training and {len(dataset.valid)} validation scenes"
-        print(f"wrote {self.output}: {counts}, {written} of them new; train with --config.data.root={self.output}")
+        new = len(dataset.train) + len(dataset.valid) - stored  # a store has no other scenes
+        counts += f", {new} of them new"
+        if written > new:
+            counts += f", {written - new} converted again, because their files or options differ"
+        print(f"wrote {self.output}: {counts}; train with --config.data.root={self.output}")
         for note in dataset.notes:
             print(f"note: {note}")
         if dataset.missing:

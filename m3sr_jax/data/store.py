@@ -30,6 +30,7 @@ from m3sr_jax.data.scenes import CodedScene, Dataset, Precision, SceneSource, co
 from m3sr_jax.data.splits import PARTS, present_scenes, read_split
 from m3sr_jax.errors import InputError, shortened
 from m3sr_jax.io.files import reading, written_folder, written_whole
+from m3sr_jax.io.wavelengths import same_bands, span
 
 NPY_HEADER_BYTES = 128  # as np.save writes it for arrays as simple as these
 Progress = Callable[[int, int], None]
@@ -57,7 +58,7 @@ def prepare(
 
     Raises:
         InputError: a scene is unreadable, `precision` cannot hold its values, or the folder cannot be written or holds
-            something else, another data set or scenes that this one lacks.
+            something else, another data set, other bands, or scenes that this one lacks.
     """
     root = Path(output)
     _check_output(root, dataset)
@@ -67,7 +68,8 @@ def prepare(
         (root / "scenes").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{root}: cannot be written ({error.strerror})") from error
-    _write_manifest(root, {"dataset": dataset.name, "finished": False})
+    bands = dataset.train.wavelengths.tolist()
+    _write_manifest(root, {"dataset": dataset.name, "wavelengths": bands, "finished": False})
     for unfinished in (root / "scenes").glob(".*"):  # left by a killed process
         shutil.rmtree(unfinished, ignore_errors=True)
     for part, source in (("train", dataset.train), ("valid", dataset.valid)):
@@ -82,7 +84,7 @@ def prepare(
             progress(sum(map(len, records.values())), total)
     train = dataset.train
     matrix = train.take.matrix.tolist() if isinstance(train.take, Shot) else []
-    facts = train.wavelengths.tolist(), train.rgb_normalization, train.camera_name, matrix, list(dataset.missing)
+    facts = bands, train.rgb_normalization, train.camera_name, matrix, list(dataset.missing)
     _write_manifest(root, asdict(Manifest(dataset.name, *facts, **records)) | {"format": FORMAT, "finished": True})
     return written
 
@@ -95,13 +97,22 @@ def _check_output(root: Path, dataset: Dataset) -> None:
         raise InputError(f"{root}: holds something other than a store; choose another folder")
     path = root / MANIFEST
     with reading(path, "a store's manifest; choose another folder"):
-        held = str(json.loads(path.read_text())["dataset"])
+        manifest = json.loads(path.read_text())
+        held, bands = str(manifest["dataset"]), np.array([float(nm) for nm in manifest.get("wavelengths", [])])
     if held != dataset.name:
         raise InputError(f"{root}: holds a store of {held}; expected one of {dataset.name}: choose another folder")
-    scenes = {path.parent.name for path in root.glob("scenes/[!.]*/scene.json")}
-    if others := sorted(scenes - {*dataset.train.names, *dataset.valid.names}):
+    expected = dataset.train.wavelengths
+    if len(bands) and not same_bands(bands, expected):
+        found = f"holds {len(bands)} bands of {span(bands)}; expected {len(expected)} of {span(expected)}"
+        raise InputError(f"{root}: {found}: choose another folder, or remove this one")
+    if others := sorted(stored_scenes(root) - {*dataset.train.names, *dataset.valid.names}):
         found = f"holds scenes that this selection of {held} lacks, {shortened(others, 5)}"
         raise InputError(f"{root}: {found}; choose another folder, or remove this one")
+
+
+def stored_scenes(root: str | os.PathLike[str]) -> set[str]:
+    """Returns the names of the scenes in a store, finished or not."""
+    return {path.parent.name for path in Path(root).glob("scenes/[!.]*/scene.json")}
 
 
 def _written_record(folder: Path, source: str) -> SceneRecord | None:

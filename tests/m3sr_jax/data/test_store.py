@@ -164,6 +164,15 @@ def test_a_store_of_another_data_set_or_of_other_scenes_is_left_alone(dataset, s
         prepare(dataset, store)
 
 
+def test_a_store_of_other_bands_is_left_alone(dataset, store):
+    before = (store / "manifest.json").read_text()
+    for part in (dataset.train, dataset.valid):
+        part.wavelengths = NM + 20
+    with pytest.raises(InputError, match="holds 31 bands of 400-700 nm; expected 31 of 420-720 nm: choose another"):
+        prepare(dataset, store)
+    assert (store / "manifest.json").read_text() == before
+
+
 def test_a_corrected_file_of_the_same_size_is_prepared_again(tmp_path):
     cubes = arad.ntire2022(tmp_path / "download")
 
