@@ -29,6 +29,7 @@ class Score:
         figures: folder for a picture of each scene: error map, bands and spectra.
         label: what tables call the prediction; by default its file or folder name.
         key: name of the array that holds a predicted cube.
+        white: the stored number that is 1 in the predicted cubes, such as 100 for percent.
         truth_key: name of the array that holds a true cube.
         truth_white: the stored number that is 1 in the true cubes, such as 4095.
         wavelengths: of the bands in nm, 400:700:10, a list or a file, in place of those of all files.
@@ -41,6 +42,7 @@ class Score:
     figures: Path | None = None
     label: str = ""
     key: str | None = None
+    white: float | None = None
     truth_key: str | None = None
     truth_white: float | None = None
     wavelengths: str | None = None
@@ -65,7 +67,7 @@ class Score:
         pairs, alone = match_cubes(self.prediction, self.truth)
         for path in alone:
             print(f"not scored, no cube of the same name: {path}")
-        found = CubeFormat(self.key, self.wavelengths)
+        found = CubeFormat(self.key, self.wavelengths, self.white)
         true = CubeFormat(self.truth_key, self.wavelengths, self.truth_white)
         for note in (*found.notes(pairs[0].prediction), *true.notes(pairs[0].truth)):
             print(f"note: {note}")
@@ -95,11 +97,20 @@ class Score:
 def _observe(
     oddities: dict[str, list[str]], figures: Path | None, label: str, both: Compared, scores: dict[str, float]
 ) -> None:
-    """Notes what is odd about a true cube, and draws the pair if asked to."""
+    """Notes what is odd about a true cube and about the prediction's unit, and draws the pair if asked to."""
     from m3sr_jax.data.check import cube_oddities
     from m3sr_jax.evaluation.score import write_error_figure
 
-    for oddity in cube_oddities(both.truth):
+    for oddity in cube_oddities(both.truth) + _another_unit(both):
         oddities.setdefault(oddity, []).append(both.pair.name)
     if figures is not None:
         write_error_figure(figures / f"{both.pair.name}.png", both, scores, label)
+
+
+def _another_unit(both: Compared) -> list[str]:
+    """Compares means: the medians of scenes before a black background say little."""
+    prediction, truth = float(both.prediction.mean()), float(both.truth.mean())
+    if truth <= 0 or truth / 3 <= prediction <= 3 * truth:
+        return []
+    times = float(f"{prediction / truth:.1g}")
+    return [f"the prediction is about {times:g} times the truth on average: another unit? (--white, --truth-white)"]

@@ -107,3 +107,17 @@ def test_half_widths_beside_predictions_are_not_listed(cubes, tmp_path, capsys):
         write_cube(tmp_path / "envi" / name, cubes["clay"][0], NM)
     assert main(["score", str(tmp_path / "envi"), str(tmp_path / "truth")]) == 0
     assert "clay_interval" not in capsys.readouterr().out
+
+
+def test_a_prediction_in_another_unit_is_noted_and_read_with_its_white(cubes, tmp_path, capsys):
+    prediction, truth = cubes["clay"]
+    write_cube(tmp_path / "percent.npz", prediction * 100, NM)
+    given = ["score", str(tmp_path / "percent.npz"), str(tmp_path / "truth" / "clay.mat")]
+    told = "the prediction is about 100 times the truth on average: another unit? (--white, --truth-white): clay"
+    assert main(given) == 0
+    assert f"note: {told}" in capsys.readouterr().out
+    output = tmp_path / "report.json"
+    assert main([*given, "--white", "100", "--output", str(output)]) == 0
+    assert "another unit" not in capsys.readouterr().out
+    expected = evaluate_pair(PROTOCOLS["full_frame"], prediction, truth)
+    assert json.loads(output.read_text())["scenes"]["clay"] == pytest.approx(expected, rel=1e-5)
