@@ -21,7 +21,8 @@ class DataOptions:
         split_file: lists the training and the test scenes, in place of the built-in split.
         camera: camera response that photos are rendered with: cie1964, or a CSV, MAT or NPZ file; by default the data
             set's own photos are used, or cie1964 if it has none.
-        photos: folder of the photos, or a pattern such as *_clean.png; by default photos/, or anywhere.
+        photos: folder of the photos, relative to --data-root or absolute, or a pattern such as *_clean.png; by default
+            photos/, or anywhere.
         cubes: the same for the cubes; by default cubes/, or anywhere.
         key: name of the array that holds the cube.
         wavelengths: of the bands in nm, 400:700:10, a list or a file, in place of those of the cube files.

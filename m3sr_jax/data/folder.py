@@ -93,7 +93,10 @@ def _by_scene(root: Path, kind: str, chosen: str, suffixes: Sequence[str]) -> di
     place = root / chosen
     folder, names = (place, "*") if place.is_dir() else (place.parent, place.name)
     if not folder.is_dir():
-        raise InputError(f"data.{kind} {chosen}: {folder} does not exist; expected a folder or a pattern of file names")
+        raise InputError(
+            f"data.{kind} {chosen}: {folder} does not exist; expected a folder or a pattern of file names (relative to "
+            "data.root, or absolute)"
+        )
     pattern = rf"(?=.*(?:{'|'.join(map(re.escape, suffixes))})$){fnmatch.translate(names)}"
     found: dict[str, Path] = {}
     for _, path in find_files(folder, pattern):

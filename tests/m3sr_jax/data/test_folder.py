@@ -72,7 +72,8 @@ def test_folders_and_patterns_choose_between_files(tmp_path):
     elsewhere = {"photos": str(tmp_path / "photos" / "*_clean.png"), "cubes": str(tmp_path / "cubes")}
     assert open_dataset(DataConfig(name="folder", **elsewhere)).train.names == ("a",)
     with pytest.raises(
-        InputError, match=r"data.cubes nowhere/x: .*nowhere does not exist; expected a folder or a pattern"
+        InputError,
+        match=r"data.cubes nowhere/x: .*nowhere does not exist; expected a folder or .* \(relative to data.root",
     ):
         opened(tmp_path, cubes="nowhere/x")
 
