@@ -92,7 +92,13 @@ def test_exact_colour_is_added_to_a_model_without_it_or_left_out(tmp_path):
     for name, leaf in flatten_dict(params, sep="/").items():
         np.testing.assert_array_equal(with_colours[0][name], leaf)
     save_model(tmp_path / "exact", ModelCard(exact, NM, **about), unflatten_dict(with_colours[0], sep="/"))
-    without, _ = first(tmp_path / "exact", plain, **about)
+    without, notes = first(tmp_path / "exact", plain)
+    told = [note.removeprefix(f"init_from {tmp_path / 'exact'}: ") for note in notes]
+    assert told == [
+        'trained on photos of encoding "linear", these have encoding "codes"',
+        "trained on cubes of reflectance, these hold an unstated quantity",
+        "trained with model.exact_colour, this run is without it: cubes need not show the photo's colours",
+    ]
     assert without.keys() == flatten_dict(params, sep="/").keys()
 
 
@@ -102,8 +108,13 @@ def test_equally_many_but_other_bands_are_noted(trained):
 
 
 def test_another_network_is_refused(trained):
-    with pytest.raises(InputError, match=r"the parameters do not fit the model"):
-        first(trained[0], dataclasses.replace(FIELDS, features=8))
+    branches = dataclasses.replace(FIELDS, features=8, branches=("spectral", "spatial"), normalise_exposure=True)
+    with pytest.raises(InputError) as caught:
+        first(trained[0], branches)
+    flags = """--config.model.branches="('frequency',)" --config.model.features=6"""
+    assert str(caught.value).endswith(f"pass {flags} --config.model.normalise_exposure=False")
+    with pytest.raises(InputError, match=r"holds m3sr, this run trains pixel; pass --config\.model\.name=m3sr, or"):
+        first(trained[0], ModelConfig(name="pixel", num_bands=5))
     other = dataclasses.replace(FIELDS, features=8, num_bands=8)
     with pytest.raises(InputError, match=r"found model\.features 6, not 8; expected the same network, of any bands"):
         first(trained[0], other, nm=tuple(400.0 + 25 * band for band in range(8)))

@@ -101,7 +101,7 @@ def test_init_from_continues_with_the_base_of_the_other_run(toy, tmp_path):
     first, second = (load_model(tmp_path / run, "latest")[1]["regression"] for run in ("first", "second"))
     np.testing.assert_array_equal(first, second)
     plain = dataclasses.replace(later, model=dataclasses.replace(later.model, base="none"))
-    with pytest.raises(InputError, match="do not fit the model"):
+    with pytest.raises(InputError, match=r"pass --config\.model\.base=cubic$"):
         train_and_evaluate(plain, tmp_path / "third")
 
 
