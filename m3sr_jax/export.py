@@ -23,10 +23,10 @@ from m3sr_jax.errors import InputError, one_line
 from m3sr_jax.io.encoding import Encoding
 from m3sr_jax.io.files import written_folder
 from m3sr_jax.io.normalization import normalise_rgb
-from m3sr_jax.model_card import MODEL_FILE, ModelCard
+from m3sr_jax.model_card import MODEL_FILE, PROGRAM_FILE, ModelCard
 from m3sr_jax.models import with_scans
 
-PROGRAM, PARAMS, SCRIPT = "model.jaxexport", "params.safetensors", "run.py"
+PROGRAM, PARAMS, SCRIPT = PROGRAM_FILE, "params.safetensors", "run.py"
 PLATFORMS = ("cpu", "cuda")
 INPUTS: dict[Encoding, str] = {
     "codes": "RGB in [0, 1] as the training data store it",

@@ -15,6 +15,8 @@ from m3sr_jax.io.files import reading, write_text
 from m3sr_jax.io.normalization import RGB_NORMALIZATIONS
 
 MODEL_FILE = "model.json"
+PROGRAM_FILE = "model.jaxexport"  # of `m3sr export`
+RELEASE_SUFFIXES = (".pth", ".safetensors")
 QUANTITIES = ("", "reflectance", "radiance")
 
 
@@ -125,6 +127,18 @@ def write_card(card: ModelCard, directory: Path) -> None:
     write_text(directory / MODEL_FILE, card.to_json())
 
 
+def _no_model(path: Path) -> str:
+    """Says what a path without a model.json is, and what to do about it."""
+    if path.is_file() and (path.parent / MODEL_FILE).is_file():
+        return f"is a file; pass its folder {path.parent}"
+    if path.is_file() and path.suffix in RELEASE_SUFFIXES:
+        return f"is a file; m3sr convert {path} DIR makes a model folder of it"
+    if (path / PROGRAM_FILE).is_file():
+        return "is an exported program; run its run.py"
+    fault = "is a file" if path.is_file() else f"no {MODEL_FILE}" if path.is_dir() else "no such directory"
+    return f"{fault}; expected a training workdir or a folder that m3sr convert wrote"
+
+
 def read_card(directory: Path) -> ModelCard:
     """Reads DIR/model.json.
 
@@ -133,8 +147,7 @@ def read_card(directory: Path) -> ModelCard:
     """
     path = directory / MODEL_FILE
     if not path.is_file():
-        fault = f"no {MODEL_FILE}" if directory.is_dir() else "no such directory"
-        raise InputError(f"{directory}: {fault}; expected a training workdir or a folder that m3sr convert wrote")
+        raise InputError(f"{directory}: {_no_model(directory)}")
     with reading(path, "a model card"):
         text = path.read_text(encoding="utf-8")
     try:

@@ -81,6 +81,15 @@ def test_directories_that_hold_no_model_cost_one_line(saved, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"no model\.json"):
         load_model(tmp_path / "empty")
+    with pytest.raises(InputError, match=f"is a file; pass its folder {saved}"):
+        load_model(saved / "model.json")
+    for name in ("m.safetensors", "m.pth"):
+        (tmp_path / name).touch()
+        with pytest.raises(InputError, match=rf"is a file; m3sr convert \S+{name} DIR makes a model folder of it"):
+            load_model(tmp_path / name)
+    (tmp_path / "empty" / "model.jaxexport").touch()
+    with pytest.raises(InputError, match=r"is an exported program; run its run\.py"):
+        load_model(tmp_path / "empty")
     (saved / "params").rename(tmp_path / "elsewhere")
     with pytest.raises(InputError, match="no checkpoint yet"):
         load_model(saved)
