@@ -22,6 +22,7 @@ from m3sr_jax.inference.tiling import tiled_rows
 from m3sr_jax.io.encoding import converted
 from m3sr_jax.io.normalization import normalise_rgb
 from m3sr_jax.io.photos.photo import Encoding, Photo
+from m3sr_jax.io.wavelengths import span
 from m3sr_jax.model_card import ModelCard
 from m3sr_jax.models.base import bare_network
 from m3sr_jax.models.m3sr import MULTIPLE
@@ -42,7 +43,7 @@ REGRESSION = PRETRAINED / "regression"
 Tick = Callable[[int, int], None]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Predictor:
     """A network, its parameters and its card.
 
@@ -57,6 +58,11 @@ class Predictor:
     params: Any
     card: ModelCard
     uncertainty: Interval | None = None
+
+    def __repr__(self) -> str:
+        network, count = self.card.model.name, sum(leaf.size for leaf in jax.tree.leaves(self.params))
+        bands, holds = f"{len(self.wavelengths)} bands of {span(self.wavelengths)}", self.card.quantity or "unstated"
+        return f"Predictor({network}, {count:,} parameters, {bands}, encoding {self.card.encoding}, quantity {holds})"
 
     @property
     def wavelengths(self) -> Float64[np.ndarray, " S"]:

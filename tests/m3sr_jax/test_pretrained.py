@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 from pathlib import Path
 
 import h5py
@@ -56,6 +57,11 @@ def test_the_cards_say_what_the_models_take_and_give(network, regression):
     assert network.card.provenance["dataset"] == "photo"  # no photograph and no measured scene
     assert sum(path.stat().st_size for path in PRETRAINED.rglob("*") if path.is_file()) < MAX_BYTES
     assert "BSD-3" in (PRETRAINED / "MODEL_CARD.md").read_text()
+
+
+def test_a_model_is_shown_on_one_line(network):
+    shown = r"Predictor\(m3sr, [\d,]+ parameters, 31 bands of 400-700 nm, encoding linear, quantity reflectance\)"
+    assert re.fullmatch(shown, repr(network))
 
 
 def test_grey_stays_grey_black_stays_black_and_exposure_scales(either):
