@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from m3sr_jax.models import M3SR as M3SR
     from m3sr_jax.models import create as create
 
+    __version__: str
+
 # Public name → its module, imported on first use, since JAX and Flax take a second to import.
 _MODULES = {
     "Config": "config",
@@ -31,14 +33,16 @@ _MODULES = {
     "save_model": "checkpoint",
 }
 __all__ = ["M3SR", "REGRESSION", "Config", "InputError", "ModelCard", "Predictor", "create", "load"]
-__all__ += ["load_model", "save_model"]
+__all__ += ["__version__", "load_model", "save_model"]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version("m3sr-jax")
     if name in _MODULES:
         return getattr(importlib.import_module(f"m3sr_jax.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'm3sr_jax' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_MODULES])
+    return sorted([*globals(), *_MODULES, "__version__"])

@@ -4,9 +4,12 @@ import json
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import version
 from pathlib import Path
 
 from packaging.requirements import Requirement
+
+import m3sr_jax
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -31,6 +34,11 @@ def test_importing_loads_nothing_heavy():
     program = "import json, sys, m3sr_jax, m3sr_jax.cli, m3sr_jax.io; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     assert HEAVY & set(json.loads(done.stdout)) == set()
+
+
+def test_the_package_tells_its_version():
+    assert m3sr_jax.__version__ == version("m3sr-jax")
+    assert "__version__" in dir(m3sr_jax)
 
 
 def test_every_dependency_states_its_oldest_version():
