@@ -29,13 +29,14 @@ def check_same_run(workdir: Path, config: Config) -> None:
     if not path.exists():
         return
     try:
-        conflicts = "; ".join(config.conflicts(load_config(path)))
+        conflicts = config.conflicts(load_config(path))
     except InputError as error:
         raise InputError(f"{error}; choose a new --workdir") from error
     if conflicts:
+        longer = all(conflict.startswith(("train.num_steps:", "train.num_epochs:")) for conflict in conflicts)
         raise InputError(
-            f"{path}: belongs to a run with another configuration ({conflicts}); restore these fields or choose a new "
-            "--workdir"
+            f"{path}: belongs to a run with another configuration ({'; '.join(conflicts)}); restore these fields or "
+            "choose a new --workdir" + f"; to go on from it: --workdir NEW --config.train.init_from={workdir}" * longer
         )
 
 

@@ -31,7 +31,15 @@ def test_another_run_is_refused_and_left_as_it_is(tmp_path):
     with pytest.raises(InputError, match=r"seed: 0 → 1; optim\.learning_rate: 0\.0004 → 0\.001") as caught:
         check_same_run(tmp_path, other)
     assert "\n" not in str(caught.value)
+    assert "init_from" not in str(caught.value)
     assert Config.from_json((tmp_path / "config.json").read_text()) == Config()
+
+
+def test_a_longer_run_is_told_how_to_go_on(tmp_path):
+    write_config(tmp_path, Config(train=TrainConfig(num_steps=5)))
+    told = f"to go on from it: --workdir NEW --config.train.init_from={tmp_path}$"
+    with pytest.raises(InputError, match=told):
+        check_same_run(tmp_path, Config(train=TrainConfig(num_steps=9)))
 
 
 @pytest.mark.parametrize("text", ["", "{]", '{"modle": {}}'])
