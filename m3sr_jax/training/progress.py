@@ -23,6 +23,8 @@ class TrainingProgress:
         self._task = TaskID(0)
 
     def __enter__(self) -> TrainingProgress:
+        if self._first_step < self._num_steps:
+            self.say("compiling the first step takes up to a minute")
         if self.console.is_terminal:
             columns = (TextColumn("{task.completed}/{task.total}"), BarColumn(), TextColumn("{task.description}"))
             self._bar = Progress(*columns, TimeElapsedColumn(), console=self.console)
