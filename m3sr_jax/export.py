@@ -1,8 +1,8 @@
 """Exports a model as one program for any image size that runs without this package.
 
 `export_model` writes DIR/model.jaxexport (the program, StableHLO by `jax.export`), DIR/params.safetensors (the
-parameters, with model.json and the encoding of the input in the metadata) and DIR/run.py (ten lines that run them with
-JAX alone).
+parameters, with model.json and the encoding of the input in the metadata) and DIR/run.py (a short script that runs
+them with JAX alone).
 """
 
 from __future__ import annotations
@@ -35,21 +35,32 @@ INPUTS: dict[Encoding, str] = {
 }
 
 RUN_PY = '''\
-"""python run.py RGB.npy CUBE.npy: (B, H, W, 3), float32 in [0, 1], H and W multiples of 8, to (B, H, W, bands)."""
+"""usage: python run.py RGB.npy CUBE.npy: float32 (B, H, W, 3) in [0, 1], H and W multiples of 8, to (B, H, W, bands)"""
 import json, pathlib, sys
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
 import jax.export, numpy as np  # jax.export reads programs with flatbuffers: pip install jax flatbuffers
+try:
+    rgb = np.load(sys.argv[1])
+except (OSError, ValueError) as error:
+    sys.exit(f"{sys.argv[1]}: not a readable .npy file ({error})")
+shape, dtype = np.shape(rgb), getattr(rgb, "dtype", None)
+if len(shape) != 4 or shape[3] != 3 or not all(shape) or shape[1] % 8 or shape[2] % 8 or dtype != np.float32:
+    sys.exit(f"{sys.argv[1]}: found {dtype} {shape}, expected float32 (B, H, W, 3) with H and W multiples of 8")
 here = pathlib.Path(__file__).parent
 blob = (here / "params.safetensors").read_bytes()
 table, data = json.loads(blob[8 : (start := 8 + int.from_bytes(blob[:8], "little"))]), blob[start:]
 card = json.loads(table.pop("__metadata__")["model.json"])
 params = {k: np.frombuffer(data[slice(*v["data_offsets"])], "<f4").reshape(v["shape"]) for k, v in table.items()}
 program = jax.export.deserialize((here / "model.jaxexport").read_bytes())
-np.save(sys.argv[2], program.call(params, np.load(sys.argv[1])))
+np.save(sys.argv[2], program.call(params, rgb))
 print("wrote", sys.argv[2], "from", card["encoding"], "RGB, with bands at", card["wavelengths"], "nm")
 '''
 
 
-def export_model(directory: str | os.PathLike[str], model: nn.Module, params: Any, card: ModelCard) -> None:
+def export_model(
+    directory: str | os.PathLike[str], model: nn.Module, params: Any, card: ModelCard, *, overwrite: bool = False
+) -> None:
     """Writes program, parameters and script; the directory appears whole or not at all.
 
     Args:
@@ -58,6 +69,7 @@ def export_model(directory: str | os.PathLike[str], model: nn.Module, params: An
         params: its parameters.
         card: stored with the parameters. Its RGB normalisation becomes part of the program, its encoding does not: the
             program takes what `INPUTS` says.
+        overwrite: replace an exported program, but no folder that holds anything else.
 
     Raises:
         InputError: the directory exists or cannot be written, or the network cannot be exported.
@@ -66,7 +78,11 @@ def export_model(directory: str | os.PathLike[str], model: nn.Module, params: An
 
     target = Path(directory).absolute()
     if target.exists():
-        raise InputError(f"{target}: already exists; choose another directory")
+        if not overwrite:
+            raise InputError(f"{target}: already exists; choose another directory or pass --overwrite")
+        names = {path.name for path in target.iterdir()} if target.is_dir() else set()
+        if PROGRAM not in names or names - {PROGRAM, PARAMS, SCRIPT}:
+            raise InputError(f"{target}: is not an exported program and nothing else; choose another directory")
     flat = {name: np.asarray(leaf, np.float32) for name, leaf in flatten_dict(params, sep="/").items()}
     program = export_program(model, flat, card.rgb_normalization)
     with written_folder(target) as folder:
