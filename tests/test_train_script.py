@@ -123,6 +123,13 @@ def refused(*arguments) -> str:
         ("--config.model.num_blocks=1,1", "config field model.num_blocks: found [1, 1], expected three numbers"),
         ("--config.data.crop_size=64", "config field data.crop_size: found 64, expected at most data.scene_size = 32"),
         ("--cnfig.seed=1", "Unknown command line flag 'cnfig.seed'"),
+        ("--batch_size=2", "error: Unknown command line flag 'batch_size'; did you mean --config.data.batch_size?"),
+        ("--num_processes=x", "error: flag --num_processes=x: invalid literal for int()"),
+        ("--config=folder", "error: folder: no such config; expected a path such as configs/folder.py"),
+        (
+            "--config=configs/cav.py:groups8",
+            "error: configs/cav.py: no such config; expected a path such as configs/cave.py",
+        ),
         ("stray", "arguments stray: unknown"),
     ],
 )
@@ -134,8 +141,8 @@ def test_what_cannot_be_used_costs_one_line(tmp_path, flag, told):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (None, "No such file or directory"),
-        ("def get_config(:", "SyntaxError"),
+        (None, "config.py: no such config; expected a path such as configs/"),
+        ("def get_config(:", "error: SyntaxError in the config file"),
         ("x = 1", "get_config"),
         ("def get_config(): return 3", "found a value of type int, expected a ConfigDict"),
         ("def get_config(): return {'modle': {}}", "config field modle: no such field; did you mean model?"),
@@ -150,7 +157,7 @@ def test_a_config_file_that_cannot_be_used_costs_one_line(tmp_path, text, told):
 
 def test_an_unknown_variant_costs_one_line(tmp_path):
     told = refused("--config", "configs/ntire2022.py:no_temporal", "--workdir", tmp_path / "run")
-    assert "variant no_temporal: no such variant; expected one of no_spatial" in told
+    assert "error: config variant no_temporal: no such variant; expected one of no_spatial" in told
 
 
 def test_a_variant_and_flags_reach_the_run(tmp_path):

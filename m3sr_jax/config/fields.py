@@ -264,10 +264,14 @@ def default_config() -> Any:
     return config
 
 
+def field_names() -> list[str]:
+    """Returns the name of every field, as "seed" and "train.num_steps"."""
+    return ["seed", *(f"{g}.{field.name}" for g, section in SECTIONS.items() for field in dataclasses.fields(section))]
+
+
 def check_field_name(name: str) -> None:
     """Raises InputError, suggesting the nearest name, unless `name` ("seed", "train", "train.num_steps") exists."""
-    fields = [f"{group}.{field.name}" for group, section in SECTIONS.items() for field in dataclasses.fields(section)]
-    known = ["seed", *SECTIONS, *fields]
+    known = [*SECTIONS, *field_names()]
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}?" if near else "known groups: " + ", ".join(SECTIONS)
