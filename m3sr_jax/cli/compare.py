@@ -30,7 +30,7 @@ class Compare:
         """
         from rich.console import Console
 
-        from m3sr_jax.evaluation.compare import comparison_tables, read_evaluation
+        from m3sr_jax.evaluation.compare import comparison_tables, data_notes, read_evaluation
 
         if len(self.reports) < 2:
             raise InputError(f"m3sr compare: found {len(self.reports)} report, expected two or more")
@@ -39,8 +39,11 @@ class Compare:
         if len(set(labels)) < len(labels):  # such as report.json of several runs
             names = _distinct_names(self.reports)
             evaluations = [dataclasses.replace(e, label=name) for e, name in zip(evaluations, names, strict=True)]
-        for table in comparison_tables(evaluations):
-            Console().print(table)
+        tables = comparison_tables(evaluations)
+        for note in data_notes(evaluations):
+            print(f"note: {note}")
+        for table in tables:
+            Console().print(table, crop=False)
 
 
 def _distinct_names(paths: Sequence[Path]) -> list[str]:

@@ -102,12 +102,15 @@ class Evaluate(DataOptions, Processes):
         from m3sr_jax.evaluation.tables import score_table
 
         facts = model_facts(card)
-        Console().print(score_table(reports, published_rows(dataset.name, facts)))
+        published = published_rows(dataset.name, facts)
+        Console().print(score_table(reports, published), crop=False)
         if exposed:
-            Console().print(exposure_table(exposed))
+            Console().print(exposure_table(exposed), crop=False)
         if self.output is not None:
             extra = {"exposures": exposure_means(exposed)} if exposed else {}
-            write_tables(self.output, reports, dataset=dataset_facts(dataset), model=facts, extra=extra)
+            write_tables(
+                self.output, reports, dataset=dataset_facts(dataset), model=facts, published=published, extra=extra
+            )
             print(f"wrote {self.output}, and .md, .csv and .tex beside it")
 
     def _observer(self, card: ModelCard, pixels: Sequence[tuple[int, int]]) -> Observe:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -72,7 +73,8 @@ class Score:
         for note in (*found.notes(pairs[0].prediction), *true.notes(pairs[0].truth)):
             print(f"note: {note}")
         read = partial(read_pair, read_prediction=found.read, read_truth=true.read)
-        label = self.label or (self.prediction.name if self.prediction.is_dir() else self.prediction.stem)
+        prediction = Path(os.path.abspath(self.prediction))  # "." alone has no name
+        label = self.label or (prediction.name if prediction.is_dir() else prediction.stem)
         oddities: dict[str, list[str]] = {}
         observe = partial(_observe, oddities, self.figures, label)
         report, bands = score_cubes(pairs, read, protocol, label, observe)
@@ -86,9 +88,9 @@ class Score:
         from m3sr_jax.evaluation.report import write_tables
         from m3sr_jax.evaluation.tables import score_table
 
-        Console().print(score_table([report]))
+        Console().print(score_table([report]), crop=False)
         if self.output is not None:
-            facts = {"name": self.truth.name, "truth": str(self.truth), "without_partner": alone}
+            facts = {"name": Path(os.path.abspath(self.truth)).name, "truth": str(self.truth), "without_partner": alone}
             facts |= {"wavelengths": bands} if bands is not None else {}
             write_tables(self.output, [report], dataset=facts, model={"prediction": str(self.prediction)})
             print(f"wrote {self.output}, and .md, .csv and .tex beside it")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +28,13 @@ class Evaluation:
         label: file name without its suffix.
         protocol: terms of the scores.
         scenes: scene name → metric name → score, None where it is not finite.
+        dataset: description of the scenes; see `m3sr_jax.evaluation.report.dataset_facts`.
     """
 
     label: str
     protocol: Mapping[str, Any]
     scenes: Mapping[str, Mapping[str, float | None]]
+    dataset: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -67,12 +70,16 @@ def read_evaluation(path: Path) -> Evaluation:
         protocol = dict(values["protocol"])
         if "epsilon" in protocol:  # mrae_floor in earlier reports
             protocol["mrae_floor"] = protocol.pop("epsilon")
-        return Evaluation(path.stem, protocol, scenes)
+        return Evaluation(path.stem, protocol, scenes, dict(values.get("dataset") or {}))
 
 
-def _known_scores(scores: Mapping[str, float | None]) -> dict[str, float | None]:
+def _known_scores(scores: Mapping[str, Any]) -> dict[str, float | None]:
     # Reports of earlier versions have no sam_bright.
-    return {metric: scores.get(metric) if metric == "sam_bright" else scores[metric] for metric in COLUMNS}
+    known = {metric: scores.get(metric) if metric == "sam_bright" else scores[metric] for metric in COLUMNS}
+    for metric, score in known.items():
+        if not isinstance(score, float | int | None):
+            raise ValueError(f"{metric}: found {json.dumps(score)[:40]}, expected a number or null")
+    return {metric: score if score is not None and math.isfinite(score) else None for metric, score in known.items()}
 
 
 def check_comparable(evaluations: Sequence[Evaluation]) -> list[str]:
@@ -95,6 +102,18 @@ def check_comparable(evaluations: Sequence[Evaluation]) -> list[str]:
     if not shared:
         raise InputError(f"{', '.join(e.label for e in evaluations)}: no scene in common, so nothing to compare")
     return shared
+
+
+def data_notes(evaluations: Sequence[Evaluation]) -> list[str]:
+    """Says which evaluations were scored on other data than the first, by the data set's name or fingerprint."""
+    first, notes = evaluations[0], []
+    for other in evaluations[1:]:
+        for key in ("name", "fingerprint"):
+            ours, theirs = first.dataset.get(key), other.dataset.get(key)
+            if ours and theirs and ours != theirs:
+                notes.append(f"{first.label} was scored on {ours}, {other.label} on {theirs}")
+                break
+    return notes
 
 
 def differences(first: Evaluation, other: Evaluation, scenes: Sequence[str]) -> list[Difference]:
@@ -164,7 +183,7 @@ def comparison_tables(evaluations: Sequence[Evaluation]) -> list[Table]:
     note = "95 % bootstrap intervals; p: two-sided Wilcoxon signed-rank test, not corrected for multiple comparisons"
     paired = Table(title=escape(f"Difference from {first.label}, scene by scene"), caption=note, **style)
     for heading in ("", "metric", "mean", "95 % interval", "p", "better on"):
-        paired.add_column(heading, no_wrap=heading == "")
+        paired.add_column(heading, no_wrap=heading != "", overflow="fold")
     for other in evaluations[1:]:
         for row in difference_rows(other.label, differences(first, other, scenes)):
             add_row(paired, row, end_section=row[1] == list(COLUMNS)[-1])

@@ -19,8 +19,6 @@ from m3sr_jax.regression import best_of, sums
 Predict = Callable[[Float32[np.ndarray, "H W 3"]], Float[np.ndarray, "H W S"]]
 Progress = Callable[[int, int], None]
 Observe = Callable[[Scene, Mapping[str, np.ndarray]], None]
-# With fewer scenes, the median time would include the compilation on the first, which is therefore predicted twice.
-MIN_TIMED_SCENES = 3
 LEAST_SQUARES = "least_squares_"  # begins the names of these methods
 # Least squares determines at most 20 numbers per band: more pixels change no digit, and a pass over all of NTIRE 2022
 # would take minutes.
@@ -95,11 +93,18 @@ def evaluate_all(
     mine = local_indices(len(scenes))
 
     def score_mine() -> dict[int, dict[str, _SceneScores]]:
-        rows = {}
-        for done, i in enumerate(mine):
-            rows[i] = _score_scene(methods, scenes[i], protocol, done == 0 and len(mine) < MIN_TIMED_SCENES, observe)
+        # The first prediction of a size compiles and is not timed. If no size repeats, the first scene is done twice.
+        rows, compiled, sizes = {}, set(), [scenes.size(i) for i in mine]
+        for done, (i, size) in enumerate(zip(mine, sizes, strict=True), 1):
+            scene = scenes[i]
+            if done == 1 and len(set(sizes)) == len(sizes):
+                for predict_fn in methods.values():
+                    np.asarray(predict_fn(scene.rgb))
+                compiled.add(size)
+            rows[i] = _score_scene(methods, scene, protocol, observe, timed=size in compiled)
+            compiled.add(size)
             if progress is not None:
-                progress(done + 1, len(mine))
+                progress(done, len(mine))
         return rows
 
     parts = gather(score_mine)
@@ -109,7 +114,7 @@ def evaluate_all(
 
 @dataclass(frozen=True)
 class _SceneScores:
-    """The scores of one method on one scene."""
+    """The scores of one method on one scene; `seconds` is nan where it would include compilation."""
 
     scene: str
     scores: dict[str, float]
@@ -118,15 +123,13 @@ class _SceneScores:
 
 
 def _score_scene(
-    methods: Mapping[str, Predict], scene: Scene, protocol: Protocol, warm_up: bool, observe: Observe | None
+    methods: Mapping[str, Predict], scene: Scene, protocol: Protocol, observe: Observe | None, *, timed: bool
 ) -> dict[str, _SceneScores]:
     cubes, row = {}, {}
     for name, predict_fn in methods.items():
-        if warm_up:
-            predict_fn(scene.rgb)
         start = time.perf_counter()
         cube = cubes[name] = np.asarray(predict_fn(scene.rgb))
-        seconds = time.perf_counter() - start
+        seconds = time.perf_counter() - start if timed else math.nan
         if cube.shape != scene.cube.shape:
             raise InputError(f"scene {scene.name}: {name} predicted {cube.shape}, expected {scene.cube.shape}")
         scores, bands = evaluate_pair(protocol, cube, scene.cube), band_rmse(protocol, cube, scene.cube)
@@ -139,7 +142,7 @@ def _score_scene(
 def _report(name: str, protocol: Protocol, rows: list[_SceneScores]) -> Report:
     scores = {row.scene: row.scores for row in rows}
     bands = tuple(np.mean([row.bands for row in rows], axis=0).tolist())
-    return Report(name, protocol, scores, float(np.median([row.seconds for row in rows])), bands)
+    return Report(name, protocol, scores, float(np.nanmedian([row.seconds for row in rows])), bands)
 
 
 def fit_baselines(dataset: Dataset) -> dict[str, Predict]:

@@ -50,6 +50,7 @@ RAINBOW = {
 }
 # Inches; the width of a picture sets the scale of everything else.
 WIDTH, LEFT, PICTURE, GAP, TOP, SPECTRA, BOTTOM = 10.0, 0.62, 1.9, 0.07, 0.8, 1.55, 0.82
+MAX_ASPECT = 4  # pictures longer than this leave part of their place empty
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class _Page:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-        self.picture_height = PICTURE * aspect
+        self.picture_height = PICTURE * min(max(aspect, 1 / MAX_ASPECT), MAX_ASPECT)
         self.height = TOP + 2 * self.picture_height + GAP + 0.72 + SPECTRA + BOTTOM
         self.figure = Figure(figsize=(WIDTH, self.height))
         FigureCanvasAgg(self.figure)
@@ -78,7 +79,7 @@ class _Page:
     def picture(self, x: float, y: float, image: np.ndarray, **options: Any) -> tuple[Any, Any]:
         axes = self.axes(x, y, PICTURE, self.picture_height)
         axes.axis("off")
-        return axes, axes.imshow(image, aspect="auto", **options)
+        return axes, axes.imshow(image, aspect="equal", **options)
 
     def scale(self, image: Any, x: float, y: float, height: float) -> None:
         from matplotlib.ticker import MaxNLocator

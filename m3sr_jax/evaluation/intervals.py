@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 RESAMPLES = 10_000
+BLOCK = 100  # resamples at a time: all at once take 0.8 GiB for 5,000 scenes
 SEED = 0
 
 
@@ -26,6 +27,7 @@ def bootstrap_interval(values: Sequence[float]) -> tuple[float, float] | None:
     scores = np.asarray(values, np.float64)
     if len(scores) < 2 or not np.isfinite(scores).all():
         return None
-    draws = np.random.default_rng(SEED).integers(len(scores), size=(RESAMPLES, len(scores)))
-    low, high = np.percentile(scores[draws].mean(axis=1), [2.5, 97.5])
+    rng, size = np.random.default_rng(SEED), (BLOCK, len(scores))
+    means = [scores[rng.integers(len(scores), size=size)].mean(axis=1) for _ in range(RESAMPLES // BLOCK)]
+    low, high = np.percentile(np.concatenate(means), [2.5, 97.5])
     return float(low), float(high)

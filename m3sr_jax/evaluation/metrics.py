@@ -147,7 +147,7 @@ def spectral_angle(x: Float[Any, "*pixels S"], y: Float[Any, "*pixels S"]) -> tu
     """
     xp = x.__array_namespace__()
     x_norm, y_norm = (xp.linalg.norm(spectra, axis=-1, keepdims=True) for spectra in (x, y))
-    defined = (x_norm > 0) & (y_norm > 0)
+    defined = ~((x_norm == 0) | (y_norm == 0))  # a NaN is no zero: it must show
     u, v = (spectra / xp.where(defined, norm, 1) for spectra, norm in ((x, x_norm), (y, y_norm)))
     return unit_angle(u, v), defined[..., 0]
 

@@ -16,7 +16,7 @@ from m3sr_jax.evaluation.evaluate import Predict, Report, evaluate_all, fit_base
 from m3sr_jax.evaluation.figures import Estimate, reconstruction_figure
 from m3sr_jax.evaluation.metrics import psnr, sam
 from m3sr_jax.evaluation.protocols import Protocol
-from m3sr_jax.evaluation.published import published_rows
+from m3sr_jax.evaluation.published import Published, published_rows
 from m3sr_jax.evaluation.tables import display_name, report_csv, report_json, report_latex, report_markdown
 from m3sr_jax.io.files import write_text
 from m3sr_jax.model_card import ModelCard
@@ -61,7 +61,7 @@ def write_report(
 ) -> list[Report]:
     """Evaluates a method; writes DIR/report.json, .md, .csv, .tex and DIR/reconstruction.png, each whole or not at all.
 
-    The picture shows the held-out scene of median PSNR (the lower of two).
+    The picture comes last, and shows the held-out scene of median PSNR (the lower of two).
 
     Args:
         directory: created if missing; an earlier report in it is replaced.
@@ -81,9 +81,10 @@ def write_report(
     try:
         on_writer(lambda: directory.mkdir(parents=True, exist_ok=True))
         reports = evaluate_all(methods, dataset.valid, protocol)
-        on_writer(lambda: _write_median_figure(directory / FIGURE, methods, dataset.valid, reports[0]))
         tables: dict[str, Any] = {"dataset": dataset_facts(dataset), "model": model or {}, "figure": FIGURE}
+        tables["published"] = published_rows(dataset.name, model)
         on_writer(lambda: write_tables(directory / "report.json", reports, **tables))
+        on_writer(lambda: _write_median_figure(directory / FIGURE, methods, dataset.valid, reports[0]))
     except OSError as error:
         raise InputError(f"{directory}: the report cannot be written there ({error.strerror or error})") from error
     return reports
@@ -96,6 +97,7 @@ def write_tables(
     dataset: Mapping[str, Any],
     model: Mapping[str, Any],
     figure: str = "",
+    published: Sequence[Published] = (),
     extra: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes an evaluation to PATH (JSON), and to .md, .csv and .tex files of the same stem beside it.
@@ -106,14 +108,18 @@ def write_tables(
         dataset: description of the scenes that were scored; see `dataset_facts`.
         model: description of the model; see `model_facts`.
         figure: file name of a picture for the Markdown page.
+        published: published rows on the same data set; see `published_rows`.
         extra: further keys of the JSON file.
     """
-    rows = published_rows(dataset["name"], model)
-    write_text(path.with_suffix(".md"), report_markdown(reports, dataset=dataset, figure=figure, published=rows))
-    write_text(path.with_suffix(".csv"), report_csv(reports, rows))
-    write_text(path.with_suffix(".tex"), report_latex(reports, rows))
-    # Last, so that the JSON file exists only beside the others.
-    write_text(path, report_json(reports, model=model, dataset=dataset, published=rows, extra=extra))
+    files = {
+        path.with_suffix(".md"): report_markdown(reports, dataset=dataset, figure=figure, published=published),
+        path.with_suffix(".csv"): report_csv(reports, published),
+        path.with_suffix(".tex"): report_latex(reports, published),
+        # Last, so that the JSON file exists only beside the others.
+        path: report_json(reports, model=model, dataset=dataset, published=published, extra=extra),
+    }
+    for file, text in files.items():
+        write_text(file, text)
 
 
 def _write_median_figure(path: Path, methods: Mapping[str, Predict], scenes: SceneSource, report: Report) -> None:

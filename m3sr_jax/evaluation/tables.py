@@ -64,9 +64,9 @@ def report_json(
 
     Returns:
         An object with "protocol" (its terms), "mean", "interval_95" (lower and upper end for each mean, or null) and
-        "scenes" (scores under lower-case names; null where infinite or undefined), "band_rmse", "seconds_per_image",
-        "baselines" (the same for each), "peak_memory_bytes", "published", "model", "dataset", "versions", "device" and
-        "git_revision".
+        "scenes" (scores under lower-case names; null where infinite or undefined), "band_rmse" (null likewise),
+        "seconds_per_image", "baselines" (the same for each), "peak_memory_bytes", "published", "model", "dataset",
+        "versions", "device" and "git_revision".
     """
     ours, *baselines = reports
     values = {
@@ -89,7 +89,7 @@ def _scores(report: Report) -> dict[str, Any]:
         "mean": finite(report.means),
         "interval_95": intervals(report),
         "scenes": scenes,
-        "band_rmse": list(report.band_rmse),
+        "band_rmse": [error if math.isfinite(error) else None for error in report.band_rmse],
         "seconds_per_image": report.seconds_per_image,
     }
 
@@ -129,11 +129,18 @@ def metric_table(title: str, caption: str = "") -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    style: Any = {"box": box.SIMPLE_HEAD, "pad_edge": False, "title_justify": "left", "caption_justify": "left"}
+    style: Any = {
+        "box": box.SIMPLE_HEAD,
+        "pad_edge": False,
+        "padding": (0, 0, 0, 1),
+        "title_justify": "left",
+        "caption_justify": "left",
+    }
     table = Table(title=escape(title), caption=escape(caption) or None, **style)
-    table.add_column("", no_wrap=True)
+    # In a narrow terminal names wrap and numbers stay whole. Headings of two lines leave the names room.
+    table.add_column("", min_width=20, overflow="fold")
     for column, _, _ in COLUMNS.values():
-        table.add_column(column, justify="right", min_width=6)  # in a narrow terminal headings wrap, numbers stay whole
+        table.add_column(column.replace(" ", "\n", 1), justify="right", min_width=6, no_wrap=True)
     return table
 
 
@@ -271,4 +278,4 @@ def display_name(method: str) -> str:
 def _markdown_table(corner: str, rows: Sequence[Sequence[str]]) -> list[str]:
     headings = [corner, *(heading for heading, _, _ in COLUMNS.values())]
     rule = ["---", *["---:"] * len(COLUMNS)]
-    return ["| " + " | ".join(row) + " |" for row in (headings, rule, *rows)]
+    return ["| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in (headings, rule, *rows)]

@@ -145,11 +145,11 @@ def _is_written(run: Run, name: str, step: int | None = None) -> bool:
 def _report(run: Run) -> None:
     """Writes WORKDIR/report on the best checkpoint, unless it exists."""
     from m3sr_jax.evaluation.published import published_rows
-    from m3sr_jax.evaluation.report import model_facts, write_report
+    from m3sr_jax.evaluation.report import FIGURE, model_facts, write_report
     from m3sr_jax.evaluation.tables import score_table
 
     folder = run.workdir / "report"
-    if not on_writer(lambda: (folder / "report.json").exists()):
+    if not on_writer(lambda: all((folder / name).exists() for name in ("report.json", FIGURE))):
         for unfinished in folder.glob(".*") if is_writer() else ():  # by a process that was killed
             unfinished.unlink()
         predict = run.validation.predictor(on_writer(lambda: load_params(run.workdir, run.model)))

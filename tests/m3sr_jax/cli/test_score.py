@@ -50,6 +50,15 @@ def test_folders_are_scored_scene_by_scene(cubes, tmp_path, capsys):
     assert read_evaluation(output).scenes["clay"]["psnr"] == values["scenes"]["clay"]["psnr"]
 
 
+def test_folders_named_by_dots_or_as_a_benchmark_are_no_more_than_folders(cubes, tmp_path, monkeypatch):
+    (tmp_path / "truth").rename(tmp_path / "cave")
+    monkeypatch.chdir(tmp_path / "ours")
+    assert main(["score", ".", "../cave", "--output", "../report.json"]) == 0
+    values = json.loads((tmp_path / "report.json").read_text())
+    assert (values["model"]["name"], values["dataset"]["name"], values["published"]) == ("ours", "cave", [])
+    assert "published" not in (tmp_path / "report.md").read_text()
+
+
 def test_one_pair_under_another_protocol(cubes, tmp_path, capsys):
     files = [str(tmp_path / "ours" / "clay_clean.npz"), str(tmp_path / "truth" / "clay.mat")]
     output = tmp_path / "report.json"

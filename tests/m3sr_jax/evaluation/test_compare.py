@@ -1,6 +1,7 @@
 """Comparisons of evaluations: which ones are comparable, and how they differ."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from scipy.stats import wilcoxon
 
 from m3sr_jax.cli import main
 from m3sr_jax.errors import InputError
-from m3sr_jax.evaluation.compare import check_comparable, differences, read_evaluation
+from m3sr_jax.evaluation.compare import check_comparable, differences, mean_rows, read_evaluation
 from m3sr_jax.evaluation.evaluate import Report
 from m3sr_jax.evaluation.protocols import PROTOCOLS
 from m3sr_jax.evaluation.tables import report_json
@@ -16,7 +17,7 @@ from m3sr_jax.evaluation.tables import report_json
 NAMES = [f"scene{i}" for i in range(12)]
 
 
-def write(path, seed, gain=0.0, protocol="cave", names=NAMES):
+def write(path, seed, gain=0.0, protocol="cave", names=NAMES, dataset=None):
     rng = np.random.default_rng(seed)
     scenes = {}
     for name in names:
@@ -24,7 +25,7 @@ def write(path, seed, gain=0.0, protocol="cave", names=NAMES):
         scenes[name] = {"psnr": psnr, "rmse": 10 ** (-psnr / 20), "sam": 5.0, "sam_bright": 3.0, "mssim": 0.9}
         scenes[name]["mrae"] = 0.1 + 0.01 * gain
     report = Report("m3sr", PROTOCOLS[protocol], scenes, 0.1)
-    path.write_text(report_json([report], model={}, dataset={}))
+    path.write_text(report_json([report], model={}, dataset=dataset or {}))
     return path
 
 
@@ -80,6 +81,52 @@ def test_a_file_that_is_not_a_report_is_one_line(pair, tmp_path, content, told, 
     assert told in line
     assert "bad.json" in line
     assert main(["compare", str(pair[0])]) == 2
+
+
+@pytest.mark.parametrize("score", ["good", "30.5", [30.5]])
+def test_a_score_that_is_no_number_is_one_line(pair, score, capsys):
+    values = json.loads(pair[1].read_text())
+    values["scenes"]["scene3"]["sam"] = score
+    pair[1].write_text(json.dumps(values))
+    assert main(["compare", *map(str, pair)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"theirs.json: cannot be read as a report of m3sr evaluate (sam: found {json.dumps(score)}" in line
+
+
+@pytest.mark.parametrize("score", ["NaN", "1e400"])
+def test_a_score_that_is_not_finite_has_no_mean(pair, score):
+    pair[1].write_text(pair[1].read_text().replace('"sam": 5.0,', f'"sam": {score},'))
+    theirs = read_evaluation(pair[1])
+    assert theirs.scenes["scene3"]["sam"] is None
+    assert mean_rows([theirs], NAMES)[0][3] == "–"
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "told"),
+    [
+        (("clean", "clean-1"), ("real", "real-2"), ["ours was scored on clean, theirs on real"]),
+        (("cave", "cave-1"), ("cave", "cave-2"), ["ours was scored on cave-1, theirs on cave-2"]),
+        (("cave", "cave-1"), ("cave", "cave-1"), []),
+        (("cave", "cave-1"), (None, None), []),
+    ],
+)
+def test_evaluations_on_other_data_are_noted(ours, theirs, told, tmp_path, capsys):
+    paths = []
+    for name, (data, fingerprint) in {"ours": ours, "theirs": theirs}.items():
+        paths.append(write(tmp_path / f"{name}.json", 0, dataset={"name": data, "fingerprint": fingerprint}))
+    assert main(["compare", *map(str, paths)]) == 0
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note")]
+    assert notes == [f"note: {text}" for text in told]
+
+
+def test_numbers_stay_whole_in_a_narrow_terminal_with_long_labels(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    names = ("a_run_with_a_very_long_name_on_ntire2022.json", "another_run_with_a_very_long_name_on_ntire2022.json")
+    paths = [str(write(tmp_path / name, place)) for place, name in enumerate(names)]
+    assert main(["compare", *paths]) == 0
+    printed = capsys.readouterr().out
+    assert "…" not in printed
+    assert re.search(r"psnr  +[+-]0\.\d{3}  +[+-]\d\.\d{3} to [+-]\d\.\d{3}  +\d\.\d+  +\d+ of 12", printed)
 
 
 def test_reports_that_call_the_floor_epsilon_compare_with_new_ones(pair):

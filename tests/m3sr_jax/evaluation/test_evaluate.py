@@ -1,9 +1,11 @@
 """Evaluation reads each scene once, scores it under the protocol, and averages over scenes."""
 
+import time
+
 import numpy as np
 import pytest
 
-from m3sr_jax.data.scenes import Scene
+from m3sr_jax.data.scenes import CodedScene, Scene, SceneSource
 from m3sr_jax.errors import InputError
 from m3sr_jax.evaluation.evaluate import evaluate, evaluate_all, fit_baselines
 from m3sr_jax.evaluation.protocols import METRICS, PROTOCOLS, evaluate_pair
@@ -39,6 +41,30 @@ def test_several_methods_share_one_reading_of_each_scene(dataset):
     np.testing.assert_array_equal(seen[2][1]["dark"], 0.5 * grey(dataset.valid[2].rgb))
     errors = [np.square(cubes["dark"] - scene.cube).mean((0, 1)) for scene, cubes in seen]
     np.testing.assert_allclose(reports[1].band_rmse, np.mean(np.sqrt(errors), axis=0), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "calls"), [([(24, 28), (28, 24), (24, 28)], 3), ([(24, 28), (24, 28)], 2), ([(24, 28), (28, 24)], 3)]
+)
+def test_the_time_per_image_excludes_the_compilation_for_each_size(sizes, calls, monkeypatch):
+    clock, compiled, made = [0.0], set(), []
+
+    def predict(rgb):
+        clock[0] += 1 if rgb.shape in compiled else 60
+        compiled.add(rgb.shape)
+        made.append(rgb.shape)
+        return grey(rgb)
+
+    def read(index):
+        codes = np.full((*sizes[index], 31), 100, np.uint16)
+        return CodedScene(f"scene{index}", codes[..., :3].astype(np.uint8), codes)
+
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    names = [f"scene{i}" for i in range(len(sizes))]
+    nm = np.linspace(400, 700, 31)
+    scenes = SceneSource(names, sizes, read, wavelengths=nm, camera_name="", fingerprint="", cache_bytes=0)
+    assert evaluate(predict, scenes, PROTOCOL).seconds_per_image == 1
+    assert len(made) == calls
 
 
 def test_large_sets_are_fitted_on_every_kth_pixel(dataset, monkeypatch):

@@ -54,6 +54,15 @@ def test_the_picture_is_written_whole(tmp_path):
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 1000
 
 
+@pytest.mark.parametrize(("height", "width"), [(12, 400), (400, 12)])
+def test_scenes_of_extreme_shape_get_a_picture_of_sensible_size(height, width, tmp_path):
+    scene = patches(height, width)
+    reconstruction_figure(scene, Estimate("M3SR", scene.cube + 0.01), tmp_path / "picture.png")
+    with Image.open(tmp_path / "picture.png") as image:
+        assert image.width == 2000
+        assert 900 < image.height < 4000
+
+
 def test_labels_are_neither_formulas_nor_all_unicode(tmp_path):
     scene = patches(32, 32)
     reconstruction_figure(scene, Estimate("$a_{ $ caf\udce9", scene.cube), tmp_path / "a.png", title="$b^{ $ \udce9")

@@ -110,6 +110,15 @@ def test_spectral_angle_in_degrees_ignores_scale_and_black_pixels():
     assert np.isnan(metrics.sam(np.zeros_like(target), target)[0])
 
 
+def test_a_prediction_that_is_not_a_number_shows_in_the_spectral_angle():
+    target = np.full((1, 2, 2, 4), 0.5, np.float32)
+    prediction = target.copy()
+    prediction[0, 0, 0, 1] = np.nan
+    prediction[0, 0, 1] = 0
+    assert np.isnan(metrics.sam(prediction, target)[0])
+    assert np.isnan(metrics.sam_bright(prediction, target)[0])
+
+
 def test_the_angle_of_bright_pixels_leaves_out_those_below_five_percent_of_white():
     target = np.full((1, 2, 2, 31), 0.5, np.float32)
     target[0, 0, 0] = 0.049

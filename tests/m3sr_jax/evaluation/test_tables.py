@@ -1,6 +1,7 @@
 """Tables, JSON and CSV of an evaluation."""
 
 import csv
+import dataclasses
 import json
 import math
 
@@ -44,6 +45,11 @@ def test_json_stays_json_where_a_score_is_infinite_or_undefined():
     assert values["scenes"]["clay"]["sam"] is None
 
 
+def test_errors_by_band_are_null_in_json_where_they_are_not_finite():
+    odd = dataclasses.replace(REPORTS[0], band_rmse=(0.5, math.nan, math.inf))
+    assert json.loads(report_json([odd], model={}, dataset={}))["band_rmse"] == [0.5, None, None]
+
+
 def test_markdown_marks_the_best_and_prints_the_terms():
     page = report_markdown(REPORTS, dataset={"name": "cave", "missing": 3}, figure="picture.png")
     rows = {line.split("|")[1].strip(): line for line in page.splitlines() if line.startswith("| ")}
@@ -63,6 +69,24 @@ def test_terminal_table_fits_eighty_columns():
     lines = captured.get().splitlines()
     assert any("linear least squares" in line and "35.00" in line and "0.1000" in line for line in lines)
     assert "max(truth, 0.001)" in " ".join(captured.get().split())
+
+
+def test_numbers_stay_whole_in_a_narrow_terminal_with_long_names():
+    scores = {"mrae": 12.3456, "rmse": 0.02, "psnr": -10.25, "sam": 107.25, "sam_bright": 103.5, "mssim": -0.0123}
+    odd = Report("a network whose folder_has_a_very_long_name", PROTOCOLS["cave"], {"clay": scores}, 0.25)
+    console = Console(width=80)
+    with console.capture() as captured:
+        console.print(score_table([odd, *REPORTS]))
+    printed = captured.get()
+    assert max(map(len, printed.splitlines())) == 80
+    assert "-10.25 0.0200 107.25 103.50 -0.0123 12.3456" in " ".join(printed.split())
+    assert "…" not in printed
+
+
+def test_pipes_in_labels_do_not_break_markdown_tables():
+    page = report_markdown([report("a|b", 34.0, 5.0)], dataset={"name": "cave"})
+    (row,) = [line for line in page.splitlines() if "34.00 | 0.0200 | 6.00" in line]
+    assert row.startswith(r"| a\|b | 34.00")
 
 
 def test_labels_are_text_in_every_format():

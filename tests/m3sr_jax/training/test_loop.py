@@ -100,9 +100,10 @@ def test_a_finished_run_does_nothing_but_mend_its_report(finished, toy, tmp_path
     assert "finished: all 24 steps are done" in capsys.readouterr().out
     assert {path: path.read_bytes() for path in before} == before
 
-    (workdir / "report" / "report.json").unlink()
-    assert train_and_evaluate(toy, workdir) == 0
-    assert (workdir / "report" / "report.json").exists()
+    for name in ("report.json", "reconstruction.png"):
+        (workdir / "report" / name).unlink()
+        assert train_and_evaluate(toy, workdir) == 0
+        assert (workdir / "report" / name).exists()
 
 
 def test_stopped_in_an_evaluation_it_resumes_as_if_never_stopped(finished, toy, tmp_path, monkeypatch, capsys):
