@@ -36,7 +36,7 @@ def check_compatible(card: ModelCard, dataset: Dataset, checkpoint: Path | None 
     if card.encoding != source.encoding:
         raise InputError(
             f'the model takes RGB of encoding "{card.encoding}", the photos of {dataset.name} are "{source.encoding}"; '
-            "expected the same; score a model for photos by `m3sr predict PHOTOS --output CUBES`, `m3sr score CUBES TRUTH`"
+            "expected the same; score cubes of a model for photos, by `m3sr predict`, with `m3sr score CUBES TRUTH`"
         )
 
 
