@@ -61,6 +61,8 @@ def main() -> int:
     parser.add_argument("--table", action="store_true", help="print the registers in --output")
     args = parser.parse_args()
     if args.table:
+        if args.output is None:
+            parser.error("--table: name the file of rows with --output")
         print(table(args.output))
         return 0
     jax.config.update("jax_traceback_in_locations_limit", 0)  # or the digest would depend on line numbers

@@ -10,7 +10,7 @@ import webbrowser
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -131,7 +131,7 @@ class Predict(Processes):
             if light is not None and settings["light"].lower().endswith(".csv"):
                 settings["light"] = f"{Path(settings['light']).name} ({zlib.crc32(light.tobytes()):08x})"
             record_settings(output, jobs, {"model": predictor.fingerprint()} | settings, self.overwrite)
-            new = [job for job in jobs if not all(file.exists() for file in job.cube_files)]
+            new = [job for job in jobs if not job.has_cube]
         elif not output.parent.is_dir():
             raise InputError(f"{output}: found no folder {output.parent}; make it first")
         if not self.overwrite:
@@ -214,7 +214,7 @@ class _Batch:
             finish = Finish(card, photo, exact_colour=options.exact_colour, light=self.light, interval=interval)
         told = (*photo.notes, *filter(None, [mismatch(photo.encoding, card.encoding)]))
         shape, notes = (*photo.codes.shape[:2], len(wavelengths)), "".join(f"; {note}" for note in told)
-        source = f"{self._made()} of {job.image.name}: {photo.format} photo, {photo.encoding} values{notes}"
+        source = f"{self._made} of {job.image.name}: {photo.format} photo, {photo.encoding} values{notes}"
         del photo  # frees a large photo, unless `finish` keeps it
         with cube_writer(job.cube, shape, wavelengths, options.dtype, source, self.stored) as append:
             while True:
@@ -234,8 +234,9 @@ class _Batch:
             lines += [f"  {trust.line()}", f"  {finish.line()}"]
         return "\n".join(lines)
 
+    @cached_property
     def _made(self) -> str:
-        """Says what a cube holds and which model made it."""
+        """What the cubes hold and which model made them; its fingerprint reads all parameters."""
         options, card = self.options, self.predictor.card
         quantity = f"radiance under {options.light}" if options.light else card.quantity or "values"
         exact = " in exact colour" if options.exact_colour else ""

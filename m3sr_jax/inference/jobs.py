@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from m3sr_jax.errors import InputError
+from m3sr_jax.errors import InputError, shortened
 from m3sr_jax.io.cube_intervals import interval_files
 from m3sr_jax.io.cube_writer import SUFFIXES
 from m3sr_jax.io.files import reading, write_text
@@ -37,11 +36,15 @@ class Job:
         return self.cube.with_suffix(".html")
 
     @property
+    def has_cube(self) -> bool:
+        """Whether the cube exists; one that exists is complete."""
+        return all(file.is_file() for file in self.cube_files)
+
+    @property
     def done(self) -> bool:
-        """Whether the cube exists and is no older than the photo; a cube that exists is complete."""
+        """Whether the cube exists and is no older than the photo."""
         image, cube = self.image, self.cube
-        exists = all(file.is_file() for file in self.cube_files)
-        return exists and (not image.is_file() or cube.stat().st_mtime >= image.stat().st_mtime)
+        return self.has_cube and (not image.is_file() or cube.stat().st_mtime >= image.stat().st_mtime)
 
 
 def is_cube_file(output: Path) -> bool:
@@ -98,7 +101,7 @@ def passed_over(images: Iterable[Path]) -> str | None:
     """
     folders = [path for image in images if image.is_dir() for path in sorted(image.iterdir())]
     inside = [str(folder) for folder in folders if _may_hold_photos(folder)]
-    told = f"folders inside are not searched, name them: {_listed(inside)}" if inside else None
+    told = f"folders inside are not searched, name them: {shortened(inside)}" if inside else None
     found = []
     for path in (path for image in images if image.is_dir() for path in _files(image)):
         kind = None if path.suffix.lower() in PHOTO_SUFFIXES else _picture_format(path)
@@ -107,19 +110,17 @@ def passed_over(images: Iterable[Path]) -> str | None:
     if not found:
         return told
     start = "1 picture was" if len(found) == 1 else f"{len(found)} pictures were"
-    pictures = f"{start} passed over; rename or convert to PNG or TIFF: {_listed(found)}"
+    pictures = f"{start} passed over; rename or convert to PNG or TIFF: {shortened(found)}"
     return f"{pictures}\n{told}" if told else pictures
 
 
-def _listed(names: Iterable[str]) -> str:
-    first = list(itertools.islice(names, 9))
-    return ", ".join([*first[:8], *(["…"] if len(first) > 8 else [])])
-
-
 def _may_hold_photos(folder: Path) -> bool:
-    if not folder.is_dir() or folder.name.startswith("."):
+    if folder.name.startswith("."):
         return False
-    return any(path.suffix.lower() in PHOTO_SUFFIXES for path in folder.iterdir())
+    try:
+        return folder.is_dir() and any(path.suffix.lower() in PHOTO_SUFFIXES for path in folder.iterdir())
+    except OSError:  # it cannot be read, and nobody has named it
+        return False
 
 
 def _photos(image: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +39,22 @@ def test_every_photo_of_a_folder_is_taken_and_other_pictures_are_named(photos, t
     (photos / "x.jxl").write_bytes(b"\xff\x0a" + bytes(9))
     told = "3 pictures were passed over; rename or convert to PNG or TIFF: h.gif (GIF), photo (JPEG), x.jxl (JPEG XL)"
     assert passed_over([photos, photos / "a.png"]) == told
+
+
+def test_folders_inside_are_named_unless_they_cannot_be_read(photos, tmp_path, monkeypatch):
+    (photos / "site").mkdir()
+    (photos / "site" / "c.png").write_text("")
+    assert passed_over([photos]) == f"folders inside are not searched, name them: {photos / 'site'}"
+    read = Path.iterdir
+
+    def iterdir(folder):
+        if folder.name == "site":
+            raise PermissionError(13, "Permission denied")
+        return read(folder)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    assert passed_over([photos]) is None
+    assert len(plan_jobs([photos], tmp_path / "cubes", "npz")) == 2
 
 
 def test_a_folder_of_unread_pictures_names_them(tmp_path):
