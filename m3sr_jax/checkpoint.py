@@ -11,8 +11,10 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 import zlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -249,4 +251,17 @@ def quiet_orbax() -> Any:
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     import orbax.checkpoint as ocp
 
+    _hide_abandoned_transfers()
     return ocp
+
+
+@cache
+def _hide_abandoned_transfers() -> None:
+    """Hides what TensorStore says of reads and writes that an error left behind, at whatever time they end."""
+    hook = sys.unraisablehook
+
+    def on_callback(failure: Any) -> None:
+        if str(failure.exc_value) != "Event loop is closed":
+            hook(failure)
+
+    sys.unraisablehook = on_callback

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -163,21 +162,17 @@ class Checkpoints:
 @contextmanager
 def _without_thread_tracebacks() -> Iterator[None]:
     """Hides tracebacks of Orbax's threads: the next call to Orbax raises the same error."""
-    thread_hook, callback_hook = threading.excepthook, sys.unraisablehook
+    hook = threading.excepthook
 
     def on_thread(failure: threading.ExceptHookArgs) -> None:
         if not type(failure.thread).__module__.startswith("orbax."):
-            thread_hook(failure)
+            hook(failure)
 
-    def on_callback(failure: Any) -> None:
-        if str(failure.exc_value) != "Event loop is closed":  # TensorStore's, for abandoned writes
-            callback_hook(failure)
-
-    threading.excepthook, sys.unraisablehook = on_thread, on_callback
+    threading.excepthook = on_thread
     try:
         yield
     finally:
-        threading.excepthook, sys.unraisablehook = thread_hook, callback_hook
+        threading.excepthook = hook
 
 
 def _refuse_if_it_may_pass(error: Exception, manager: Any, step: int) -> None:

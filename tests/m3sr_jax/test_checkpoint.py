@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import sys
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,7 @@ import jaxtyping
 import numpy as np
 import pytest
 
+from m3sr_jax import checkpoint
 from m3sr_jax.checkpoint import load_model, load_params, save_model, saved_steps
 from m3sr_jax.config import ModelConfig
 from m3sr_jax.errors import InputError
@@ -148,3 +151,13 @@ def test_unfinished_checkpoints_do_not_count(tmp_path):
         (tmp_path / name).mkdir()
     assert saved_steps(tmp_path) == [5, 40]
     assert saved_steps(tmp_path / "none") == []
+
+
+def test_only_what_abandoned_transfers_say_is_hidden(monkeypatch):
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    checkpoint._hide_abandoned_transfers.__wrapped__()
+    failures = [SimpleNamespace(exc_value=RuntimeError(message)) for message in ("Event loop is closed", "no memory")]
+    for failure in failures:
+        sys.unraisablehook(failure)
+    assert told == failures[1:]
