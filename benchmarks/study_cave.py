@@ -14,7 +14,7 @@ has not seen it.
   folds     {M3SR, MST++, pixel} with "full" and MST++ with "paper" on three other splits of the 26 scenes, seed 0: each
             tests on every third of the 20 scenes, in alphabetical order, and trains on the rest.
   ablation  M3SR with "full" at 300 steps: without each branch, other groups, wavelets and losses, seeds 0 to 2.
-  long      {M3SR, MST++, pixel} with "full" for 5,000 steps, seed 0.
+  long      {M3SR, MST++, pixel} with "full" for 5,000 steps, seeds 0 to 2.
 
 Runs are trained one after the other in folders of runs/study. Stop the script whenever you like: the same command
 continues the unfinished run and skips what is done. Scores are those of the last step; the best evaluation would be
@@ -136,8 +136,8 @@ def jobs(options: argparse.Namespace) -> Iterator[Job]:
         for seed, (name, changes) in itertools.product(seeds, ABLATIONS.items()):
             yield Job("ablation", "m3sr", name, options.steps or 300, seed, split, tuple(changes.items()))
     if "long" in options.parts:
-        for network in networks:
-            yield Job("long", network, "full", options.steps or 5000, 0, split)
+        for seed, network in itertools.product(seeds, networks):
+            yield Job("long", network, "full", options.steps or 5000, seed, split)
 
 
 def prepare(options: argparse.Namespace) -> None:
