@@ -157,10 +157,9 @@ class DataConfig(_Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.metadata.get("folder") and self.name != "folder" and value != field.default:
-                raise bad_value(f"data.{field.name}", value, f'{spelled(field.default)} unless data.name is "folder"')
+        if self.name != "folder" and (own := self.set_folder_fields()):
+            expected = f'{spelled(own[0].default)} unless data.name is "folder"'
+            raise bad_value(f"data.{own[0].name}", getattr(self, own[0].name), expected)
         if self.name in ("synthetic", "photo") and self.crop_size > self.scene_size:
             raise bad_value("data.crop_size", self.crop_size, f"at most data.scene_size = {self.scene_size}")
         if self.patch_size is not None and self.crop_size % self.patch_size:
@@ -169,6 +168,11 @@ class DataConfig(_Section):
             ends = getattr(self, name)
             if ends and not (len(ends) == 2 and low <= ends[0] <= ends[1] <= high):
                 raise bad_value(f"data.{name}", ends, f"unset, or two numbers from {low} to {high}, rising")
+
+    def set_folder_fields(self) -> list[dataclasses.Field[Any]]:
+        """Returns the fields of name = "folder" alone that differ from their defaults."""
+        own = (field for field in dataclasses.fields(self) if field.metadata.get("folder"))
+        return [field for field in own if getattr(self, field.name) != field.default]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,6 +23,7 @@ class Item:
         icc: the profile; None if there is none.
         bits: the largest number of bits of a channel; None if not declared.
         cropped: whether a part of the picture is to be cut out ("clap").
+        turned: whether it is to be rotated or mirrored ("irot", "imir").
         gain_map: whether the file adds an HDR gain map ("tmap") to the picture.
     """
 
@@ -31,6 +32,7 @@ class Item:
     icc: bytes | None
     bits: int | None
     cropped: bool
+    turned: bool
     gain_map: bool
 
 
@@ -83,6 +85,7 @@ def primary_item(content: bytes) -> Item:
         icc=colours.get(b"prof", colours.get(b"rICC")),
         bits=max(depths[0]) if depths else None,
         cropped=any(kind == b"clap" for kind, _ in own),
+        turned=any(kind == b"imir" or (kind == b"irot" and any(data)) for kind, data in own),
         gain_map=b"tmap" in inside.get(b"iinf", b""),
     )
 

@@ -79,6 +79,9 @@ def unit_range(codes: Shaped[np.ndarray, "*S"]) -> Float32[np.ndarray, "*S"]:
     return np.divide(codes, np.float32(largest_code(codes.dtype)), dtype=np.float32, order="C")
 
 
+TURNED = "turned upright, as its orientation says"
+
+
 def upright(codes: np.ndarray, orientation: int) -> np.ndarray:
     """Applies an EXIF orientation, 1 to 8: above 4 rows and columns are swapped; some also reverse an axis."""
     if orientation not in range(2, 9):

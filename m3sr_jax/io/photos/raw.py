@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from m3sr_jax.errors import InputError
 from m3sr_jax.io.files import BoundedFile
 from m3sr_jax.io.photos.dng import opcode_notes
-from m3sr_jax.io.photos.photo import Stored, upright_size
+from m3sr_jax.io.photos.photo import TURNED, Stored, upright_size
 from m3sr_jax.io.photos.pillow import check_pixels
 from m3sr_jax.io.photos.spaces import ColourSpace
 
@@ -38,6 +38,7 @@ def read_raw(path: Path) -> Stored:
         try:
             raw.unpack()
             balance = list(raw.camera_whitebalance)[:3]
+            turned = raw.sizes.flip != 0
             known_colours = bool(np.any(raw.rgb_xyz_matrix)) or raw.num_colors == 1
             codes = raw.postprocess(
                 gamma=(1, 1),
@@ -54,6 +55,8 @@ def read_raw(path: Path) -> Stored:
     notes = [f"raw photo developed to linear RGB with {white}, brightness as exposed"]
     if not known_colours:
         notes.append("LibRaw knows no colour matrix for the camera: colours are the sensor's own")
+    if turned:
+        notes.append(TURNED)
     notes += corrections
     return Stored(codes, "rgb" if codes.shape[-1] == 3 else "grey", "raw", 16, space=_LINEAR, notes=notes)
 

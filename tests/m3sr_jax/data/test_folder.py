@@ -233,6 +233,8 @@ def test_a_store_keeps_scenes_and_split(tmp_path):
     store = open_dataset(DataConfig(name="folder", root=str(tmp_path / "store")))
     assert (store.train.names, store.valid.names) == (dataset.train.names, dataset.valid.names)
     assert store.notes == ("scenes and split as prepared",)
+    late = open_dataset(DataConfig(name="folder", root=str(tmp_path / "store"), white=2.0, split_seed=1))
+    assert late.notes[1:] == (f"data.white, data.split_seed not used: {tmp_path / 'store'} was prepared before",)
     np.testing.assert_array_equal(store.valid[0].cube, dataset.valid[0].cube)
 
 

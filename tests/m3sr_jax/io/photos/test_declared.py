@@ -353,6 +353,7 @@ def test_heic_colours_and_orientation(tmp_path, heif):
     stored = Image.fromarray(decoded(heif, path))
     np.testing.assert_allclose(photo.rgb, files.by_littlecms(stored, icc) / 255, atol=TOLERANCE)
     assert b"irot" in path.read_bytes()  # libheif has turned it; EXIF only repeats that
+    assert "turned upright, as its orientation says" in photo.notes
     assert image_size(path) == photo.codes.shape[:2] == stored.size[::-1]
     del image.info["icc_profile"]
     for transfer, name in ((16, "PQ"), (18, "HLG")):

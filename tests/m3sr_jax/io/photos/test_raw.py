@@ -45,8 +45,11 @@ def test_values_are_librawes(grey_card):
 
 
 def test_a_raw_photo_is_turned_upright(grey_card):
+    path, turned = grey_card(), "turned upright, as its orientation says"
+    assert turned not in read_photo(path).notes
     path = grey_card(orientation=6)
     assert read_rgb(path).shape == (64, 48, 3)
+    assert turned in read_photo(path).notes
     assert image_size(path) == (64, 48)
 
 

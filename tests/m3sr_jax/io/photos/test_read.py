@@ -9,7 +9,7 @@ import tifffile
 from PIL import Image, ImageOps
 
 from m3sr_jax.errors import InputError
-from m3sr_jax.io import read_rgb
+from m3sr_jax.io import read_photo, read_rgb
 from m3sr_jax.io.photos import pillow
 
 
@@ -102,6 +102,8 @@ def test_every_orientation_is_applied_as_pillow_does(tmp_path, codes, orientatio
     Image.fromarray(codes).save(tmp_path / "photo.png", exif=exif)
     with Image.open(tmp_path / "photo.png") as image:
         assert_reads(tmp_path / "photo.png", np.asarray(ImageOps.exif_transpose(image)) / np.float32(255))
+    turned = ("turned upright, as its orientation says",) if orientation > 1 else ()
+    assert read_photo(tmp_path / "photo.png").notes == turned
     wide = codes.astype(np.uint16) * 200
     tag = (274, "H", 1, orientation, True)
     tifffile.imwrite(tmp_path / "photo.tif", wide, photometric="rgb", metadata=None, extratags=[tag])
