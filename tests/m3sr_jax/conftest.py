@@ -1,5 +1,7 @@
+import jax
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
 from PIL import Image
 
 from m3sr_jax.data.scenes import CodedScene, Dataset, SceneSource
@@ -55,3 +57,25 @@ def write_cave_scene():
         return codes.astype(np.uint16) * np.uint16(257 if rgba else 1)
 
     return write
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory):
+    return tmp_path_factory.mktemp("compiled")
+
+
+@pytest.fixture
+def compiled_once_and_quickly(compiled):
+    """Programs that tests have compiled are not compiled again: for numbers that are compared with each other."""
+    options = {  # (during a test, JAX's default)
+        "jax_compilation_cache_dir": (str(compiled), None),
+        "jax_persistent_cache_min_compile_time_secs": (0.1, 1.0),
+        "jax_disable_most_optimizations": (True, False),
+    }
+    reset_cache()
+    for name, (during, _) in options.items():
+        jax.config.update(name, during)
+    yield
+    for name, (_, default) in options.items():
+        jax.config.update(name, default)
+    reset_cache()

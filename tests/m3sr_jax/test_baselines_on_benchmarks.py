@@ -5,9 +5,7 @@ import json
 import os
 import shutil
 
-import jax
 import pytest
-from jax.experimental.compilation_cache.compilation_cache import reset_cache
 from PIL import Image
 
 from m3sr_jax.cli import main
@@ -27,6 +25,7 @@ SMALL = {
     "fmnet": {"blocks": 1, "width": 4},
     "essaformer": {"width": 16},
 }
+pytestmark = pytest.mark.usefixtures("compiled_once_and_quickly")
 LAYOUTS = ("ntire2022", "ntire2020_clean", "ntire2020_real", "cave", "synthetic")
 # Every layout, and every network that compiles soon; M3SR_FULL_MATRIX=1 has all pairs.
 COVERING = {
@@ -37,23 +36,6 @@ COVERING = {
     ("mst_plus_plus", "synthetic"),
     ("fmnet", "synthetic"),
 }
-
-
-@pytest.fixture(autouse=True)
-def compiled_once_and_quickly(tmp_path):
-    """Resuming and the commands compile what training has compiled; numbers are compared with each other alone."""
-    options = {  # (during a test, JAX's default)
-        "jax_compilation_cache_dir": (str(tmp_path / "compiled"), None),
-        "jax_persistent_cache_min_compile_time_secs": (0.1, 1.0),
-        "jax_disable_most_optimizations": (True, False),
-    }
-    reset_cache()
-    for name, (during, _) in options.items():
-        jax.config.update(name, during)
-    yield
-    for name, (_, default) in options.items():
-        jax.config.update(name, default)
-    reset_cache()
 
 
 @pytest.fixture

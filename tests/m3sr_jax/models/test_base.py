@@ -48,13 +48,14 @@ def test_a_pixel_head_adds_a_pixel_network_with_or_without_a_regression():
 
 
 @pytest.mark.parametrize("fields", [{"name": "pixel", "pixel_head": True}, {"name": "m3sr", "features": 4}])
-def test_with_normalised_exposure_half_the_light_gives_half_the_cube(fields):
+def test_with_normalised_exposure_half_the_light_gives_half_the_cube(quick_jit, fields):
     model = build_model(ModelConfig(base="root2", normalise_exposure=True, **fields))
     params = with_regression(init_params(model, jax.random.key(0)), random_fit("root2"))
-    whole, half = (model.apply({"params": params}, RGB * np.float32(factor)) for factor in (1, 0.5))
+    apply = quick_jit(model.apply)
+    whole, half = (apply({"params": params}, RGB * np.float32(factor)) for factor in (1, 0.5))
     np.testing.assert_allclose(half, whole / 2, atol=1e-5)
-    fixed = build_model(ModelConfig(base="root2", **fields))
-    whole, half = (fixed.apply({"params": params}, RGB * np.float32(factor)) for factor in (1, 0.5))
+    apply = quick_jit(build_model(ModelConfig(base="root2", **fields)).apply)
+    whole, half = (apply({"params": params}, RGB * np.float32(factor)) for factor in (1, 0.5))
     assert np.abs(half - whole / 2).max() > 1e-4
 
 
@@ -114,11 +115,11 @@ def test_a_base_is_counted_and_cannot_become_a_release():
 
 
 @pytest.mark.parametrize("name", ["m3sr", "mst_plus_plus"])
-def test_a_linear_start_makes_the_first_output_the_fit(name):
+def test_a_linear_start_makes_the_first_output_the_fit(quick_jit, name):
     fields = {"transformers": 1} if name == "mst_plus_plus" else {"implementation": "xla", "branches": ("frequency",)}
     model, fitted = create(name, features=4, **fields), random_fit("root1")
     params = with_linear_start(init_params(model, jax.random.key(0)), fitted)
-    output = jax.jit(lambda params: model.apply({"params": params}, RGB[:1]))(params)
+    output = quick_jit(lambda params: model.apply({"params": params}, RGB[:1]))(params)
     np.testing.assert_allclose(output, fitted.predict(RGB[:1]), atol=1e-5)
     shapes = jax.tree.map(lambda leaf: leaf.shape, params)
     assert shapes == jax.tree.map(lambda leaf: leaf.shape, parameter_shapes(model))

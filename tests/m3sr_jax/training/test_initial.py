@@ -17,6 +17,8 @@ from m3sr_jax.model_card import ModelCard
 from m3sr_jax.models import build_model, init_params
 from m3sr_jax.training.initial import first_params
 
+pytestmark = pytest.mark.usefixtures("compiled_once_and_quickly")
+
 FIELDS = ModelConfig(num_groups=1, features=6, num_bands=5, branches=("frequency",))
 NM = (400.0, 450.0, 500.0, 550.0, 600.0)
 

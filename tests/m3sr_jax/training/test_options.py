@@ -17,6 +17,8 @@ from m3sr_jax.training.fitting import with_fit
 from m3sr_jax.training.loop import train_and_evaluate
 from m3sr_jax.training.metric_writer import read_metrics
 
+pytestmark = pytest.mark.usefixtures("compiled_once_and_quickly")
+
 AUGMENTED = {"exposure": (-2.0, 1.0), "noise": 0.01, "jpeg_quality": (70, 95)}
 OPTIONS = {
     "everything": (
