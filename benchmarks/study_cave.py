@@ -19,7 +19,8 @@ has not seen it.
 Runs are trained one after the other in folders of runs/study. Stop the script whenever you like: the same command
 continues the unfinished run and skips what is done. Scores are those of the last step; the best evaluation would be
 chosen on the test scenes. A row in benchmarks/results/study_cave.jsonl has all metrics, their intervals, the
-scores at half and twice the exposure, those of the fits, and the CPU seconds of every process that trained the run.
+scores at half and twice the exposure, those of the fits, the CPU seconds of every process that trained the run, and its
+curve: PSNR and SAM at every evaluation.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from typing import Any
 import numpy as np
 from measure import save
 from PIL import Image
-from study_tables import paired, table
+from study_tables import curves, paired, table
 
 from m3sr_jax.cli.xla_flags import plan_for_memory
 from m3sr_jax.config import Config, load_config
@@ -233,7 +234,15 @@ def run(job: Job, options: argparse.Namespace) -> dict[str, Any]:
     scorer.start()
     row = rows.get()
     scorer.join()
-    return job.key(options) | row
+    return job.key(options) | row | {"curve": curve(folder)}
+
+
+def curve(folder: Path) -> dict[str, dict[str, float]]:
+    """Returns step → PSNR in dB and SAM in degrees, as evaluated while a run was trained."""
+    from m3sr_jax.training.metric_writer import read_metrics
+
+    evaluated = (record for record in read_metrics(folder / "metrics.jsonl") if "eval/psnr" in record)
+    return {str(record["step"]): {name: record[f"eval/{name}"] for name in ("psnr", "sam")} for record in evaluated}
 
 
 def known(path: Path) -> list[dict[str, Any]]:
@@ -273,7 +282,7 @@ def main() -> None:
             print(f"\n{job.folder(options).name}", flush=True)
             save([run(job, options)], "study_cave", options.output)
     rows = known(options.output)
-    print(table(rows), paired(rows), sep="\n\n")
+    print(table(rows), paired(rows), curves(rows), sep="\n\n")
 
 
 if __name__ == "__main__":

@@ -70,7 +70,22 @@ def paired(rows: Sequence[dict[str, Any]]) -> str:
             if any(gaps):
                 lower = f"lower on {sum(gap < 0 for gap in gaps)} of {len(gaps)} scenes"
                 text = f"M3SR, {metric}, against {row['network']} {row['recipe']}: {np.mean(gaps):+.2f}"
-                lines.append(f"{text} {bootstrap_interval(gaps)}, {lower}")
+                interval = " to ".join(f"{end:+.2f}" for end in bootstrap_interval(gaps) or ())
+                lines.append(f"{text} ({interval}), {lower}")
+    return "\n".join(lines)
+
+
+def curves(rows: Sequence[dict[str, Any]]) -> str:
+    """Formats PSNR and SAM along the long runs as Markdown: mean and range over the seeds."""
+    groups: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for row in rows:
+        if row["part"] == "long" and "curve" in row:
+            groups.setdefault((row["network"], row["steps"]), []).append(row["curve"])
+    lines = ["| network | steps | seeds | PSNR dB ↑ | SAM ° ↓ |", "|---|---:|---:|---:|---:|"]
+    for (network, _), same in groups.items():
+        for step in same[0]:
+            psnr, sam = (spread([each[step][metric] for each in same], 2) for metric in ("psnr", "sam"))
+            lines.append(f"| {network} | {step} | {len(same)} | {psnr} | {sam} |")
     return "\n".join(lines)
 
 
