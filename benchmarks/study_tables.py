@@ -18,11 +18,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     lines = ["| part | network | recipe | steps | seeds | PSNR dB ↑ | RMSE ↓ | SAM ° ↓ | bright SAM ° ↓ | MSSIM ↑ |"]
     lines[0] += " MRAE ↓ | PSNR ×0.5 | PSNR ×2 | CPU min |"
     lines.append("|---|---|---|" + "---:|" * 11)
-    keys = ("part", "split", "features", "learning_rate", "set", "network", "recipe", "steps")
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in [*rows, *over_all_scenes(rows)]:
-        groups.setdefault(tuple(row.get(key) for key in keys), []).append(row)
-    for same in groups.values():
+    for same in by_seed([*rows, *over_all_scenes(rows)]):
         first = same[0]
         rate = f"rate {first['learning_rate']:g}" if first.get("learning_rate") else ""
         recipe = " ".join(filter(None, (first["recipe"], rate, first.get("set"))))
@@ -34,6 +30,15 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         cells.append(f"{np.mean([row['cpu_s'] for row in same]) / 60:.0f}")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def by_seed(rows: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Groups rows that differ in their seed alone."""
+    keys = ("part", "split", "features", "learning_rate", "set", "network", "recipe", "steps")
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row.get(key) for key in keys), []).append(row)
+    return list(groups.values())
 
 
 def over_all_scenes(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -77,15 +82,11 @@ def paired(rows: Sequence[dict[str, Any]]) -> str:
 
 def curves(rows: Sequence[dict[str, Any]]) -> str:
     """Formats PSNR and SAM along the long runs as Markdown: mean and range over the seeds."""
-    groups: dict[tuple[str, int], list[dict[str, Any]]] = {}
-    for row in rows:
-        if row["part"] == "long" and "curve" in row:
-            groups.setdefault((row["network"], row["steps"]), []).append(row["curve"])
     lines = ["| network | steps | seeds | PSNR dB ↑ | SAM ° ↓ |", "|---|---:|---:|---:|---:|"]
-    for (network, _), same in groups.items():
-        for step in same[0]:
-            psnr, sam = (spread([each[step][metric] for each in same], 2) for metric in ("psnr", "sam"))
-            lines.append(f"| {network} | {step} | {len(same)} | {psnr} | {sam} |")
+    for same in by_seed([row for row in rows if row["part"] == "long"]):
+        for step in same[0]["curve"]:
+            psnr, sam = (spread([row["curve"][step][metric] for row in same], 2) for metric in ("psnr", "sam"))
+            lines.append(f"| {same[0]['network']} | {step} | {len(same)} | {psnr} | {sam} |")
     return "\n".join(lines)
 
 

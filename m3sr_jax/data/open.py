@@ -77,9 +77,10 @@ def open_dataset(
     root, split_file = config.root, config.split_file
     if is_store(root):
         store = open_store(root, config.name, split_file=split_file, camera=config.camera, required=required)
-        unused = ", ".join(f"data.{field.name}" for field in config.set_folder_fields())
-        note = f"{unused} not used: {root} was prepared before" if unused else ""
-        return dataclasses.replace(store, notes=(*store.notes, *filter(None, [note])))
+        if unused := ", ".join(f"data.{field.name}" for field in config.set_folder_fields()):
+            note = f"{unused} not used: {root} was prepared before"
+            store = dataclasses.replace(store, notes=(*store.notes, note))
+        return store
     options: Any = {"cache_bytes": cache_bytes, "faults": faults, "required": required}
     if config.name == "folder":
         return open_folder(config, **options)
