@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from m3sr_jax.errors import InputError
-from m3sr_jax.io.photos.photo import TURNED, Encoding, Photo, Stored, largest_code, unit_range, upright
+from m3sr_jax.io.photos.photo import TURNED_NOTE, Encoding, Photo, Stored, largest_code, unit_range, upright
 from m3sr_jax.io.photos.profile import check_profile, profile_converter, profile_name
 from m3sr_jax.io.photos.spaces import ColourSpace, srgb_encode
 from m3sr_jax.io.strips import strips
@@ -48,8 +48,9 @@ def finish(stored: Stored) -> Photo:
         notes.append(_PLAIN_NOTES[stored.colours])
     codes = _as_rgb(stored.samples) if convert is None else _converted(stored.samples, convert, notes)
     if stored.orientation in range(2, 9):
-        notes.append(TURNED)
-    codes = np.ascontiguousarray(upright(codes, stored.orientation))
+        codes = upright(codes, stored.orientation)
+        notes.append(TURNED_NOTE)
+    codes = np.ascontiguousarray(codes)
     return Photo(codes, encoding, stored.format, stored.bits, name, tuple(notes))
 
 

@@ -11,7 +11,7 @@ from m3sr_jax.errors import InputError
 from m3sr_jax.io.photos.boxes import Item, primary_item
 from m3sr_jax.io.photos.colour import divide_by_alpha
 from m3sr_jax.io.photos.exif import exif_space
-from m3sr_jax.io.photos.photo import GAIN_MAP_NOTE, TURNED, Stored
+from m3sr_jax.io.photos.photo import GAIN_MAP_NOTE, TURNED_NOTE, Stored
 from m3sr_jax.io.photos.pillow import check_pixels, open_image, orientation_of, pixels
 from m3sr_jax.io.photos.spaces import HDR_CURVES, ColourSpace, cicp_space
 
@@ -72,7 +72,7 @@ def read_heic(path: Path) -> Stored:
         notes.append("premultiplied alpha divided out")
     samples = samples[..., None] if samples.ndim == 2 else samples[..., :3]
     if item.turned:
-        notes.append(TURNED)
+        notes.append(TURNED_NOTE)
     colours = "grey" if samples.shape[-1] == 1 else "rgb"
     return Stored(samples, colours, "HEIC", int(info.get("bit_depth", 8)), 1, icc, space, notes)
 

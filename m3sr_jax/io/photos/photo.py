@@ -13,6 +13,7 @@ from m3sr_jax.io.photos.spaces import ColourSpace
 Encoding = Literal["srgb", "linear"]
 Colours = Literal["grey", "rgb", "cmyk", "lab"]
 GAIN_MAP_NOTE = "HDR gain map not applied: the SDR picture was read"
+TURNED_NOTE = "turned upright, as its orientation says"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,13 +80,8 @@ def unit_range(codes: Shaped[np.ndarray, "*S"]) -> Float32[np.ndarray, "*S"]:
     return np.divide(codes, np.float32(largest_code(codes.dtype)), dtype=np.float32, order="C")
 
 
-TURNED = "turned upright, as its orientation says"
-
-
 def upright(codes: np.ndarray, orientation: int) -> np.ndarray:
     """Applies an EXIF orientation, 1 to 8: above 4 rows and columns are swapped; some also reverse an axis."""
-    if orientation not in range(2, 9):
-        return codes
     flip_rows, flip_columns = orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
     codes = np.swapaxes(codes, 0, 1) if orientation > 4 else codes
     return codes[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]

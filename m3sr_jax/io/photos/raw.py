@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from m3sr_jax.errors import InputError
 from m3sr_jax.io.files import BoundedFile
 from m3sr_jax.io.photos.dng import opcode_notes
-from m3sr_jax.io.photos.photo import TURNED, Stored, upright_size
+from m3sr_jax.io.photos.photo import TURNED_NOTE, Stored, upright_size
 from m3sr_jax.io.photos.pillow import check_pixels
 from m3sr_jax.io.photos.spaces import ColourSpace
 
@@ -56,7 +56,7 @@ def read_raw(path: Path) -> Stored:
     if not known_colours:
         notes.append("LibRaw knows no colour matrix for the camera: colours are the sensor's own")
     if turned:
-        notes.append(TURNED)
+        notes.append(TURNED_NOTE)
     notes += corrections
     return Stored(codes, "rgb" if codes.shape[-1] == 3 else "grey", "raw", 16, space=_LINEAR, notes=notes)
 
