@@ -209,10 +209,17 @@ function reading(pixel) {
   return text;
 }
 
+// The rows stay while the readings change: a button that is replaced between press and release gets no click.
 function listPins() {
   element("cursor").innerHTML = state.under ? reading(state.under) : "point at a picture; click to pin a pixel";
-  element("pins").innerHTML = state.pins.map((pin) =>
-    `<li style="--pin:${PIN_COLOURS[pin.slot]}"><b>${LETTERS[pin.slot]}</b>${reading(pin)}<button data-slot="${pin.slot}" title="remove">×</button></li>`).join("");
+  const list = element("pins");
+  const slots = state.pins.map((pin) => pin.slot).join();
+  if (list.dataset.slots !== slots) {
+    list.innerHTML = state.pins.map(({ slot }) =>
+      `<li style="--pin:${PIN_COLOURS[slot]}"><b>${LETTERS[slot]}</b><div class="reading"></div><button data-slot="${slot}" title="remove">×</button></li>`).join("");
+    list.dataset.slots = slots;
+  }
+  list.querySelectorAll(".reading").forEach((place, i) => { place.innerHTML = reading(state.pins[i]); });
 }
 
 function drawBandErrors() {

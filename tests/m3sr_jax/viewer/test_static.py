@@ -171,6 +171,20 @@ def test_several_pixels_are_pinned_and_the_cursor_adds_one(opened):
     assert plotted(page, "pins")["letter"] == ["A", "C"]
 
 
+def test_a_pin_is_removed_although_its_reading_changes_during_the_click(opened):
+    page = opened()
+    button = page.locator("#pins li:nth-child(2) button")
+    place = button.bounding_box()
+    page.mouse.move(place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)
+    page.mouse.down()
+    before = page.locator("#pins li").first.inner_text()
+    page.keyboard.press("ArrowRight")
+    assert page.locator("#pins li").first.inner_text() != before
+    page.mouse.up()
+    page.wait_for_function("m3sr.state.pins.length == 2")
+    assert plotted(page, "pins")["letter"] == ["A", "C"]
+
+
 def test_missing_values_are_named_and_leave_gaps(opened):
     page = opened()
     place = on_screen(page, "band", 32, 45)
