@@ -12,7 +12,8 @@ has not seen it.
   main      {M3SR, MST++, pixel} × {paper, base, full}, seeds 0 to 2, 1,000 steps of 2 crops of 64². "paper" is MAE and
             Adam at 4e-4; "full" is configs/cave_fast.py; "base" is the same without exposure, mosaics and angle.
   folds     {M3SR, MST++, pixel} with "full" and MST++ with "paper" on three other splits of the 26 scenes, seed 0: each
-            tests on every third of the 20 scenes, in alphabetical order, and trains on the rest.
+            tests on every third of the 20 scenes, in alphabetical order, and trains on the rest. With --steps 5000 they
+            are as long as "long", which has the six test scenes.
   ablation  M3SR with "full" at 300 steps: without each branch, other groups, wavelets and losses, seeds 0 to 2.
   long      {M3SR, MST++, pixel} with "full" for 5,000 steps, seeds 0 to 2.
 
