@@ -41,8 +41,8 @@ function firstBand() {
 function pixelAt(x, y) {
   const row = Math.floor(y / facts.factor), column = Math.floor(x / facts.factor);
   if (!(row >= 0 && row < ROWS && column >= 0 && column < COLUMNS)) return null;
-  const full = (index) => index * facts.factor + Math.floor(facts.factor / 2);
-  return { cell: row * COLUMNS + column, row: full(row), column: full(column),
+  const full = (index, extent) => Math.min(index * facts.factor + Math.floor(facts.factor / 2), extent - 1);
+  return { cell: row * COLUMNS + column, row: full(row, facts.size[0]), column: full(column, facts.size[1]),
            x: (column + 0.5) * facts.factor, y: (row + 0.5) * facts.factor };
 }
 
@@ -97,7 +97,8 @@ function drawBand() {
   const { band, show, contrast } = state;
   if (show === "difference") {
     setImage("band", difference(band), [ROWS, COLUMNS]);
-    const largest = contrast === "all" ? largestInAnyBand("") : largestDifference(band);
+    // Where nothing differs, 0 still lies in the middle of the palette.
+    const largest = (contrast === "all" ? largestInAnyBand("") : largestDifference(band)) || 1e-6;
     setScale("band", DIVERGING, -largest, largest);
   } else if (show === "interval") {
     setImage("band", plane(show, band), [ROWS, COLUMNS]);
@@ -120,15 +121,16 @@ function drawError() {
 }
 
 async function drawColour() {
-  const image = new Image();
-  image.src = `data:image/png;base64,${facts.pictures[state.colour]}`;
+  const chosen = state.colour, image = new Image();
+  image.src = `data:image/png;base64,${facts.pictures[chosen]}`;
   await image.decode();
+  if (chosen !== state.colour) return; // another was chosen meanwhile, and may be drawn already
   const canvas = Object.assign(document.createElement("canvas"), { width: image.width, height: image.height });
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.drawImage(image, 0, 0);
   const { data } = context.getImageData(0, 0, image.width, image.height);
   setImage("colour", data, [image.height, image.width]);
-  const shown = { photo: "photo", rendered: facts.rendering, difference: facts.difference }[state.colour];
+  const shown = { photo: "photo", rendered: facts.rendering, difference: facts.difference }[chosen];
   const title = shown[0].toUpperCase() + shown.slice(1);
   Object.assign(element("colour-title"), { textContent: title, title });
 }
@@ -246,11 +248,17 @@ function setBand(band) {
   listPins();
 }
 
+// A band chosen by hand stays: playing would move on at once.
+function chooseBand(band) {
+  if (state.playing) play();
+  setBand(band);
+}
+
 function togglePin(x, y) {
   const pixel = pixelAt(x, y);
   if (!pixel) return;
   const unit = (model("band").x_range.end - model("band").x_range.start) / model("band").inner_width;
-  const near = state.pins.find((pin) => Math.hypot(pin.x - x, pin.y - y) < NEAR_SCREEN_PIXELS * unit);
+  const near = state.pins.find((pin) => pin.cell === pixel.cell || Math.hypot(pin.x - x, pin.y - y) < NEAR_SCREEN_PIXELS * unit);
   if (near) return removePin(near.slot);
   if (state.pins.length === LETTERS.length) state.pins.shift();
   const slot = [...LETTERS].findIndex((_, i) => !state.pins.some((pin) => pin.slot === i));
@@ -360,8 +368,8 @@ function describe() {
   if (compared) {
     const { psnr, rmse, sam } = facts.comparison;
     const score = (name, value) => `<span>${name} <b>${value}</b></span>`;
-    const exact = psnr === null ? "∞" : psnr.toFixed(2);
-    element("scores").innerHTML = score("PSNR", `${exact} dB`) + score("RMSE", short(rmse ?? NaN)) + score("SAM", degrees(sam ?? NaN));
+    const ratio = psnr !== null ? `${psnr.toFixed(2)} dB` : rmse !== null ? "∞ dB" : "–"; // –: no value in common
+    element("scores").innerHTML = score("PSNR", ratio) + score("RMSE", short(rmse ?? NaN)) + score("SAM", degrees(sam ?? NaN));
   }
   const top = facts.offset + (facts.levels - 1) * facts.step;
   const note = [`Values are those of the file, rounded to steps of ${facts.step.toPrecision(2)} (${Math.round(Math.log2(facts.levels + 1))}-bit codes from ${short(facts.offset)} to ${short(top)}).`];
@@ -380,7 +388,7 @@ function buildControls() {
   element("wavelength").style.minWidth = `${widest + 3}ch`;
   slider.max = BANDS - 1;
   slider.style.setProperty("--track", `linear-gradient(to right, ${facts.colours.concat(BANDS === 1 ? facts.colours : [])})`);
-  slider.addEventListener("input", () => setBand(Number(slider.value)));
+  slider.addEventListener("input", () => chooseBand(Number(slider.value)));
   const marks = Math.min(BANDS, 7);
   const ticks = marks > 1 ? Array.from({ length: marks }, (_, i) => Math.round((i * (BANDS - 1)) / (marks - 1))) : [0];
   element("scale").innerHTML = ticks.map((band) =>
@@ -422,19 +430,21 @@ function listen() {
   const look = () => setLook(document.documentElement.dataset.look === "dark" ? "light" : "dark");
   const help = () => element("help").showModal();
   const keys = {
-    ArrowRight: (far) => setBand(state.band + far), ArrowLeft: (far) => setBand(state.band - far),
-    Home: () => setBand(0), End: () => setBand(BANDS - 1), " ": play, 0: () => fitView(true), c: clear, l: look, "?": help,
+    ArrowRight: (far) => chooseBand(state.band + far), ArrowLeft: (far) => chooseBand(state.band - far),
+    Home: () => chooseBand(0), End: () => chooseBand(BANDS - 1), " ": play, 0: () => fitView(true), c: clear, l: look, "?": help,
   };
   document.addEventListener("keydown", (event) => {
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
     if (!keys[key] || event.ctrlKey || event.metaKey || event.altKey || element("help").open) return;
+    if (key === " " && event.target.matches("button:focus-visible")) return; // Space presses a button reached by Tab
     event.preventDefault();
     keys[key](event.shiftKey ? 5 : 1);
   });
   for (const [id, then] of [["play", play], ["reset", () => fitView(true)], ["clear", clear], ["save", saveSpectra], ["appearance", look], ["help-button", help]]) {
     element(id).addEventListener("click", then);
   }
-  document.addEventListener("click", ({ target }) => target.blur?.()); // so that Space keeps playing the bands
+  // After a click of the mouse, so that Space plays the bands again; one by a key has detail 0.
+  document.addEventListener("click", ({ target, detail }) => { if (detail) target.blur?.(); });
   element("pins").addEventListener("click", ({ target }) => { if (target.dataset.slot) removePin(Number(target.dataset.slot)); });
   document.querySelectorAll(".picture .plot").forEach(listenTo);
   for (const name of ["inner_width", "inner_height"]) model("band").properties[name].change.connect(onResize);
@@ -461,7 +471,7 @@ async function open() {
   setBand(state.band);
   fitView(true);
   listen();
-  window.m3sr = { state, model, chooseWavelength: (x) => setBand(nearestBand(x)) };
+  window.m3sr = { state, model, chooseWavelength: (x) => chooseBand(nearestBand(x)) };
   element("curtain").remove();
   requestAnimationFrame(() => setTimeout(() => { document.body.dataset.openedMs = Math.round(performance.now()); }));
 }

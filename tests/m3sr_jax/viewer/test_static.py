@@ -65,6 +65,8 @@ def files(tmp_path_factory):
     write_page(folder / "alone.html", cube[..., ::2], NM[::2] * 2, title="</script><b>alone")
     write_page(folder / "numbered.html", cube[..., :7], None)
     write_page(folder / "uncertain.html", cube, NM, interval=half_widths(), title="uncertain")
+    write_page(folder / "equal.html", truth, NM, truth=truth)
+    write_page(folder / "nothing.html", np.full_like(cube, np.nan), NM, truth=truth)
     return folder
 
 
@@ -161,7 +163,7 @@ def test_several_pixels_are_pinned_and_the_cursor_adds_one(opened):
         page.mouse.click(place.x, place.y)
     place = on_screen(page, "colour", 10, 20)
     page.mouse.move(place.x, place.y)
-    page.wait_for_function("m3sr.model('spectrum_lines').data.value.length == 4")
+    page.wait_for_function("m3sr.model('cursor').data.y[0] == 10.5")
     lines = plotted(page, "spectrum_lines")
     for values, (row, column) in zip(lines["value"], [*chosen, (10, 20)], strict=True):
         np.testing.assert_allclose(values, cube[row, column], atol=step(page) * EXACT)
@@ -183,6 +185,19 @@ def test_a_pin_is_removed_although_its_reading_changes_during_the_click(opened):
     page.mouse.up()
     page.wait_for_function("m3sr.state.pins.length == 2")
     assert plotted(page, "pins")["letter"] == ["A", "C"]
+
+
+def test_a_second_click_in_a_large_pixel_removes_its_pin(opened):
+    page = opened()
+    page.keyboard.press("c")
+    page.evaluate("m3sr.model('band').x_range.setv({start: 20, end: 24})")
+    page.evaluate("m3sr.model('band').y_range.setv({start: 14, end: 10})")
+    place = on_screen(page, "band", 12, 22)
+    corner = 0.4 / place.unit[0], 0.4 / place.unit[1]  # on the screen, far more than the radius of a pin
+    page.mouse.click(place.x - corner[0], place.y - corner[1])
+    page.wait_for_function("m3sr.state.pins.length == 1")
+    page.mouse.click(place.x + corner[0], place.y + corner[1])
+    page.wait_for_function("m3sr.state.pins.length == 0")
 
 
 def test_missing_values_are_named_and_leave_gaps(opened):
@@ -209,6 +224,60 @@ def test_keys_step_the_band(opened):
     page.wait_for_function("m3sr.state.band > 3")
     page.keyboard.press(" ")
     assert page.evaluate("m3sr.state.playing") is None
+
+
+def test_a_band_chosen_by_hand_stays(opened):
+    page = opened()
+    page.keyboard.press(" ")
+    page.wait_for_function("m3sr.state.band > 15")
+    slider = page.locator("#band").bounding_box()
+    page.mouse.click(slider["x"] + 1, slider["y"] + slider["height"] / 2)
+    assert page.evaluate("[m3sr.state.playing, m3sr.state.band]") == [None, 0]
+
+
+def test_space_presses_a_button_that_tab_has_reached(opened):
+    page = opened()
+    page.locator("#save").focus()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "clear"
+    page.keyboard.press(" ")
+    page.wait_for_function("m3sr.state.pins.length == 0")
+    assert page.evaluate("[m3sr.state.playing, document.activeElement.id]") == [None, "clear"]
+    page.click("#reset")
+    page.keyboard.press(" ")
+    assert page.evaluate("m3sr.state.playing !== null")
+
+
+def test_the_picture_chosen_last_stays_although_an_earlier_one_takes_longer(opened):
+    page = opened()
+    cube, title = plotted(page, "colour_image"), page.locator("#colour-title").inner_text()
+    page.evaluate(
+        "() => { const decode = HTMLImageElement.prototype.decode; window.decoded = [];"
+        " HTMLImageElement.prototype.decode = function () {"
+        "   const wait = decoded.length ? null : new Promise((resolve) => { window.release = resolve; });"
+        "   const done = Promise.resolve(wait).then(() => decode.call(this));"
+        "   decoded.push(done); return done; } }"
+    )
+    page.click("#colour-choice >> text=photo")
+    page.click("#colour-choice >> text=cube")
+    page.evaluate("async () => { await decoded[1]; release(); await decoded[0]; await new Promise(setTimeout); }")
+    assert plotted(page, "colour_image") == cube
+    assert page.locator("#colour-title").inner_text() == title
+
+
+def test_cubes_without_a_value_in_common_have_no_scores(opened):
+    page = opened("nothing")
+    assert page.locator("#scores").inner_text().split() == ["PSNR", "–", "RMSE", "–", "SAM", "–"]
+
+
+@pytest.mark.parametrize("name", ["equal", "nothing"])
+def test_no_difference_has_the_middle_colour(opened, name):
+    page = opened(name)
+    page.click("#band-choice >> text=difference")
+    for contrast in ("one scale", "each band"):
+        page.click(f"#contrast-choice >> text={contrast}")
+        low, high = page.evaluate("(({low, high}) => [low, high])(m3sr.model('band_mapper'))")
+        assert low == -high < 0
 
 
 def test_errors_are_those_of_the_cubes(opened):
