@@ -68,6 +68,8 @@ class Evaluate(DataOptions, Processes):
         from m3sr_jax.processes import is_writer, on_writer, writer_first
 
         pixels, output = parse_pixels(self.pixels), self.output
+        if pixels and self.figures is None:
+            raise InputError(f"--pixels {' '.join(self.pixels)}: needs a folder for the pictures, --figures")
         self.join()
         if output is not None:
             on_writer(lambda: check_output(output))
@@ -79,6 +81,7 @@ class Evaluate(DataOptions, Processes):
         dataset = writer_first(lambda: open_dataset(config, cache_bytes=0, required=["valid"]))
         check_compatible(card, dataset, self.checkpoint)
         check_exposures(self.exposures, dataset)
+        self._check_targets(dataset)
         if is_writer():
             for note in _notes(dataset):
                 print(note)
@@ -112,6 +115,18 @@ class Evaluate(DataOptions, Processes):
                 self.output, reports, dataset=dataset_facts(dataset), model=facts, published=published, extra=extra
             )
             print(f"wrote {self.output}, and .md, .csv and .tex beside it")
+
+    def _check_targets(self, dataset: Dataset) -> None:
+        """Refuses folders where a cube or a picture would replace a file of the data set."""
+        from m3sr_jax.data.pairs import PairReader
+
+        if not isinstance(dataset.valid.read, PairReader):  # stores and CAVE have no files of a scene's name
+            return
+        inputs = {path.resolve() for files in dataset.valid.read.scenes for path in (files.cube, files.photo) if path}
+        for option, folder, suffix in (("save-cubes", self.save_cubes, "mat"), ("figures", self.figures, "png")):
+            for name in dataset.valid.names if folder else ():
+                if (file := folder / f"{name}.{suffix}").resolve() in inputs:
+                    raise InputError(f"{file}: is a file of the data set; choose another folder for --{option}")
 
     def _observer(self, card: ModelCard, pixels: Sequence[tuple[int, int]]) -> Observe:
         """Returns what saves and draws each scene, if that was asked for."""

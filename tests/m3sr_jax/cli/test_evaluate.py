@@ -15,7 +15,7 @@ from m3sr_jax.config import Config, DataConfig, ModelConfig
 from m3sr_jax.data.cave import open_cave
 from m3sr_jax.evaluation.protocols import PROTOCOLS, evaluate_pair
 from m3sr_jax.inference.predictor import run_network
-from m3sr_jax.io import read_cube
+from m3sr_jax.io import read_cube, write_cube
 from m3sr_jax.model_card import ModelCard
 from m3sr_jax.models import build_model, parameter_shapes
 
@@ -126,6 +126,21 @@ def test_held_out_scenes_are_enough(cave, checkpoint, tmp_path, capsys):
     assert "files or scenes of the official split are missing" in capsys.readouterr().out
 
 
+def test_no_file_of_the_data_set_is_replaced(checkpoint, tmp_path, capsys):
+    for folder in ("cubes", "photos"):
+        (tmp_path / "mine" / folder).mkdir(parents=True)
+    for name in ("clay", "hairs"):
+        write_cube(tmp_path / "mine" / "cubes" / f"{name}.mat", np.full((16, 20, 31), 0.5, np.float32), np.array(NM))
+        Image.new("RGB", (20, 16), "grey").save(tmp_path / "mine" / "photos" / f"{name}.png")
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    data = ["--dataset", "folder", "--data-root", str(tmp_path / "mine"), "--valid-fraction", "1"]
+    for option, folder in (("--save-cubes", "cubes"), ("--figures", "photos")):
+        target = tmp_path / "mine" / "." / folder
+        assert main(["evaluate", "--checkpoint", str(checkpoint[0]), *data, option, str(target)]) == 2
+        assert f": is a file of the data set; choose another folder for {option}" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == files
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -134,6 +149,7 @@ def test_held_out_scenes_are_enough(cave, checkpoint, tmp_path, capsys):
         (["--dataset", "cave", "--protocol", "ntire"], 'protocol "ntire" is unknown'),
         (["--dataset", "cave", "--output", "no/such/folder/report.json"], "report.json: cannot be written"),
         (["--dataset", "cave", "--output", "report.md"], "expected a name that ends in .json"),
+        (["--dataset", "cave", "--data-root", ".", "--pixels", "3,4"], "--pixels 3,4: needs a folder for the pictures"),
         (["--dataset", "cave", "--data-root", ".", "--pixels", "3x4"], "--pixels 3x4: expected up to four"),
         (["--dataset", "cave", "--data-root", ".", "--pixels", "²,1"], "--pixels ²,1: expected up to four"),
     ],
