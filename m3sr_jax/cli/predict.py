@@ -140,7 +140,7 @@ class Predict(Processes):
             print(ignored)
         if done := [job for job in jobs if self.kept(job)]:
             print(f"{len(done)} of {len(jobs)} cubes already exist")
-        return [job for job in jobs if not self.kept(job) or (self.view and not job.page.exists())]
+        return [job for job in jobs if not self.kept(job) or (self.view and not job.has_page)]
 
     def kept(self, job: Job) -> bool:
         """Whether the cube of a job stays as it is."""

@@ -46,6 +46,11 @@ class Job:
         image, cube = self.image, self.cube
         return self.has_cube and (not image.is_file() or cube.stat().st_mtime >= image.stat().st_mtime)
 
+    @property
+    def has_page(self) -> bool:
+        """Whether the page exists and is no older than the cube: an older one shows the cube that was replaced."""
+        return self.page.is_file() and self.page.stat().st_mtime >= self.cube.stat().st_mtime
+
 
 def is_cube_file(output: Path) -> bool:
     """Whether an output names a cube, not a folder."""
@@ -199,7 +204,7 @@ def _check_settings(record: Path, settings: Mapping[str, Any], instead: str) -> 
     earlier: dict[str, Any] = {}
     if record.exists():
         with reading(record, "the settings of m3sr predict"):
-            earlier = dict(json.loads(record.read_text()))
+            earlier = dict(json.loads(record.read_text(encoding="utf-8")))
     # Options that are recorded only where they are used are missing in one of the two.
     dropped = [name for name in earlier if name not in settings]
     unrecorded = None if earlier else "unknown"

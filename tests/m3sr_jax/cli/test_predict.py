@@ -245,6 +245,11 @@ def test_pages_of_existing_cubes_are_made(checkpoint, photos, tmp_path, capsys):
     assert f"{output / 'a.mat'}:\n  page: {output / 'a.html'}" in capsys.readouterr().out
     assert (output / "a.mat").stat().st_mtime_ns == written
     assert (output / "b.html").read_text() == "an earlier page"
+    later = (output / "b.html").stat().st_mtime + 10
+    os.utime(output / "b.mat", (later, later))  # as if it were replaced since
+    assert run(checkpoint, photos / "a.png", photos / "b.JPG", "--output", output, "--view") == 0
+    assert f"{output / 'b.mat'}:\n  page: {output / 'b.html'}" in capsys.readouterr().out
+    assert "an earlier page" not in (output / "b.html").read_text()
 
 
 def test_the_record_of_a_folder_has_the_powers_of_a_light(photos, tmp_path, capsys):
