@@ -53,6 +53,10 @@ class View:
         from m3sr_jax.viewer.page import require_bokeh, write_page
 
         require_bokeh()
+        if self.cube.is_dir():
+            raise InputError(f"{self.cube}: found a folder; expected a cube")
+        if self.truth_key is not None and self.truth is None:
+            raise InputError(f"--truth-key {self.truth_key}: needs the file of the truth, --truth")
         page = self.output or self.cube.with_suffix(".html")
         if page.suffix.lower() not in (".html", ".htm"):
             raise InputError(f"{page}: expected a name that ends in .html")
@@ -81,7 +85,8 @@ class View:
 
         if self.reading.key not in (None, "cube"):
             return None
-        return read_interval(self.cube, shape, decimation(math.prod(shape) * (2 if self.truth is None else 3)))
+        step = decimation(math.prod(shape) * (2 if self.truth is None else 3))
+        return read_interval(self.cube, shape, step, self.reading.wavelengths)
 
     def _read_truth(
         self, shape: tuple[int, ...], wavelengths: np.ndarray | None

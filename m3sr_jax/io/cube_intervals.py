@@ -12,6 +12,7 @@ from m3sr_jax.errors import InputError
 from m3sr_jax.io.cube_writer import SUFFIXES, interval_file
 from m3sr_jax.io.cubes import NAMED_SUFFIXES, read_cube_file
 from m3sr_jax.io.named_arrays import open_arrays
+from m3sr_jax.io.strips import every_nth
 
 INTERVAL = "interval"
 
@@ -32,14 +33,15 @@ def is_interval(path: Path) -> bool:
 
 
 def read_interval(
-    path: str | os.PathLike[str], shape: tuple[int, ...], step: int = 1
+    path: str | os.PathLike[str], shape: tuple[int, ...], step: int = 1, wavelengths: str | None = None
 ) -> Float32[np.ndarray, "h w S"] | None:
     """Reads the half-widths of a cube's intervals, as `m3sr predict` stores them; None if there are none.
 
     Args:
         path: the file of the cube.
         shape: (H, W, S) of the cube.
-        step: every step-th row and column is returned, from step // 2 on.
+        step: every step-th row and column is returned, see `m3sr_jax.io.strips.every_nth`.
+        wavelengths: in place of the file's, as the cube was read with them: they set the order of the bands.
 
     Raises:
         InputError: a file is missing or damaged, or the interval has another shape than the cube.
@@ -56,7 +58,7 @@ def read_interval(
         if not found:
             return None
         source, key = found[0], None
-    values = read_cube_file(source, key=key, allow_missing=True).values
+    values = read_cube_file(source, key=key, wavelengths=wavelengths, allow_missing=True).values
     if values.shape != tuple(shape):
         raise InputError(f"{source}: found {values.shape}; expected {tuple(shape)} as in {path.name}, or another name")
-    return values[step // 2 :: step, step // 2 :: step].copy()
+    return every_nth(values, step).copy()

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, UInt16
 
-from m3sr_jax.io.strips import strips
+from m3sr_jax.io.strips import every_nth, strips
 
 MAX_LEVELS, MIN_LEVELS = 2**16 - 1, 2**10 - 1
 # Characters for all cubes of a page, besides Bokeh and pictures: two cubes of 512×512×31 fit with 14 bits.
@@ -46,7 +46,7 @@ class PackedCubes:
     Attributes:
         texts: one per cube, and one of half-widths if there are any.
         scale: the meaning of their codes.
-        factor: every factor-th row and column is kept, starting at factor // 2.
+        factor: every factor-th row and column is kept, see `m3sr_jax.io.strips.every_nth`.
         height: number of rows kept.
         width: number of columns kept.
         missing: number of values that are not finite, in all cubes before decimation.
@@ -69,12 +69,12 @@ def pack_cubes(
 
     Args:
         cubes: a cube, or a cube and its truth of the same shape; values that are not finite are missing.
-        interval: half-widths of the cube's intervals, of the rows and columns that the page keeps: every n-th from
-            n // 2 on, with n = decimation((number of cubes + 1) · values of one).
+        interval: half-widths of the cube's intervals, of the rows and columns that the page keeps: every n-th, with
+            n = decimation((number of cubes + 1) · values of one).
     """
     missing = sum(int((~np.isfinite(cube[rows])).sum()) for cube in cubes for rows in strips(cube.shape))
     factor = decimation(cubes[0].size * (len(cubes) + (interval is not None)))
-    kept = [cube[factor // 2 :: factor, factor // 2 :: factor] for cube in cubes]
+    kept = [every_nth(cube, factor) for cube in cubes]
     if interval is not None:
         if interval.shape != kept[0].shape:
             raise ValueError(f"found half-widths {interval.shape}; expected {kept[0].shape}, one value in {factor}²")
@@ -94,7 +94,7 @@ def pack_cubes(
 
 def _coarse(interval: Float32[np.ndarray, "h w S"]) -> Float32[np.ndarray, "h w S"]:
     """Rounds half-widths to thousandths of the largest, which saves half of their text."""
-    step = max(float(np.nanmax(interval, initial=0)), 1e-9) / 1000
+    step = max(float(np.max(interval, initial=0, where=np.isfinite(interval))), 1e-9) / 1000
     return (np.rint(interval / step) * step).astype(np.float32)
 
 

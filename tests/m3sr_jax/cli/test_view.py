@@ -97,7 +97,10 @@ def test_ignored_values_do_not_spoil_the_scale(tmp_path, cube):
     assert float(re.search(r'"step": ([^,]*)', text)[1]) == pytest.approx(0.9 / 65534, rel=0.01)
 
 
-def test_bad_input_costs_one_line_that_names_the_file(tmp_path, cube, capsys):
+def test_bad_input_costs_one_line_that_names_the_file(tmp_path, cube, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["view", "."]) == 2
+    assert capsys.readouterr().err == "error: .: found a folder; expected a cube\n"
     write_cube(tmp_path / "a.npz", cube, NM)
     write_cube(tmp_path / "small.npz", cube[:9], NM)
     write_cube(tmp_path / "shifted.npz", cube, NM + 5)
@@ -107,6 +110,7 @@ def test_bad_input_costs_one_line_that_names_the_file(tmp_path, cube, capsys):
         (["a.npz", "--truth", "small.npz"], "small.npz: found 9×24 pixels of 16 bands; expected 18×24 pixels"),
         (["a.npz", "--truth", "shifted.npz"], "shifted.npz: found bands of 405-705 nm"),
         (["a.npz", "--rgb", "turned.png"], "turned.png: found 24×18 pixels"),
+        (["a.npz", "--truth-key", "b"], "b: needs the file of the truth, --truth"),
         (["a.npz", "--output", "page.pdf"], "page.pdf: expected a name that ends in .html"),
         (["a.npz", "--output", "nowhere/page.html"], "cannot be written"),
     ]:

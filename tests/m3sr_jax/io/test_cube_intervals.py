@@ -26,6 +26,8 @@ def test_half_widths_are_read_back_beside_their_cube(tmp_path, cube, suffix, dty
     np.testing.assert_allclose(read_cube(path)[0], cube, atol=atol)
     np.testing.assert_allclose(read_interval(path, SHAPE), widths, atol=atol)
     np.testing.assert_allclose(read_interval(path, SHAPE, 3), widths[1::3, 1::3], atol=atol)
+    falling = ",".join(f"{nm:g}" for nm in NM[::-1])
+    np.testing.assert_allclose(read_interval(path, SHAPE, 1, falling), widths[..., ::-1], atol=atol)
     names = {path.name, *(file.name for file in interval_files(path)), *(["a.img"] if suffix == ".hdr" else [])}
     assert {file.name for file in tmp_path.iterdir()} == names
     assert len(names) == {".hdr": 4, ".tif": 2, ".tiff": 2}.get(suffix, 1)

@@ -78,6 +78,17 @@ def test_pixels_are_decimated_not_averaged(cube, monkeypatch):
     assert np.abs(back - cube[1::3, 1::3]).max() <= packed.scale.step * 0.5001
 
 
+@pytest.mark.parametrize("shape", [(1, 117, 5), (117, 1, 5)])
+def test_a_cube_of_one_line_keeps_it(cube, monkeypatch, shape):
+    line = cube.reshape(shape)
+    monkeypatch.setattr(packing, "MAX_SAMPLES", line.size // 5)
+    packed = pack_cubes([line])
+    assert packed.factor == 3
+    assert sorted((packed.height, packed.width)) == [1, 39]
+    back = decode(unpack(packed.texts[0], (5, packed.height, packed.width)), packed.scale)
+    assert np.abs(back.reshape(39, 5) - line.reshape(117, 5)[1::3]).max() <= packed.scale.step * 0.5001
+
+
 def test_common_sizes_are_decimated_as_little_as_possible():
     assert decimation(512 * 512 * 31) == 1
     assert decimation(2 * 512 * 512 * 31) == 1
