@@ -50,6 +50,7 @@ RAINBOW = {
 }
 # Inches; the width of a picture sets the scale of everything else.
 WIDTH, LEFT, PICTURE, GAP, TOP, SPECTRA, BOTTOM = 10.0, 0.62, 1.9, 0.07, 0.8, 1.55, 0.82
+MAX_SQUARED = 1e15  # sums of its square stay in float32; files may have 1e20 or -3.4e38 where values are missing
 MAX_ASPECT = 4  # pictures longer than this leave part of their place empty
 
 
@@ -218,7 +219,8 @@ def _finish_panel(page: _Page, axes: Any, x: float, width: float, nm: np.ndarray
     """Sets limits and ticks, and draws a strip of the wavelengths' colours below."""
     from matplotlib.ticker import MaxNLocator
 
-    axes.set_xlim(nm[0], nm[-1])
+    margin = 0 if len(nm) > 1 else 1
+    axes.set_xlim(nm[0] - margin, nm[-1] + margin)
     axes.set_ylim(min(0, axes.get_ylim()[0]), 1.06 * axes.get_ylim()[1])
     axes.yaxis.set_major_locator(MaxNLocator(3, min_n_ticks=3))
     axes.locator_params(axis="x", nbins=3)
@@ -254,6 +256,7 @@ def distinct_pixels(cube: Float[np.ndarray, "H W S"], count: int) -> list[tuple[
     from scipy.ndimage import uniform_filter
 
     height, width, _ = cube.shape
+    cube = np.clip(cube, -MAX_SQUARED, MAX_SQUARED)
     blur = partial(uniform_filter, size=max(5, min(height, width) // 20), axes=(0, 1))
     mean = blur(cube)
     level = np.linalg.norm(mean, axis=-1)

@@ -49,7 +49,7 @@ def render(
         weights, description = _false_colour([f"{band + 1}" for band in filled], prefix="bands ")
     else:
         weights, description = display_matrix(wavelengths[filled])
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         linear = cube @ weights.astype(np.float32)
     missing = np.asarray(~np.isfinite(linear).all(-1))
     if exposure is None:

@@ -39,6 +39,20 @@ def test_black_and_flat_scenes_still_give_four_pixels(cube):
     assert len(set(distinct_pixels(cube, 4))) == 4
 
 
+@pytest.mark.parametrize("fill", [np.nan_to_num(np.float32(-np.inf)), 1e20])
+def test_a_value_that_stands_for_a_missing_one_does_not_stop_the_choice(fill):
+    cube = patches(96, 128).cube
+    cube[40:44, 60:64] = fill
+    assert len(set(distinct_pixels(cube, 4))) == 4
+
+
+def test_a_scene_of_one_band_has_a_picture(tmp_path):
+    scene = patches(32, 32)
+    scene = Scene("one", scene.rgb, scene.cube[..., :1].copy(), np.array([550.0]))
+    reconstruction_figure(scene, Estimate("M3SR", scene.cube), tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").stat().st_size
+
+
 def test_the_picture_is_written_whole(tmp_path):
     scene = patches(96, 128)
     estimate = Estimate("M3SR", scene.cube + 0.01)
