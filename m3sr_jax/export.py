@@ -53,8 +53,8 @@ table, data = json.loads(blob[8 : (start := 8 + int.from_bytes(blob[:8], "little
 card = json.loads(table.pop("__metadata__")["model.json"])
 params = {k: np.frombuffer(data[slice(*v["data_offsets"])], "<f4").reshape(v["shape"]) for k, v in table.items()}
 program = jax.export.deserialize((here / "model.jaxexport").read_bytes())
-np.save(sys.argv[2], program.call(params, rgb))
-print("wrote", sys.argv[2], "from", card["encoding"], "RGB, with bands at", card["wavelengths"], "nm")
+np.save(name := sys.argv[2].removesuffix(".npy") + ".npy", program.call(params, rgb))
+print("wrote", name, "from", card["encoding"], "RGB, with bands at", card["wavelengths"], "nm")
 '''
 
 

@@ -72,6 +72,10 @@ def _outcome(work: Callable[[], int | None]) -> int:
         file = "" if error.filename is None else f"{error.filename}: "
         print(f"error: {InputError(file + reason)}", file=sys.stderr)
         code = 2
+    except MemoryError as error:
+        advice = "close other programs or use a smaller file"
+        print(f"error: not enough memory ({one_line(error)}); {advice}", file=sys.stderr)
+        code = 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = 130

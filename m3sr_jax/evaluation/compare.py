@@ -65,7 +65,7 @@ def read_evaluation(path: Path) -> Evaluation:
         InputError: the file does not exist or is no such report.
     """
     with reading(path, "a report of m3sr evaluate"):
-        values = json.loads(path.read_text())
+        values = json.loads(path.read_text(encoding="utf-8"))
         scenes = {name: _known_scores(scores) for name, scores in values["scenes"].items()}
         protocol = dict(values["protocol"])
         if "epsilon" in protocol:  # mrae_floor in earlier reports

@@ -110,6 +110,9 @@ def write_tables(
         figure: file name of a picture for the Markdown page.
         published: published rows on the same data set; see `published_rows`.
         extra: further keys of the JSON file.
+
+    Raises:
+        InputError: a file cannot be written.
     """
     files = {
         path.with_suffix(".md"): report_markdown(reports, dataset=dataset, figure=figure, published=published),
@@ -119,7 +122,10 @@ def write_tables(
         path: report_json(reports, model=model, dataset=dataset, published=published, extra=extra),
     }
     for file, text in files.items():
-        write_text(file, text)
+        try:
+            write_text(file, text)
+        except OSError as error:
+            raise InputError(f"{file}: cannot be written ({error.strerror or error})") from error
 
 
 def _write_median_figure(path: Path, methods: Mapping[str, Predict], scenes: SceneSource, report: Report) -> None:

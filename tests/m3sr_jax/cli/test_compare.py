@@ -1,6 +1,9 @@
 """`m3sr compare` as a user types it."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -33,6 +36,15 @@ def test_reports_are_named_by_file_or_where_names_repeat_by_folder(tmp_path, mon
     printed = capsys.readouterr().out
     assert "a/report" in printed
     assert "b/report" in printed
+
+
+def test_reports_are_utf_8_whatever_the_locale(tmp_path):
+    reports = [write(tmp_path / name, 30.0) for name in ("a.json", "b.json")]
+    program = "import sys; from m3sr_jax.cli import main; sys.exit(main(['compare', *sys.argv[1:]]))"
+    plain = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run([sys.executable, "-c", program, *reports], capture_output=True, env=plain)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert "11×11 Gaussian window, σ 1.5" in " ".join(done.stdout.decode().split())
 
 
 @pytest.mark.parametrize(

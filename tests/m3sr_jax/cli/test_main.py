@@ -58,6 +58,10 @@ def test_exit_codes(capsys):
     assert cli.exit_code(lambda: fail(PermissionError(13, "Permission denied", "a\n.png"))) == 2
     assert capsys.readouterr().err == "error: a\\n.png: Permission denied\n"
     assert cli.exit_code(lambda: fail(KeyboardInterrupt())) == 130
+    capsys.readouterr()
+    assert cli.exit_code(lambda: fail(MemoryError("Unable to allocate 31.0 GiB for an array"))) == 2
+    told = "not enough memory (Unable to allocate 31.0 GiB for an array); close other programs or use a smaller file"
+    assert capsys.readouterr().err == f"error: {told}\n"
     with pytest.raises(ZeroDivisionError):  # a fault of ours is no bad input
         cli.exit_code(lambda: fail(ZeroDivisionError()))
 
@@ -68,10 +72,11 @@ USAGE = [sys.executable, "-c", "import sys; from m3sr_jax import cli; sys.exit(c
 @pytest.mark.parametrize("unbuffered", ["1", ""])
 def test_a_reader_that_leaves_ends_the_command_silently(unbuffered):
     environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
-    process = subprocess.Popen(USAGE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
-    process.stdout.close()
-    assert (process.stderr.read(), process.wait()) == (b"", 1)
-    process.stderr.close()
+    reader, writer = os.pipe()
+    os.close(reader)  # before the command starts, or it might be the faster
+    done = subprocess.run(USAGE, stdout=writer, stderr=subprocess.PIPE, env=environment)
+    os.close(writer)
+    assert (done.stderr, done.returncode) == (b"", 1)
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full, which Linux has")

@@ -1,5 +1,6 @@
 """The report folder."""
 
+import errno
 import json
 
 import numpy as np
@@ -49,6 +50,16 @@ def test_no_table_is_written_if_one_cannot_be(dataset, tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         write_tables(tmp_path / "report.json", reports, dataset={"name": "cave"}, model={}, extra={"odd": np.nan})
     assert not list(tmp_path.iterdir())
+
+
+def test_a_table_that_cannot_be_written_is_named(dataset, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")  # of a write, which names no file
+
+    monkeypatch.setattr(report, "write_text", full)
+    reports = [evaluate(grey, dataset.valid, PROTOCOL)]
+    with pytest.raises(InputError, match=r"report\.md: cannot be written \(No space left on device\)"):
+        write_tables(tmp_path / "report.json", reports, dataset={"name": "cave"}, model={})
 
 
 def test_a_picture_that_fails_costs_no_tables(dataset, tmp_path, monkeypatch):
