@@ -50,6 +50,9 @@ def exit_code(work: Callable[[], int | None]) -> int:
 
     Characters that the output cannot encode are escaped. If its reader leaves, as `head` does, the code is 1.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed, as by `>&-`: a file that is written would take its number
+            setattr(sys, name, open(os.devnull, "w"))
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -91,8 +94,6 @@ def _outcome(work: Callable[[], int | None]) -> int:
 
 def _flush_output() -> int:
     """Writes what is still buffered and returns an exit code; Python would print a traceback if that failed at exit."""
-    if sys.stdout is None:
-        return 0
     try:
         sys.stdout.flush()
     except OSError as error:

@@ -79,6 +79,21 @@ def test_a_reader_that_leaves_ends_the_command_silently(unbuffered):
     assert (done.stderr, done.returncode) == (b"", 1)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="closes the outputs as a POSIX shell does")
+def test_closed_outputs_are_silent(tmp_path):
+    program = (
+        "import sys; from m3sr_jax import cli\n"
+        "def work():\n"
+        "    print('out', sys.stdout.isatty())\n"
+        "    print('err', sys.stderr.isatty(), file=sys.stderr)\n"
+        "    return 10 + open(sys.argv[1], 'w').fileno()\n"
+        "sys.exit(cli.exit_code(work))"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "file")]
+    assert subprocess.run(["sh", "-c", 'exec "$@" >&- 2>&-', "sh", *command]).returncode == 13
+    assert (tmp_path / "file").read_text() == ""
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full, which Linux has")
 @pytest.mark.parametrize(("unbuffered", "where"), [("1", ""), ("", "standard output: ")])
 def test_output_that_cannot_be_written_costs_one_line(unbuffered, where):
