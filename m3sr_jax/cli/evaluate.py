@@ -124,8 +124,9 @@ class Evaluate(DataOptions, Processes):
             return
         inputs = {path.resolve() for files in dataset.valid.read.scenes for path in (files.cube, files.photo) if path}
         for option, folder, suffix in (("save-cubes", self.save_cubes, "mat"), ("figures", self.figures, "png")):
-            for name in dataset.valid.names if folder else ():
-                if (file := folder / f"{name}.{suffix}").resolve() in inputs:
+            files = [folder / f"{name}.{suffix}" for name in dataset.valid.names] if folder else []
+            for file in files:
+                if file.resolve() in inputs:
                     raise InputError(f"{file}: is a file of the data set; choose another folder for --{option}")
 
     def _observer(self, card: ModelCard, pixels: Sequence[tuple[int, int]]) -> Observe:

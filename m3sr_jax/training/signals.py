@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: they interrupt at once, except in training, which finishes its step, saves and stops."""
+"""Ctrl-C, SIGTERM and SIGHUP: they interrupt at once, except in training, which finishes its step, saves and stops."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# SIGHUP: the terminal was closed; Windows has no such signal.
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 # `make` and process groups may deliver one signal twice; only a later one is a second request.
 _ECHO_SECONDS = 2.0
 
@@ -20,7 +21,7 @@ class StopError(Exception):
 
 
 class StopRequest:
-    """Turns both signals into KeyboardInterrupt, or, within `deferred()`, the first of them into `requested`.
+    """Turns the signals into KeyboardInterrupt, or, within `deferred()`, the first of them into `requested`.
 
     Outside the main thread, where Python delivers no signals, it does nothing.
     """
@@ -33,7 +34,8 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
-            self._earlier = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+            hushed = {number for number in _SIGNALS[2:] if signal.getsignal(number) == signal.SIG_IGN}  # by `nohup`
+            self._earlier = {number: signal.signal(number, self._handle) for number in {*_SIGNALS} - hushed}
         return self
 
     def __exit__(self, *_: object) -> None:

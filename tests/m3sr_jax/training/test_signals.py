@@ -1,5 +1,6 @@
 """Signals: deferred while it matters, at once where it does not, and never counted twice."""
 
+import contextlib
 import os
 import signal
 import threading
@@ -37,6 +38,20 @@ def test_not_deferred_it_interrupts_and_the_earlier_handlers_come_back():
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGTERM)
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
+@pytest.mark.parametrize("handler", [signal.SIG_DFL, signal.SIG_IGN])
+def test_a_closed_terminal_interrupts_unless_the_signal_is_ignored(handler):
+    earlier = signal.signal(signal.SIGHUP, handler)
+    try:
+        with StopRequest():
+            ignored = handler == signal.SIG_IGN  # as by nohup
+            with contextlib.nullcontext() if ignored else pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) == handler
+    finally:
+        signal.signal(signal.SIGHUP, earlier)
 
 
 def test_in_another_thread_nothing_is_installed():
