@@ -303,6 +303,8 @@ def test_what_is_drawn_is_upright_and_in_place(opened):
 
     page = opened()
     page.keyboard.press("c")
+    # Bokeh draws in the frame after the next 17 ms.
+    page.evaluate("() => new Promise((done) => setTimeout(() => requestAnimationFrame(done), 50))")
     shot = np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("L"), np.float64)
     for panel in ("colour", "band"):
         seen = {}
