@@ -358,6 +358,10 @@ def test_a_page_of_other_bands_and_a_hostile_title(opened):
     assert page.locator("#colour-title").inner_text().startswith("False colour 1400 / ")
 
 
+def test_scales_are_printed(opened):
+    assert b"/ShadingType" in opened().pdf()  # their gradients; a browser leaves out backgrounds unless told otherwise
+
+
 def test_bands_without_wavelengths_are_numbered(opened):
     page = opened("numbered")
     assert page.locator("#about").inner_text().endswith("7 bands")
