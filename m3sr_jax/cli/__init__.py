@@ -13,6 +13,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 
 from m3sr_jax.cli.xla_flags import plan_for_memory
 from m3sr_jax.errors import InputError, one_line
@@ -123,6 +124,8 @@ def _run_subcommand(name: str, arguments: list[str]) -> int | None:
         near = difflib.get_close_matches(name, SUBCOMMANDS, n=1)
         hint = f"did you mean {near[0]}?" if near else "expected one of " + ", ".join(SUBCOMMANDS)
         raise InputError(f"m3sr {name}: no such subcommand; {hint}")
+    if "" in takewhile(lambda argument: not argument.startswith("-"), arguments):  # would be the current folder
+        raise InputError(f"m3sr {name}: found an empty argument; expected a file or folder: is a shell variable unset?")
     import tyro
 
     command = getattr(importlib.import_module(f"m3sr_jax.cli.{name}"), name.capitalize())

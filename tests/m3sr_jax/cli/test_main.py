@@ -42,6 +42,8 @@ def test_bad_usage_is_2(capsys):
     assert cli.main([]) == 2
     assert cli.main(["convrt"]) == 2
     assert capsys.readouterr().err == "error: m3sr convrt: no such subcommand; did you mean convert?\n"
+    assert cli.main(["predict", "", "--output", "cubes"]) == 2
+    assert "m3sr predict: found an empty argument; expected a file or folder" in capsys.readouterr().err
     with pytest.raises(SystemExit) as caught:
         cli.main(["convert", "one-argument"])
     assert caught.value.code == 2
