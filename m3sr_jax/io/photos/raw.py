@@ -43,6 +43,7 @@ def read_raw(path: Path) -> Stored:
             codes = raw.postprocess(
                 gamma=(1, 1),
                 no_auto_bright=True,
+                adjust_maximum_thr=0.0,  # otherwise a photo's brightest sample, from 75 % of white on, becomes white
                 output_bps=16,
                 use_camera_wb=True,
                 output_color=rawpy.ColorSpace.sRGB,

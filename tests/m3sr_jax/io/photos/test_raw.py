@@ -34,7 +34,8 @@ def test_a_grey_card_is_grey_and_proportional_to_light(grey_card):
     assert "raw photo developed to linear RGB with the camera's white balance, brightness as exposed" in photo.notes
     middle = photo.rgb[8:-8, 8:-8]
     np.testing.assert_allclose(middle, middle[..., :1].repeat(3, -1), rtol=0.03)
-    np.testing.assert_allclose(read_rgb(grey_card(0.4))[8:-8, 8:-8].mean(), 2 * middle.mean(), rtol=0.01)
+    for level in (0.4, 0.8, 0.95):  # LibRaw would stretch the last two to white
+        np.testing.assert_allclose(read_rgb(grey_card(level))[8:-8, 8:-8].mean(), level, rtol=0.01)
 
 
 def test_values_are_librawes(grey_card):
