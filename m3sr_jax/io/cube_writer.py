@@ -13,8 +13,8 @@ from jaxtyping import Float, Float32
 from numpy.typing import DTypeLike
 
 from m3sr_jax.errors import InputError
-from m3sr_jax.io import envi, named_arrays, tiff
-from m3sr_jax.io.files import unicode
+from m3sr_jax.io import envi, hdf5_writer, named_arrays, tiff
+from m3sr_jax.io.files import Put, unicode
 
 SUFFIXES = (".mat", ".hdr", ".npz", ".tif", ".tiff", ".h5")  # that can be written
 
@@ -34,7 +34,7 @@ def write_cube(
         dtype: float32; or uint16, which clips to [0, 1] and stores round(65535·value), with its scale.
 
     Raises:
-        InputError: the suffix is unknown, or the file cannot be written.
+        InputError: the suffix is unknown, the file cannot be written, or a value for uint16 is missing (NaN).
         ValueError: the numbers of wavelengths and bands differ.
     """
     with cube_writer(path, cube.shape, wavelengths, dtype) as append:
@@ -66,7 +66,7 @@ def cube_writer(
 
     Raises:
         InputError: the suffix is unknown, or the file cannot be written.
-        ValueError: the numbers of wavelengths and bands differ, or of rows written and `shape`; or another dtype.
+        ValueError: the numbers of wavelengths and bands differ, or the rows written and `shape`; or another dtype.
     """
     path, dtype = _written_path(path), np.dtype(dtype)
     if len(shape) != 3 or np.shape(wavelengths) != shape[2:]:
@@ -80,7 +80,11 @@ def cube_writer(
         def append(rows: np.ndarray, widths: np.ndarray | None = None) -> None:
             nonlocal done
             parts = [rows] if widths is None else [rows, widths]
+            if any(part.shape != (len(rows), *shape[1:]) for part in parts):
+                raise ValueError(f"{path}: found rows of {[part.shape for part in parts]} for a cube {tuple(shape)}")
             if scale is not None:
+                if any(np.isnan(part).any() for part in parts):
+                    raise InputError(f"{path}: found missing values (NaN), which {dtype} cannot hold; write float32")
                 parts = [np.rint(np.clip(part, 0, 1) * np.float32(scale)).astype(dtype) for part in parts]
             put(done, parts)
             done += len(rows)
@@ -91,7 +95,7 @@ def cube_writer(
 
 
 @contextmanager
-def _opened(path: Path, interval: bool, *facts: Any) -> Iterator[named_arrays.Put]:
+def _opened(path: Path, interval: bool, *facts: Any) -> Iterator[Put]:
     """Opens a file of named arrays, or one file for the cube and one for its interval."""
     suffix = path.suffix.lower()
     if suffix in _ARRAY_WRITERS:
@@ -123,10 +127,10 @@ _FILE_WRITERS: dict[str, Callable[..., AbstractContextManager[Callable[[int, np.
     ".tif": tiff.tiff_writer,
     ".tiff": tiff.tiff_writer,
 }
-_ARRAY_WRITERS: dict[str, Callable[..., AbstractContextManager[named_arrays.Put]]] = {
-    ".mat": named_arrays.matlab_writer,
+_ARRAY_WRITERS: dict[str, Callable[..., AbstractContextManager[Put]]] = {
+    ".mat": hdf5_writer.matlab_writer,
     ".npz": named_arrays.npz_writer,
-    ".h5": named_arrays.hdf5_writer,
+    ".h5": hdf5_writer.hdf5_writer,
 }
 
 

@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -20,6 +20,9 @@ from m3sr_jax.errors import InputError
 MAX_COMPRESSION = 1100
 # Claims up to this many bytes always pass: stronger methods compress some megabytes of zeros to almost nothing.
 ALLOWED_CLAIM = 2**25
+
+# Writes the rows from a number on of the cube, and of its interval if there is one.
+Put = Callable[[int, Sequence[np.ndarray]], None]
 
 
 @contextmanager
@@ -122,14 +125,17 @@ def write_text(path: Path, text: str) -> None:
     """Writes a UTF-8 text file whole or not at all; the caller turns an OSError into advice of its own.
 
     What is not Unicode becomes a question mark, as in `unicode`.
-    The temporary name is fixed: a killed process leaves at most one such file, and the next write replaces it.
+    The temporary name has the number of the process: several may write one file, such as the settings of a folder.
 
     Raises:
         OSError: the file cannot be written.
     """
-    unfinished = path.with_name(f".{path.name}.tmp")
-    unfinished.write_text(text, encoding="utf-8", errors="replace")
-    os.replace(unfinished, path)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        unfinished.write_text(text, encoding="utf-8", errors="replace")
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def unicode(text: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,12 +15,9 @@ import numpy as np
 
 from m3sr_jax.errors import InputError
 from m3sr_jax.io.entries import Entry
-from m3sr_jax.io.files import BoundedFile, check_claim, reading, written_whole
+from m3sr_jax.io.files import BoundedFile, Put, check_claim, reading, written_whole
 from m3sr_jax.io.hdf5 import hdf5_entries, is_hdf5
 from m3sr_jax.io.matlab5 import matlab5_entries
-
-MATLAB_CLASSES = {np.dtype(np.float32): "single", np.dtype(np.float64): "double", np.dtype(np.uint16): "uint16"}
-USER_BLOCK = 512
 
 
 @contextmanager
@@ -112,75 +108,6 @@ def _npy_entry(path: Path, name: str, file: Any, reopen: Callable[[], Any], *, c
     return Entry(name, shape, dtype, read, check)
 
 
-# Writes the rows from a number on of the cube, and of its interval if there is one.
-Put = Callable[[int, Sequence[np.ndarray]], None]
-
-
-@contextmanager
-def matlab_writer(
-    path: Path,
-    shape: tuple[int, ...],
-    wavelengths: np.ndarray,
-    dtype: np.dtype,
-    scale: float | None,
-    source: str = "",
-    names: Sequence[str] = ("cube",),
-) -> Iterator[Put]:
-    """Writes MATLAB v7.3, which has no 2 GB limit: `names`, (H, W, S) in MATLAB, `bands` and, for codes, `scale`.
-
-    A v7.3 file is HDF5 after a header block of 512 bytes, with reversed axes and each array's class in an attribute.
-    See `m3sr_jax.io.cube_writer.cube_writer`.
-    """
-    import h5py
-
-    with written_whole(path) as unfinished:
-        with h5py.File(unfinished, "w", userblock_size=USER_BLOCK) as file:
-            cubes = [file.create_dataset(name, shape[::-1], dtype) for name in names]
-            cubes[0].attrs.update({"source": source} if source else {})
-            file["bands"] = wavelengths[:, None]
-            if scale is not None:
-                file["scale"] = np.full((1, 1), scale)
-            for dataset in file.values():
-                dataset.attrs["MATLAB_class"] = np.bytes_(MATLAB_CLASSES[dataset.dtype])
-
-            def put(start: int, parts: Sequence[np.ndarray]) -> None:
-                for cube, rows in zip(cubes, parts, strict=True):
-                    cube[:, :, start : start + len(rows)] = rows.T
-
-            yield put
-        created = time.strftime("%a %b %d %H:%M:%S %Y")
-        text = f"MATLAB 7.3 MAT-file, Platform: m3sr-jax, Created on: {created} HDF5 schema 1.00 ."
-        with open(unfinished, "r+b") as file:
-            file.write(text.encode().ljust(116) + bytes(8) + b"\x00\x02IM")
-
-
-@contextmanager
-def hdf5_writer(
-    path: Path,
-    shape: tuple[int, ...],
-    wavelengths: np.ndarray,
-    dtype: np.dtype,
-    scale: float | None,
-    source: str = "",
-    names: Sequence[str] = ("cube",),
-) -> Iterator[Put]:
-    """Writes `names` (H, W, S; attribute `source`), `wavelengths` and, for codes, `scale`; see `cube_writer`."""
-    import h5py
-
-    with written_whole(path) as unfinished, h5py.File(unfinished, "w") as file:
-        cubes = [file.create_dataset(name, shape, dtype) for name in names]
-        cubes[0].attrs.update({"source": source} if source else {})
-        file["wavelengths"] = wavelengths
-        if scale is not None:
-            file["scale"] = scale
-
-        def put(start: int, parts: Sequence[np.ndarray]) -> None:
-            for cube, rows in zip(cubes, parts, strict=True):
-                cube[start : start + len(rows)] = rows
-
-        yield put
-
-
 @contextmanager
 def npz_writer(
     path: Path,
@@ -191,7 +118,7 @@ def npz_writer(
     source: str = "",
     names: Sequence[str] = ("cube",),
 ) -> Iterator[Put]:
-    """Writes an uncompressed .npz with the arrays of `hdf5_writer`; rows must come in order.
+    """Writes an uncompressed .npz with the arrays of `m3sr_jax.io.hdf5_writer.hdf5_writer`; rows must come in order.
 
     An archive is written one member at a time: all arrays but the first wait in temporary files beside it.
     """

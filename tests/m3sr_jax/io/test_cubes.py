@@ -154,6 +154,21 @@ def test_an_incomplete_cube_is_not_kept(tmp_path, cube, suffix):
     assert not list(tmp_path.iterdir())
 
 
+def test_missing_values_have_no_code(tmp_path, cube):
+    cube[3, 4, 5] = np.nan
+    with pytest.raises(InputError, match=r"cube\.npz: found missing values \(NaN\), which uint16 cannot hold"):
+        write_cube(tmp_path / "cube.npz", cube, WAVELENGTHS, np.uint16)
+    assert not list(tmp_path.iterdir())
+
+
+def test_rows_of_another_size_are_refused(tmp_path, cube):
+    with (
+        pytest.raises(ValueError, match=r"found rows of .* for a cube"),
+        cube_writer(tmp_path / "cube.h5", cube.shape, WAVELENGTHS, np.float32) as append,
+    ):
+        append(cube[:, :-1])
+
+
 def test_other_types_are_refused(tmp_path, cube):
     with pytest.raises(ValueError, match="float32 or uint16, not float64"):
         write_cube(tmp_path / "cube.npz", cube, WAVELENGTHS, np.float64)

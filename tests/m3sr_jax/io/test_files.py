@@ -79,6 +79,21 @@ def test_text_is_replaced_whole_and_disk_errors_reach_the_caller(tmp_path, monke
     assert path.read_text() == "short"
 
 
+def test_two_processes_may_write_the_same_text(tmp_path, monkeypatch):
+    path, replace = tmp_path / "file.json", os.replace
+
+    def meanwhile(*names):
+        monkeypatch.setattr(files.os, "replace", replace)
+        monkeypatch.setattr(files.os, "getpid", lambda: 0)
+        write_text(path, "theirs")
+        replace(*names)
+
+    monkeypatch.setattr(files.os, "replace", meanwhile)
+    write_text(path, "mine")
+    assert path.read_text() == "mine"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize(("error", "reason"), [(ValueError("first\nsecond"), "first"), (KeyError(), "KeyError")])
 def test_library_errors_become_one_line(tmp_path, error, reason):
     path = tmp_path / "file"
