@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from m3sr_jax.errors import InputError
 from m3sr_jax.io.photos.exif import exif_space
 from m3sr_jax.io.photos.photo import GAIN_MAP_NOTE, Colours, Stored
-from m3sr_jax.io.photos.pillow import open_image, orientation_of, pixels
+from m3sr_jax.io.photos.pillow import exif_of, open_image, orientation_of, pixels
 
 if TYPE_CHECKING:
     from PIL import ImageFile
@@ -35,7 +35,8 @@ def read_jpeg(path: Path) -> Stored:
         icc = image.info.get("icc_profile")
         if icc is None and any(content.startswith(_PROFILE) for _, content in getattr(image, "applist", ())):
             raise InputError("parts of its ICC profile are missing; copy it again or save it with another profile")
-        space = None if icc else exif_space(image.getexif(), notes)
+        exif = exif_of(image, notes)
+        space = None if icc else exif_space(exif, notes)
         orientation = orientation_of(image)
         return Stored(pixels(image, image.mode), colours, "JPEG", 8, orientation, icc, space, notes)
 

@@ -12,7 +12,7 @@ from m3sr_jax.io.photos.boxes import Item, primary_item
 from m3sr_jax.io.photos.colour import divide_by_alpha
 from m3sr_jax.io.photos.exif import exif_space
 from m3sr_jax.io.photos.photo import GAIN_MAP_NOTE, TURNED_NOTE, Stored
-from m3sr_jax.io.photos.pillow import check_pixels, open_image, orientation_of, pixels
+from m3sr_jax.io.photos.pillow import check_pixels, exif_of, open_image, orientation_of, pixels
 from m3sr_jax.io.photos.spaces import HDR_CURVES, ColourSpace, cicp_space
 
 
@@ -27,7 +27,8 @@ def read_webp(path: Path) -> Stored:
             raise InputError(f"found an animation of {image.n_frames} frames; expected one photo")  # type: ignore[attr-defined]
         notes: list[str] = []
         icc = image.info.get("icc_profile")
-        space = None if icc or "exif" not in image.info else exif_space(image.getexif(), notes)
+        exif = exif_of(image, notes)
+        space = None if icc else exif_space(exif, notes)
         return Stored(pixels(image, "RGB"), "rgb", "WebP", 8, orientation_of(image), icc, space, notes)
 
 

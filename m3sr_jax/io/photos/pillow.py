@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from m3sr_jax.io.photos.kinds import readable_format
 from m3sr_jax.io.strips import strips
 
 if TYPE_CHECKING:
-    from PIL import ImageFile
+    from PIL import Image, ImageFile
 
 # 1 gigapixel: 3 GB of 8-bit codes.
 MAX_PIXELS = 10**9
@@ -31,6 +31,8 @@ _CLASSES = {
     "AVIF": ("AvifImagePlugin", "AvifImageFile"),
     "TIFF": ("TiffImagePlugin", "TiffImageFile"),
 }
+# Bytes of a PNG's profile or text, decompressed; Pillow's own limit of 1 MiB refuses photos with larger ones.
+MAX_TEXT = 2**26
 
 
 @contextmanager
@@ -49,10 +51,13 @@ def open_image(path: Path, format_: str | None = None) -> Iterator[ImageFile.Ima
     format_ = format_ or readable_format(path)
     if format_ not in _CLASSES:
         raise InputError(f"{path}: cannot be read as an image: it is {format_}; expected {', '.join(_CLASSES)}")
-    module, name = _CLASSES[format_]
+    name, class_ = _CLASSES[format_]
+    module: Any = importlib.import_module(f"PIL.{name}")
     if format_ == "WebP":
         check_pixels(path, _webp_size(path), 4)
-    with BoundedFile(path) as file, getattr(importlib.import_module(f"PIL.{module}"), name)(file) as image:
+    if format_ == "PNG":
+        module.MAX_TEXT_CHUNK = max(module.MAX_TEXT_CHUNK, MAX_TEXT)
+    with BoundedFile(path) as file, getattr(module, class_)(file) as image:
         check_pixels(path, (image.height, image.width), max(3, len(image.getbands())))
         yield image
 
@@ -72,6 +77,7 @@ def check_pixels(path: Path, size: tuple[int, ...], bytes_per_pixel: int) -> Non
 def pixels(image: ImageFile.ImageFile, mode: str) -> np.ndarray:
     """Decodes all pixels into (H, W, C) codes of 8 bits, converted to a mode of Pillow's a few rows at a time."""
     image.load()
+    image.info.pop("transparency", None)  # of a palette's, Pillow would warn
     codes = np.empty((image.height, image.width, {"L": 1, "RGB": 3, "CMYK": 4}[mode]), np.uint8)
     parts = strips(codes.shape)
     for rows in parts:
@@ -81,11 +87,21 @@ def pixels(image: ImageFile.ImageFile, mode: str) -> np.ndarray:
     return codes
 
 
+def exif_of(image: ImageFile.ImageFile, notes: list[str]) -> Image.Exif:
+    """Returns a photo's EXIF; empty, with a note, where some program has left one that cannot be read."""
+    with suppress(SyntaxError, ValueError):
+        image.getexif()
+    exif = image.getexif()  # what Pillow has read, or nothing
+    if not exif and (image.info.get("exif", b"").strip(b"Exif\0") or "Raw profile type exif" in image.info):
+        notes.append("its EXIF is damaged and was passed over: taken as upright")
+    return exif
+
+
 def orientation_of(image: ImageFile.ImageFile) -> int:
     """Returns the EXIF orientation; without the first test, `getexif` would decode all pixels of a PNG."""
     if not {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"} & set(image.info):
         return 1
-    found = image.getexif().get(ORIENTATION, 1)
+    found = exif_of(image, []).get(ORIENTATION, 1)
     return found if isinstance(found, int) else 1
 
 

@@ -14,7 +14,7 @@ from m3sr_jax.errors import InputError
 from m3sr_jax.io.files import BoundedFile
 from m3sr_jax.io.photos.exif import exif_space
 from m3sr_jax.io.photos.photo import Stored
-from m3sr_jax.io.photos.pillow import check_pixels, open_image, orientation_of, pixels
+from m3sr_jax.io.photos.pillow import check_pixels, exif_of, open_image, orientation_of, pixels
 from m3sr_jax.io.photos.spaces import SRGB_PRIMARIES, ColourSpace, cicp_space, declared_space
 
 MAX_CHUNKS = 10_000
@@ -47,8 +47,9 @@ def read_png(path: Path) -> Stored:
             raise InputError("its iCCP chunk is damaged; save the photo with another profile")
         space = _space(chunks, notes)
         icc = None if b"cICP" in chunks else icc
-        if icc is None and space is None and "exif" in image.info:
-            space = exif_space(image.getexif(), notes)
+        exif = exif_of(image, notes)
+        if icc is None and space is None:
+            space = exif_space(exif, notes)
         return Stored(samples, colours, "PNG", bits, orientation_of(image), icc, space, notes)
 
 

@@ -106,7 +106,7 @@ def _colours(
         notes.append(f"samples {', '.join(str(at + 1) for at in order)} are named red, green and blue")
     coloured = samples[..., order] if order is not None else samples[..., :count]
     if photometric == PALETTE:
-        return colours, _palette(page, coloured[..., 0])
+        return colours, _palette(page, coloured[..., 0], notes)
     if colours == "lab":
         return colours, _lab(page, coloured)
     coloured = as_codes(coloured, page.bitspersample)
@@ -121,13 +121,16 @@ def _colours(
     return colours, coloured
 
 
-def _palette(page: tifffile.TiffPage, indices: np.ndarray) -> np.ndarray:
+def _palette(page: tifffile.TiffPage, indices: np.ndarray, notes: list[str]) -> np.ndarray:
     colours = page.colormap
     if colours is None or page.bitspersample > 8 or colours.shape != (3, 2**page.bitspersample):
         raise InputError("its palette is damaged; save it as RGB")
     if not (colours & 255).any():  # 8-bit colours, as most programs store them
         colours = (colours >> 8).astype(np.uint8)
-    return np.ascontiguousarray(colours.T)[indices]
+    elif colours.max() < 256:  # as libtiff takes them
+        colours = colours.astype(np.uint8)
+        notes.append("colours of the palette up to 255 taken for 8-bit ones")
+    return np.ascontiguousarray(colours.T)[indices.astype(np.uint8, copy=False)]
 
 
 def _lab(page: tifffile.TiffPage, samples: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """What PNG chunks, EXIF, JPEG markers and boxes declare about colours: applied, or refused by name."""
 
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -41,6 +42,15 @@ def png(tmp_path):
 def test_apples_png_is_refused(png):
     with pytest.raises(InputError, match="Apple's variant of PNG"):
         read_rgb(png((b"CgBI", b"P\0 \2")))
+
+
+def test_png_with_long_text_and_a_long_profile(png):
+    """Pillow's limit is 1 MiB, decompressed: ImageMagick keeps Photoshop's data as such text."""
+    text = b"Raw profile type 8bim\0\0" + zlib.compress(bytes(2**21))
+    profile = files.with_tag(files.profiles()["p3"], b"CAPT", b"text" + bytes(2**21))
+    photo = read_photo(png((b"iCCP", b"long\0\0" + zlib.compress(profile)), (b"zTXt", text)))
+    expected = files.by_littlecms(files.as_image(files.chart()), profile)
+    np.testing.assert_allclose(photo.rgb, expected / 255, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -187,6 +197,29 @@ def test_a_profile_precedes_exif(tmp_path):
     path = tmp_path / "photo.jpg"
     stored = write_jpeg(path, space=0xFFFF, index="R03", icc_profile=files.srgb_profile())
     np.testing.assert_array_equal(read_photo(path).codes, stored)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".jfif", ".png", ".webp"])
+def test_damaged_exif_is_passed_over_and_told(tmp_path, suffix):
+    """Pillow refuses it, except in a JPEG without a JFIF marker."""
+    path = tmp_path / f"photo{suffix}"
+    files.as_image(files.chart()).save(path, exif=b"Exif\0\0\0\x08\0\2\1\x12\0\3\0\0")
+    if suffix == ".jpg":
+        content = path.read_bytes()
+        path.write_bytes(content[:2] + content[2 + 18 :])
+    assert (b"JFIF" in path.read_bytes()) == (suffix == ".jfif")
+    photo = read_photo(path)
+    with Image.open(path) as image:
+        np.testing.assert_array_equal(photo.codes, np.asarray(image))
+    assert photo.notes == ("its EXIF is damaged and was passed over: taken as upright",)
+    assert image_size(path) == photo.codes.shape[:2]
+
+
+def test_exif_that_is_empty_or_text_of_a_png(tmp_path, png):
+    files.as_image(files.chart()).save(tmp_path / "photo.jpg", exif=b"Exif\0\0")
+    assert read_photo(tmp_path / "photo.jpg").notes == ()
+    for chunk in ((b"tEXt", b"exif\0b'Exif'"), (b"tEXt", b"Raw profile type exif\0\nexif\n4\nxx")):
+        assert "its EXIF is damaged and was passed over: taken as upright" in read_photo(png(chunk)).notes
 
 
 @pytest.mark.parametrize(

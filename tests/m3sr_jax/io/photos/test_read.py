@@ -80,8 +80,9 @@ def test_alpha_is_dropped_and_not_blended(tmp_path, codes):
 
 def test_palettes_become_colours(tmp_path, codes):
     paletted = Image.fromarray(codes).quantize(16)
-    paletted.save(tmp_path / "photo.png")
-    assert_reads(tmp_path / "photo.png", np.asarray(paletted.convert("RGB")) / np.float32(255))
+    for transparency in (None, bytes(range(16))):  # of each colour
+        paletted.save(tmp_path / "photo.png", transparency=transparency)
+        assert_reads(tmp_path / "photo.png", np.asarray(paletted.convert("RGB")) / np.float32(255))
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "CMYK"])

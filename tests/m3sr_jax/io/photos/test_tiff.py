@@ -264,6 +264,26 @@ def test_palettes_of_8_and_16_bits(write):
     np.testing.assert_array_equal(found, colours.T[indices] / np.float32(65535))
 
 
+def test_palettes_of_one_bit(tmp_path):
+    indices = np.random.default_rng(0).integers(0, 2, (9, 10))
+    colours = np.array([[65535, 0], [0x1234, 65535], [7, 0]])
+    rows = np.packbits(indices.astype(bool), axis=1).tobytes()
+    tags = {256: 10, 257: 9, 258: 1, 259: 1, 262: 3, 273: 146, 277: 1, 278: 9, 279: len(rows)}
+    entries = b"".join(struct.pack("<HHII", code, 4, 1, value) for code, value in tags.items())
+    entries += struct.pack("<HHIII", 320, 3, 6, 134, 0)
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags) + 1) + entries
+    (tmp_path / "photo.tif").write_bytes(head + struct.pack("<6H", *colours.ravel()) + rows)
+    np.testing.assert_array_equal(read_photo(tmp_path / "photo.tif").codes, colours.T[indices])
+
+
+def test_a_palette_of_8_bit_numbers_in_16_bits(write):
+    indices = np.arange(90, dtype=np.uint8).reshape(9, 10)
+    colours = np.random.default_rng(1).integers(0, 256, (3, 256)).astype(np.uint16)
+    photo = read_photo(write(indices, photometric="palette", colormap=colours))
+    np.testing.assert_array_equal(photo.codes, colours.T[indices])
+    assert "colours of the palette up to 255 taken for 8-bit ones" in photo.notes
+
+
 @pytest.mark.parametrize("subsampling", [(1, 1), (2, 2)])
 def test_jpeg_compression(write, subsampling):
     smooth = np.kron(files.chart(4), np.ones((16, 16, 1), np.uint8))
