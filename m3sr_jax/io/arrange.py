@@ -44,7 +44,7 @@ def arrange(path: Path, stored: Stored, wavelengths: str | None = None) -> Arran
     else:
         centres, note = None, ""
     notes += [note] if note else []
-    axis = _bands_axis(path, values.shape, stored.bands_axis, centres, notes)
+    axis = _bands_axis(path, stored, centres, notes)
     values = np.moveaxis(values, axis, -1)
     if centres is None and values.shape[-1] == len(BANDS):
         centres = BANDS
@@ -61,17 +61,17 @@ def _file_centres(path: Path, stored: Stored) -> tuple[np.ndarray | None, str]:
     return nanometres(centres, stored.units, path)
 
 
-def _bands_axis(
-    path: Path, shape: tuple[int, ...], known: int | None, centres: np.ndarray | None, notes: list[str]
-) -> int:
+def _bands_axis(path: Path, stored: Stored, centres: np.ndarray | None, notes: list[str]) -> int:
     """Returns the axis of the bands: the file's, else one with an entry per wavelength, the last such first.
 
-    Without wavelengths it is an axis of 31; else the file's; else the last, or the first if it is far shorter than
-    the others.
+    Without wavelengths it is the axis that the file states; else one of 31; else the file's usual one; else the last,
+    or the first if it is far shorter than the others.
     """
+    shape, known = stored.values.shape, stored.bands_axis
     first = () if known is None else (known,)
     count = len(BANDS) if centres is None else len(centres)
-    fitting = [axis for axis in (*first, 2, 0, 1) if shape[axis] == count]
+    possible = first if first and stored.axis_stated else (*first, 2, 0, 1)
+    fitting = [axis for axis in possible if shape[axis] == count]
     if fitting and known is None and len(fitting) > 1:
         chosen = ("first", "second", "last")[fitting[0]]
         notes.append(f"{len(fitting)} axes of {count}: the {chosen} taken for the bands")

@@ -87,7 +87,7 @@ class Coding:
 
 def unit_divisor(units: str) -> float | None:
     """Returns what a unit, as a file spells it, divides by: "%" by 100, "reflectance x 10000" by 10000; or None."""
-    if re.match(r"\s*(%|percent|pct\b)", units.lower()):
+    if re.search(r"(^|[\s(\[])(%|percent|pct\b)", units.lower()):
         return 100.0
     factor = re.search(r"[x×*]\s*(10{1,6}|1e\d)\s*$", units.lower())
     return float(factor[1]) if factor else None
@@ -127,6 +127,7 @@ class Stored:
         units: the unit of `centres` as the file spells it.
         good: which bands are usable, one flag per band; None if the file does not say.
         notes: what was chosen or guessed, in the words that the user reads.
+        axis_stated: False if `bands_axis` is merely the usual one: pages of a TIFF may be rows.
     """
 
     values: np.ndarray
@@ -136,6 +137,7 @@ class Stored:
     units: str = ""
     good: np.ndarray | None = None
     notes: list[str] = field(default_factory=list)
+    axis_stated: bool = True
 
 
 def listed(numbers: Sequence[float], most: int = 3) -> str:

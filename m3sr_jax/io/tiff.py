@@ -73,6 +73,7 @@ def read_tiff(path: Path, *, own_wavelengths: bool = True) -> Stored:
             message = "expected one page per band, all of one size"
             raise InputError(f"{path}: found an image of shape {values.shape}; {message}")
         stored = Stored(values, Coding(divisor=_own_scale(path, described)), 2 if samples_last else 0, notes=notes)
+        stored.axis_stated = "S" in series.axes or "wavelengths" in described
         _add_declared(path, page, described, stored, own_wavelengths=own_wavelengths)
         if stored.centres is None and _has_alpha(page):
             raise InputError(f"{path}: found an alpha channel (ExtraSamples), which is no band; expected bands alone")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from m3sr_jax.errors import InputError
-from m3sr_jax.io import read_cube, write_cube
+from m3sr_jax.io import read_cube, read_cube_file, write_cube
 
 HEADER = """ENVI
 description = {
@@ -49,6 +49,21 @@ def test_every_arrangement_gives_the_same_cube(tmp_path, values, interleave, kin
     cube, wavelengths = read_cube(write(tmp_path, values, interleave=interleave, kind=kind, order=order, offset=offset))
     np.testing.assert_array_equal(cube, values)
     np.testing.assert_array_equal(wavelengths, [450, 550, 650])
+
+
+@pytest.mark.parametrize("interleave", ["bsq", "bil", "bip"])
+def test_31_columns_without_wavelengths_are_no_bands(tmp_path, interleave):
+    stored = np.arange(4 * 31 * 5).reshape(4, 31, 5)
+    path = write(tmp_path, stored, interleave=interleave)
+    fields = {"samples = 5": "samples = 31", "bands   = 3": "bands   = 5", "wavelength = {": "x = {"}
+    text = path.read_text()
+    for old, new in fields.items():
+        assert old in text
+        text = text.replace(old, new)
+    path.write_text(text)
+    np.testing.assert_array_equal(read_cube_file(path).values, stored)
+    with pytest.raises(InputError, match=r"cube of shape \(4, 31, 5\); expected an axis of 31 bands"):
+        read_cube_file(path, wavelengths="400:700:10")
 
 
 @pytest.mark.parametrize(("kind", "largest"), [("1", 255), ("12", 65535), ("13", 2**32 - 1)])

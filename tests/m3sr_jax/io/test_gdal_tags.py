@@ -59,7 +59,14 @@ def test_scale_offset_and_nodata(tmp_path):
 
 @pytest.mark.parametrize(
     ("unit", "divisor"),
-    [("%", 100), ("percent", 100), ("Percent reflectance", 100), ("reflectance x 10000", 1e4), ("W m-2 sr-1 nm-1", 1)],
+    [
+        ("%", 100),
+        ("percent", 100),
+        ("Percent reflectance", 100),
+        ("Reflectance [%]", 100),
+        ("reflectance x 10000", 1e4),
+        ("W m-2 sr-1 nm-1", 1),
+    ],
 )
 def test_units_that_divide(tmp_path, unit, divisor):
     path = write(tmp_path, items("UNITTYPE", [unit] * 4, "unittype"))

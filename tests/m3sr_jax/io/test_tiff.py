@@ -3,7 +3,7 @@ import pytest
 import tifffile
 
 from m3sr_jax.errors import InputError
-from m3sr_jax.io import read_cube
+from m3sr_jax.io import read_cube, read_cube_file
 from m3sr_jax.io.tiff import read_tiff, tiff_writer
 from m3sr_jax.io.wavelengths import BANDS
 
@@ -49,6 +49,16 @@ def test_samples_of_a_pixel_stay_last(tmp_path):
     stored = read_tiff(tmp_path / "photo.tif")
     np.testing.assert_array_equal(stored.values, pixels)
     assert stored.bands_axis == 2
+    found = read_cube_file(tmp_path / "photo.tif")
+    np.testing.assert_allclose(found.values, pixels / 255, rtol=1e-6)
+    assert found.wavelengths is None
+
+
+def test_pages_may_be_rows(tmp_path):
+    """tifffile writes an array (H, W, 31) as H pages."""
+    rows = np.arange(6 * 4 * 31, dtype=np.float32).reshape(6, 4, 31)
+    tifffile.imwrite(tmp_path / "cube.tif", rows, photometric="minisblack")
+    np.testing.assert_array_equal(read_cube(tmp_path / "cube.tif")[0], rows)
 
 
 def test_one_page_is_not_a_cube(tmp_path, pages):
