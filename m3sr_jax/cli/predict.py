@@ -197,7 +197,7 @@ class _Batch:
         from m3sr_jax.io.encoding import mismatch
 
         start, options, card = time.perf_counter(), self.options, self.predictor.card
-        tiles = 1
+        tiles, version = 1, job.photo_version
 
         def count(done: int, total: int) -> None:
             nonlocal tiles
@@ -225,6 +225,8 @@ class _Batch:
                 part = part if finish is None else finish(part)
                 append(part, None if finish is None else finish.half_widths())
                 clipped += int(((part < 0) | (part > 1)).sum()) if options.dtype == "uint16" else 0
+            if job.photo_version not in (version, None):  # its cube would be the newer file, and taken for done
+                raise UnusablePhotoError(f"{job.image}: has changed since it was read; run the same command again")
         self._remove_stale(job)
         note = f", {clipped / math.prod(shape):.2%} of the values clipped" if clipped else ""
         note += self._tiling_note() if tiles > 1 else ""

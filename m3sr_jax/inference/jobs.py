@@ -31,6 +31,14 @@ class Job:
         return [self.cube, self.cube.with_suffix(".img")] if self.cube.suffix.lower() == ".hdr" else [self.cube]
 
     @property
+    def photo_version(self) -> tuple[int, int] | None:
+        """Time and size of the photo, which change with it; None if it does not exist."""
+        if not self.image.is_file():
+            return None
+        found = self.image.stat()
+        return found.st_mtime_ns, found.st_size
+
+    @property
     def page(self) -> Path:
         """The file of the cube's web page."""
         return self.cube.with_suffix(".html")

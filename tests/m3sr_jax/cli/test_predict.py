@@ -134,6 +134,20 @@ def test_a_signal_leaves_nothing_half_written(checkpoint, photos, tmp_path, monk
     assert list(tmp_path.iterdir()) == [photos]
 
 
+def test_a_photo_that_changes_meanwhile_is_not_taken_for_done(checkpoint, photos, tmp_path, monkeypatch, capsys):
+    def rows(*_, **__):
+        yield np.zeros((*SIZE, 31), np.float32)
+        (photos / "a.png").write_bytes((photos / "b.JPG").read_bytes())
+
+    output = tmp_path / "cubes"
+    with monkeypatch.context() as patch:
+        patch.setattr(Predictor, "predict_rows", rows)
+        assert run(checkpoint, photos / "a.png", "--output", output) == 2
+    assert f"error: {photos / 'a.png'}: has changed since it was read; run the same" in capsys.readouterr().err
+    assert [path.name for path in output.iterdir()] == ["predict.json"]
+    assert run(checkpoint, photos / "a.png", "--output", output) == 0
+
+
 def test_a_folder_resumes_where_it_stopped(checkpoint, photos, tmp_path, capsys):
     output = tmp_path / "cubes"
     assert run(checkpoint, photos / "a.png", photos / "b.JPG", "--output", output, "--format", "npz") == 0
