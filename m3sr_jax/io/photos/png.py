@@ -5,7 +5,9 @@ Source: PNG (Third Edition), W3C 2025: cICP precedes iCCP, which precedes sRGB, 
 
 from __future__ import annotations
 
+import itertools
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +15,15 @@ import numpy as np
 from m3sr_jax.errors import InputError
 from m3sr_jax.io.files import BoundedFile
 from m3sr_jax.io.photos.exif import exif_space
-from m3sr_jax.io.photos.photo import Stored
+from m3sr_jax.io.photos.photo import Stored, upright_size
 from m3sr_jax.io.photos.pillow import check_pixels, exif_of, open_image, orientation_of, pixels
 from m3sr_jax.io.photos.spaces import SRGB_PRIMARIES, ColourSpace, cicp_space, declared_space
 
-MAX_CHUNKS = 10_000
+MAX_CHUNKS = 1_000_000
 # Only these chunks' contents are kept, with their exact or largest sizes.
 _KEPT = {b"IHDR": 13, b"cICP": 4, b"sRGB": 1, b"gAMA": 4, b"cHRM": 32, b"iCCP": 0, b"acTL": 8, b"CgBI": 4}
+# These may have an orientation.
+_ORIENTING = {b"eXIf", b"iTXt", b"zTXt"}
 _GREY = (0, 4)
 
 
@@ -51,6 +55,16 @@ def read_png(path: Path) -> Stored:
         if icc is None and space is None:
             space = exif_space(exif, notes)
         return Stored(samples, colours, "PNG", bits, orientation_of(image), icc, space, notes)
+
+
+def png_size(path: Path) -> tuple[int, int]:
+    """Returns (height, width) of the upright photo; pixels are decoded only if an orientation may follow them."""
+    with BoundedFile(path) as file:
+        names = [name for name, _ in _heads(file)]
+    with open_image(path, "PNG") as image:
+        if b"IDAT" in names and _ORIENTING & set(names[names.index(b"IDAT") :]):
+            image.load()
+        return upright_size((image.height, image.width), orientation_of(image))
 
 
 def _space(chunks: dict[bytes, bytes], notes: list[str]) -> ColourSpace | None:
@@ -101,20 +115,24 @@ def _chunks(path: Path) -> dict[bytes, bytes]:
     """Reads the chunks before the pixels that matter here; their checksums are left to the decoder."""
     found: dict[bytes, bytes] = {}
     with BoundedFile(path) as file:
-        file.seek(8)
-        for _ in range(MAX_CHUNKS):
-            head = file.read(8)
-            if len(head) < 8 or head[4:] == b"IDAT":
-                break
-            (length,), name = struct.unpack(">I", head[:4]), head[4:]
+        for name, length in itertools.takewhile(lambda head: head[0] != b"IDAT", _heads(file)):
+            if name in (b"IHDR", b"cICP", b"sRGB", b"gAMA", b"cHRM") and length != _KEPT[name]:
+                raise InputError(f"its {name.decode()} chunk has {length} bytes; expected {_KEPT[name]}")
             if name in _KEPT:
-                content = file.read(min(length, 64))
-                if name in (b"IHDR", b"cICP", b"sRGB", b"gAMA", b"cHRM") and length != _KEPT[name]:
-                    raise InputError(f"its {name.decode()} chunk has {length} bytes; expected {_KEPT[name]}")
-                found.setdefault(name, content)
-                file.seek(length - len(content) + 4, 1)
-            else:
-                file.seek(length + 4, 1)
+                found.setdefault(name, file.read(min(length, 64)))
     if b"IHDR" not in found:
         raise InputError("it has no IHDR chunk; copy it again")
     return found
+
+
+def _heads(file: BoundedFile) -> Iterator[tuple[bytes, int]]:
+    """Yields the name and length of each chunk, with the file at its content."""
+    place = 8
+    for _ in range(MAX_CHUNKS):
+        file.seek(place)
+        head = file.read(8)
+        if len(head) < 8:
+            return
+        length = int.from_bytes(head[:4], "big")
+        yield head[4:], length
+        place += length + 12

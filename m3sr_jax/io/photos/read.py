@@ -32,6 +32,7 @@ _READERS: Mapping[str, Callable[[Path], Stored]] = {
     "raw": raw.read_raw,
 }
 _SIZES: Mapping[str, Callable[[Path], tuple[int, int]]] = {
+    "PNG": png.png_size,
     "TIFF": tiff.tiff_size,
     "HEIC": modern.heic_size,
     "JPEG 2000": jpeg2000.jpeg2000_size,

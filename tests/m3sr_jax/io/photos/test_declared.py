@@ -53,6 +53,20 @@ def test_png_with_long_text_and_a_long_profile(png):
     np.testing.assert_allclose(photo.rgb, expected / 255, atol=TOLERANCE)
 
 
+@pytest.mark.parametrize("behind", [False, True])
+def test_png_with_exif_before_or_behind_the_pixels(png, behind):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = png((b"eXIf", exif.tobytes()[6:]))
+    if behind:
+        content = path.read_bytes()
+        chunk = content[content.index(b"eXIf") - 4 : content.index(b"IDAT") - 4]
+        content = content.replace(chunk, b"")
+        path.write_bytes(content[:-12] + chunk + content[-12:])
+    height, width, _ = files.chart().shape
+    assert image_size(path) == read_photo(path).codes.shape[:2] == (width, height)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_png_samples_keep_all_bits_and_lose_alpha(png, dtype, channels):
