@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -33,6 +34,8 @@ _CLASSES = {
 }
 # Bytes of a PNG's profile or text, decompressed; Pillow's own limit of 1 MiB refuses photos with larger ones.
 MAX_TEXT = 2**26
+# Nothing, or a TIFF header before a directory of no entries.
+_BLANK_EXIF = re.compile(rb"(Exif\0\0)?((II\*\0|MM\0\*).{4}(\0\0.*)?)?", re.DOTALL)
 
 
 @contextmanager
@@ -89,10 +92,12 @@ def pixels(image: ImageFile.ImageFile, mode: str) -> np.ndarray:
 
 def exif_of(image: ImageFile.ImageFile, notes: list[str]) -> Image.Exif:
     """Returns a photo's EXIF; empty, with a note, where some program has left one that cannot be read."""
-    with suppress(SyntaxError, ValueError):
+    with suppress(SyntaxError, TypeError, ValueError):  # of bytes, of text in a PNG, of hexadecimal digits
         image.getexif()
     exif = image.getexif()  # what Pillow has read, or nothing
-    if not exif and (image.info.get("exif", b"").strip(b"Exif\0") or "Raw profile type exif" in image.info):
+    stored = image.info.get("exif", b"")
+    blank = isinstance(stored, bytes) and _BLANK_EXIF.fullmatch(stored)
+    if not exif and (not blank or "Raw profile type exif" in image.info):
         notes.append("its EXIF is damaged and was passed over: taken as upright")
     return exif
 

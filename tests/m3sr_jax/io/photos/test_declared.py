@@ -230,9 +230,16 @@ def test_damaged_exif_is_passed_over_and_told(tmp_path, suffix):
 
 
 def test_exif_that_is_empty_or_text_of_a_png(tmp_path, png):
-    files.as_image(files.chart()).save(tmp_path / "photo.jpg", exif=b"Exif\0\0")
-    assert read_photo(tmp_path / "photo.jpg").notes == ()
-    for chunk in ((b"tEXt", b"exif\0b'Exif'"), (b"tEXt", b"Raw profile type exif\0\nexif\n4\nxx")):
+    for blank in (b"Exif\0\0", Image.Exif()):
+        for suffix in (".jpg", ".png", ".webp"):
+            files.as_image(files.chart()).save(tmp_path / f"photo{suffix}", exif=blank)
+            assert read_photo(tmp_path / f"photo{suffix}").notes == ()
+    texts = (
+        (b"tEXt", b"exif\0b'Exif'"),
+        (b"iTXt", b"exif\0\0\0\0\0text"),
+        (b"tEXt", b"Raw profile type exif\0\nexif\n4\nxx"),
+    )
+    for chunk in texts:
         assert "its EXIF is damaged and was passed over: taken as upright" in read_photo(png(chunk)).notes
 
 
