@@ -29,6 +29,8 @@ MAX_OBJECTS, MAX_DEPTH, MAX_TEXT = 5000, 8, 4096
 BLOCK_BYTES = 2**24
 NOT_NUMBERS = {"cell": "a cell array", "function_handle": "a function"}  # MATLAB classes
 NO_VARIABLE = "This is a netCDF dimension but not a netCDF variable"
+# Text of our own cubes that nothing needs: before it could be read, the whole file would be searched for damaged heaps.
+UNREAD = "source"
 
 
 def is_hdf5(path: Path) -> bool:
@@ -192,7 +194,7 @@ def _attributes(dataset: h5py.Dataset) -> dict[str, Any]:
     import h5py
 
     found: dict[str, Any] = {}
-    for name in dataset.attrs:
+    for name in _needed(dataset):
         kind = dataset.attrs.get_id(name)
         text = h5py.check_string_dtype(kind.dtype) is not None
         # References to other arrays are never followed: libhdf5 can crash on damaged ones.
@@ -207,7 +209,11 @@ def _attributes(dataset: h5py.Dataset) -> dict[str, Any]:
 
 def _has_variable_text(dataset: h5py.Dataset) -> bool:
     own = dataset.dtype.kind == "O"
-    return own or any(dataset.attrs.get_id(name).dtype.kind == "O" for name in dataset.attrs)
+    return own or any(dataset.attrs.get_id(name).dtype.kind == "O" for name in _needed(dataset))
+
+
+def _needed(dataset: h5py.Dataset) -> list[str]:
+    return [name for name in dataset.attrs if name != UNREAD]
 
 
 def check_heaps(path: Path) -> None:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from m3sr_jax.io import hdf5
+from m3sr_jax.io.cubes import read_cube_header
 from m3sr_jax.io.hdf5 import _places, _reversed
 
 
@@ -19,6 +20,17 @@ def test_axes_are_reversed_a_few_chunks_at_a_time(tmp_path, monkeypatch, shape, 
         found = _reversed(dataset)
     np.testing.assert_array_equal(found, values.T)
     assert found.flags.c_contiguous
+
+
+@pytest.mark.parametrize(("attribute", "searched"), [("source", False), ("units", True)])
+def test_a_file_is_searched_for_damage_only_if_its_text_is_needed(tmp_path, monkeypatch, attribute, searched):
+    with h5py.File(tmp_path / "cube.h5", "w") as file:
+        file["cube"] = np.ones((4, 5, 31))
+        file["cube"].attrs[attribute] = "text of variable length"
+    paths = []
+    monkeypatch.setattr(hdf5, "check_heaps", paths.append)
+    read_cube_header(tmp_path / "cube.h5")
+    assert paths == [tmp_path / "cube.h5"] * searched
 
 
 def test_bytes_are_found_across_the_ends_of_blocks(tmp_path, monkeypatch):
