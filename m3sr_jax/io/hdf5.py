@@ -24,7 +24,7 @@ from m3sr_jax.io.wavelengths import BANDS, MAX_BANDS
 if TYPE_CHECKING:
     import h5py
 
-HEAP = b"GCOL\1\0\0\0"
+HEAP = b"GCOL\1"  # and three reserved bytes, which libhdf5 does not look at
 MAX_OBJECTS, MAX_DEPTH, MAX_TEXT = 5000, 8, 4096
 BLOCK_BYTES = 2**24
 NOT_NUMBERS = {"cell": "a cell array", "function_handle": "a function"}  # MATLAB classes
@@ -242,6 +242,8 @@ def _places(file: IO[bytes], wanted: bytes) -> Iterator[int]:
 
 def _check_heap(content: mmap.mmap, start: int) -> None:
     end = start + struct.unpack_from("<Q", content, start + 8)[0]
+    if end > len(content) and any(content[start + len(HEAP) : start + 8]):
+        return  # numbers that look like a heap
     place = start + 16
     while place + 16 <= end <= len(content):
         index, _, _, size = struct.unpack_from("<HHIQ", content, place)
