@@ -95,7 +95,7 @@ def load_params(directory: str | os.PathLike[str], model: nn.Module, which: Whic
     Raises:
         InputError: as `load_model`; lists the parameters that do not fit, and notices changed numbers.
     """
-    from m3sr_jax.models import check_shapes, parameter_shapes, shapes_of
+    from m3sr_jax.models import parameter_shapes
 
     if which not in ("best", "latest"):
         raise InputError(f'which: found "{which}", expected "best" or "latest"')
@@ -105,11 +105,32 @@ def load_params(directory: str | os.PathLike[str], model: nn.Module, which: Whic
     if (root / WEIGHTS_FILE).is_file():
         return _read_weights(root / WEIGHTS_FILE, expected)
     path = _params_directory(root, which)
+    try:
+        return _read_params(path, expected)
+    except InputError:
+        if path == _params_directory(root, which):
+            raise
+        return load_params(directory, model, which)  # a run has replaced this checkpoint meanwhile
+
+
+def _read_params(path: Path, expected: Any) -> Any:
+    """Reads a tree of parameters from an Orbax checkpoint in the types of the model; what is float32 stays float32."""
+    import jax
+
+    from m3sr_jax.models import check_shapes, shapes_of
+    from m3sr_jax.models.layers import statistics_dtype
+
+    def wanted_type(ours: Any, saved: Any) -> jax.ShapeDtypeStruct:
+        # A running mean has more digits than parameters in bfloat16.
+        dtype = statistics_dtype(ours.dtype) if saved.dtype == "float32" else ours.dtype
+        return jax.ShapeDtypeStruct(ours.shape, dtype)
+
     with _checkpointer() as checkpointer:
         try:
-            found = shapes_of(checkpointer.metadata(path).item_metadata.tree)
-            check_shapes(f"{path}: the parameters", found, shapes_of(expected))
-            wanted, params = _saved_checksum(path), checkpointer.restore(path, expected)
+            found = checkpointer.metadata(path).item_metadata.tree
+            check_shapes(f"{path}: the parameters", shapes_of(found), shapes_of(expected))
+            wanted = _saved_checksum(path)
+            params = checkpointer.restore(path, jax.tree.map(wanted_type, expected, found))
         except InputError:
             raise
         except Exception as error:  # Orbax documents no closed set

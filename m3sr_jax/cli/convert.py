@@ -54,7 +54,6 @@ class Convert:
             self._from_release()
 
     def _from_release(self) -> None:
-        import jax
         import numpy as np
 
         from m3sr_jax.checkpoint import save_model
@@ -68,7 +67,7 @@ class Convert:
             params = params_from_release(state_dict, build_model(fields))
         except InputError as error:
             raise InputError(f"{self.source}: {error}") from error
-        params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), params)
+        params = _float32(params)
         first, last = self.wavelengths
         if not 0 < first < last:
             raise InputError(f"--wavelengths {first:g} {last:g}: expected the centres of the first and last band in nm")
@@ -89,8 +88,16 @@ class Convert:
         if self.output.exists() and not self.overwrite:
             raise InputError(f"{self.output}: already exists; choose another name or pass --overwrite")
         model, params, card = load_model(self.source, self.which)
+        params = _float32(params)
         write_release(self.output, params_to_release(params, model))
         _print_summary(self.output, card.model, params)
+
+
+def _float32(params: Any) -> Any:
+    import jax
+    import numpy as np
+
+    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), params)
 
 
 def _print_summary(output: Path, fields: ModelConfig, params: Any) -> None:

@@ -66,11 +66,13 @@ class Checkpoints:
         if step == self.latest_step():
             return
         items = {"params": host_copy(state.params), "optimizer": host_copy(state.opt_state)}
-        if state.ema is not None:
-            items["ema"] = host_copy(state.ema)
-        saved = {name: self._args.StandardSave(item) for name, item in items.items()}
+        scored = state.scored
+        mean = {} if scored is state.params else {"ema": host_copy(scored)}
+        if state.ema is not None:  # otherwise it follows from the other items, and only `load_params` reads it
+            items |= mean
+        saved = {name: self._args.StandardSave(item) for name, item in (items | mean).items()}
         saved["run"] = self._args.JsonSave(
-            run | {"crc32": checksum(items), PARAMS_CHECKSUM: params_checksum(items.get("ema", items["params"]))}
+            run | {"crc32": checksum(items), PARAMS_CHECKSUM: params_checksum(mean.get("ema", items["params"]))}
         )
         with _writing(self._latest):
             self._latest.save(step, args=self._args.Composite(**saved))

@@ -20,7 +20,7 @@ from m3sr_jax.config.fields import spelled
 from m3sr_jax.errors import InputError
 from m3sr_jax.io.wavelengths import same_bands, span
 from m3sr_jax.model_card import ModelCard, read_card
-from m3sr_jax.models import build_model
+from m3sr_jax.models import build_model, parameter_shapes
 from m3sr_jax.models.base import COLOURS
 
 OWN = ("num_bands", "exact_colour")  # fields in which a run may differ from the model that it starts from
@@ -48,7 +48,8 @@ def first_params(config: Config, model: nn.Module, card: ModelCard, draw: Callab
     _check_same_network(source, theirs, card)
     notes = [f"init_from {source}: {difference}" for difference in _other_data(theirs, card)]
     if all(getattr(theirs.model, name) == getattr(card.model, name) for name in OWN):
-        return jax.tree.map(jnp.array, load_params(source, model)), notes
+        shapes = parameter_shapes(model)
+        return jax.tree.map(lambda p, ours: jnp.array(p, ours.dtype), load_params(source, model), shapes), notes
     given: dict[str, Any] = flatten_dict(load_params(source, build_model(theirs.model)), sep="/")
     start: dict[str, Any] = {}
     fresh = []

@@ -120,6 +120,27 @@ def test_parameters_of_another_model_are_listed(saved):
         load_params(saved, build_model(dataclasses.replace(FIELDS, num_stages=2)))
 
 
+def test_a_model_with_parameters_in_bfloat16_loads_numbers_with_all_their_digits(saved, params):
+    half = build_model(dataclasses.replace(FIELDS, param_dtype="bfloat16"))
+    assert jax.tree.all(jax.tree.map(np.array_equal, load_params(saved, half), params))
+
+
+def test_a_checkpoint_that_a_run_replaces_while_it_is_read_gives_way_to_the_new_one(saved, params, monkeypatch):
+    best = saved / "checkpoints" / "best"
+    (best / "5").mkdir(parents=True)
+    (saved / "params").rename(best / "5" / "params")
+    read_checksum = checkpoint._saved_checksum
+
+    def replaced(path):
+        if path.parts[-2] == "5":
+            (best / "5").rename(best / "8")
+            raise FileNotFoundError(path)
+        return read_checksum(path)
+
+    monkeypatch.setattr(checkpoint, "_saved_checksum", replaced)
+    assert jax.tree.all(jax.tree.map(np.array_equal, load_params(saved, build_model(FIELDS)), params))
+
+
 def test_nothing_is_overwritten_unasked(saved, params, tmp_path):
     with pytest.raises(InputError, match="not empty"):
         save_model(saved, CARD, params)

@@ -1,5 +1,6 @@
 """`m3sr convert` both ways, and what it refuses."""
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -10,11 +11,12 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from m3sr_jax import cli
-from m3sr_jax.checkpoint import load_model
+from m3sr_jax.checkpoint import load_model, save_model
 from m3sr_jax.config import ModelConfig
 from m3sr_jax.convert import infer_model, params_to_release, read_release
 from m3sr_jax.errors import InputError
-from m3sr_jax.models import build_model
+from m3sr_jax.model_card import ModelCard
+from m3sr_jax.models import build_model, parameter_shapes
 
 SMALL = ModelConfig(num_groups=2, num_stages=2, num_blocks=(2, 1, 1), num_bands=7, features=5)
 QUICK = ModelConfig(branches=("frequency",), num_stages=2, num_bands=7, features=5)
@@ -138,6 +140,19 @@ def test_an_output_is_replaced_only_when_asked(quick, tmp_path, capsys):
     assert convert(tmp_path / "ours", tmp_path / "back.safetensors") == 2
     assert "--overwrite" in capsys.readouterr().err
     assert convert(tmp_path / "ours", tmp_path / "back.safetensors", "--overwrite") == 0
+
+
+@pytest.mark.parametrize("name", ["back.safetensors", "back.pth"])
+def test_parameters_in_bfloat16_become_a_release_in_float32(tmp_path, name):
+    if name.endswith(".pth"):
+        pytest.importorskip("torch", reason="pip install torch, for .pth files")
+    fields = dataclasses.replace(QUICK, param_dtype="bfloat16")
+    params = jax.tree.map(lambda leaf: np.full(leaf.shape, 0.5, leaf.dtype), parameter_shapes(build_model(fields)))
+    save_model(tmp_path / "half", ModelCard(fields, tuple(map(float, range(400, 701, 50)))), params)
+    assert convert(tmp_path / "half", tmp_path / name) == 0
+    state_dict = read_release(tmp_path / name)
+    assert {value.dtype.name for value in state_dict.values()} == {"float32"}
+    assert (state_dict["conv_in.weight"] == 0.5).all()
 
 
 def test_a_checkpoint_of_nothing_known_is_no_release():

@@ -213,6 +213,25 @@ def test_a_flipped_bit_is_noticed_by_whoever_loads_the_parameters(toy, tmp_path,
         load_model(tmp_path, which)
 
 
+def test_the_latest_parameters_of_schedule_free_are_its_averages(toy, tmp_path):
+    model, optimizer = build_model(toy.model), make_optimizer(OptimConfig(name="schedule_free"), 10)
+    step, state = jit_train_step(model, optimizer), create_train_state(optimizer, init_params(model, jax.random.key(0)))
+    for seed in range(3):
+        state, _ = step(state, batch(seed))
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save_latest(state, {})
+    checkpoints.close()
+    (tmp_path / "model.json").write_text(ModelCard(toy.model, tuple(map(float, range(400, 701, 10)))).to_json())
+    loaded = load_model(tmp_path, "latest")[1]
+    assert jax.tree.all(jax.tree.map(np.array_equal, loaded, state.scored))
+    assert not jax.tree.all(jax.tree.map(np.array_equal, loaded, state.params))
+    again = Checkpoints(tmp_path)
+    restored, _, damaged = again.restore_latest(jax.eval_shape(lambda: state))
+    again.close()
+    assert not damaged
+    assert jax.tree.all(jax.tree.map(np.array_equal, restored, state))
+
+
 def test_a_running_mean_is_kept_and_is_what_the_best_parameters_are(toy, made, tmp_path):
     _, state = made
     state = state.replace(ema=jax.tree.map(lambda leaf: leaf + 1, state.params), step=jnp.array(1))

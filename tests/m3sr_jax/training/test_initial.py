@@ -3,12 +3,13 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors.numpy import save_file
 
-from m3sr_jax.checkpoint import load_params, save_model
+from m3sr_jax.checkpoint import load_params, save_model, write_weights
 from m3sr_jax.cli import main
 from m3sr_jax.config import Config, ModelConfig, TrainConfig
 from m3sr_jax.convert import params_to_release
@@ -53,6 +54,19 @@ def test_a_model_of_the_same_bands_is_taken_whole(trained):
     assert notes == []
     for name, leaf in flatten_dict(params, sep="/").items():
         np.testing.assert_array_equal(found[name], leaf)
+
+
+@pytest.mark.parametrize("form", ["orbax", "safetensors"])
+def test_parameters_take_the_type_of_the_run(trained, tmp_path, form):
+    folder, params = trained
+    if form == "safetensors":
+        folder = tmp_path
+        write_weights(folder, card(), params, None)
+    found, notes = first(folder, dataclasses.replace(FIELDS, param_dtype="bfloat16"))
+    assert notes == []
+    for name, leaf in flatten_dict(params, sep="/").items():
+        np.testing.assert_array_equal(found[name], leaf.astype(jnp.bfloat16))
+        assert found[name].dtype == jnp.bfloat16
 
 
 def test_a_converted_release_is_a_start(trained, tmp_path):

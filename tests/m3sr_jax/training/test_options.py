@@ -1,13 +1,14 @@
 """Runs with a base, augmentation and other optimisers: they resume bit for bit, and a base is fitted once and stays."""
 
 import dataclasses
+import shutil
 
 import jax
 import numpy as np
 import pytest
 
 from m3sr_jax.checkpoint import load_model
-from m3sr_jax.config import Config, DataConfig, OptimConfig
+from m3sr_jax.config import Config, DataConfig, ModelConfig, OptimConfig
 from m3sr_jax.data.open import open_dataset
 from m3sr_jax.errors import InputError
 from m3sr_jax.models import build_model, init_params
@@ -78,6 +79,24 @@ def test_a_killed_run_resumes_bit_for_bit_and_the_base_stays(toy, name, tmp_path
     assert np.abs(ours["gain"] - 0.1).max() > 0
     losses = [record["train/loss"] for record in without_timings(tmp_path / "whole") if "train/loss" in record]
     assert np.isfinite(losses).all()
+
+
+@pytest.mark.parametrize("optim", [{}, {"ema_decay": 0.9}, {"name": "schedule_free"}])
+def test_parameters_in_bfloat16_are_trained_resumed_reported_and_loaded(toy, optim, tmp_path):
+    config = dataclasses.replace(
+        toy,
+        model=ModelConfig("pixel", param_dtype="bfloat16"),
+        optim=dataclasses.replace(toy.optim, **optim),
+        train=dataclasses.replace(toy.train, num_steps=4, eval_every_steps=2, checkpoint_every_steps=2),
+    )
+    assert train_and_evaluate(config, tmp_path) == 0
+    whole = without_timings(tmp_path)
+    shutil.rmtree(tmp_path / "checkpoints" / "latest" / "4")
+    assert train_and_evaluate(config, tmp_path) == 0
+    assert without_timings(tmp_path) == whole
+    for which in ("best", "latest"):  # a running mean has more digits
+        types = {leaf.dtype.name for leaf in jax.tree.leaves(load_model(tmp_path, which)[1])}
+        assert types == {"float32" if "ema_decay" in optim else "bfloat16"}
 
 
 def test_a_base_is_scored_from_the_start_as_well_as_the_regression(toy):
