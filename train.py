@@ -49,7 +49,7 @@ def train() -> int:
     from m3sr_jax.training.loop import train_and_evaluate
 
     workdir = WORKDIR.value
-    if workdir is None:
+    if not workdir:
         located(config.data)  # missing data leave no folder behind
         workdir = default_workdir(config_flags.get_config_filename(flags.FLAGS["config"]))
     return train_and_evaluate(config, Path(workdir))

@@ -175,8 +175,9 @@ def test_an_unwritable_workdir_costs_one_line(tmp_path):
     assert "not usable (Not a directory)" in refused("--config", TOY, "--workdir", tmp_path / "file" / "run")
 
 
-def test_a_config_alone_names_the_run_and_says_what_belongs_where(tmp_path):
-    command = [sys.executable, str(ROOT / "train.py"), "--config", str(ROOT / "configs" / "ntire2022.py")]
+@pytest.mark.parametrize("workdir", [[], ["--workdir="]])  # such as --workdir=$RUN of a variable that is not set
+def test_a_config_alone_names_the_run_and_says_what_belongs_where(tmp_path, workdir):
+    command = [sys.executable, str(ROOT / "train.py"), "--config", str(ROOT / "configs" / "ntire2022.py"), *workdir]
     environment = {name: value for name, value in os.environ.items() if name != "M3SR_DATA"}
     done = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS

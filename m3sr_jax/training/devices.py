@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -9,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from m3sr_jax.errors import InputError
+from m3sr_jax.errors import InputError, one_line
 
 BATCH_AXIS = "batch"
 
@@ -75,6 +77,17 @@ class Devices:
         several = f"{count} × " if count > 1 else ""
         processes = f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""
         return f"{several}{device.platform} ({device.device_kind}){processes}"
+
+
+@contextmanager
+def memory_errors_as_input_errors(work: str, advice: str) -> Iterator[None]:
+    """Turns too little memory, of a device or of the host, into an InputError that says what needs less."""
+    try:
+        yield
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise InputError(f"{work}: too little memory ({one_line(error, 200)}); {advice}") from error
 
 
 def _place(value: np.ndarray, sharding: NamedSharding) -> jax.Array:

@@ -17,8 +17,9 @@ import jax
 from m3sr_jax.checkpoint import load_params
 from m3sr_jax.config import Config
 from m3sr_jax.errors import InputError
-from m3sr_jax.processes import is_writer, on_writer
+from m3sr_jax.processes import gather, is_writer, on_writer
 from m3sr_jax.training import messages
+from m3sr_jax.training.devices import memory_errors_as_input_errors
 from m3sr_jax.training.recording import Recorder
 from m3sr_jax.training.setup import Run
 from m3sr_jax.training.signals import StopError, StopRequest
@@ -26,6 +27,11 @@ from m3sr_jax.training.step import Batch
 from m3sr_jax.training.workdir import disk_errors_as_input_errors
 
 INTERRUPTED = 130
+LESS_MEMORY = (
+    "run the same command with a larger optim.accumulate_steps or with model.remat=True, or lower data.batch_size or "
+    "data.crop_size in a new --workdir"
+)
+SMALLER_SCENES = "held-out scenes are predicted whole: leave large ones out with data.split_file, in a new --workdir"
 
 
 def train_and_evaluate(config: Config, workdir: str | Path) -> int:
@@ -52,7 +58,9 @@ def train_and_evaluate(config: Config, workdir: str | Path) -> int:
         _score_before_first_step(run, stop)
         with run.progress, stop.deferred():
             _train(run, stop)
-        if run.step < run.num_steps or not _is_written(run, "eval/psnr", run.step):
+        evaluated = run.step == run.num_steps and _is_written(run, "eval/psnr", run.step)
+        if not evaluated or any(gather(lambda: stop.requested)):
+            closing.close()  # waits until the state is on disk
             run.progress.say(messages.stopped(run.step, run.num_steps))
             return INTERRUPTED
         _report(run)
@@ -70,8 +78,11 @@ def _score_before_first_step(run: Run, stop: StopRequest) -> None:
 
 def _train(run: Run, stop: StopRequest) -> None:
     """Runs the steps that remain, or those until a signal, and saves the last state."""
+    if run.step < run.num_steps and is_writer():  # an earlier report is not of this training
+        (run.workdir / "report" / "report.json").unlink(missing_ok=True)
     recorder = Recorder(run)
-    with contextlib.suppress(StopError):  # raised between steps and between the scenes of an evaluation
+    # StopError is raised between steps and between the scenes of an evaluation.
+    with contextlib.suppress(StopError), memory_errors_as_input_errors("training", LESS_MEMORY):
         while run.step < run.num_steps:
             run.state, metrics = run.train_step(run.state, _next_batch(run, stop))
             run.step += 1
@@ -126,7 +137,8 @@ def _report_skipped_scenes(run: Run) -> None:
 def _evaluate(run: Run, stop: StopRequest) -> None:
     run.progress.describe("evaluating")
     params = run.devices.local(run.state.scored)
-    scores = run.validation.score(run.validation.predictor(params, before_scene=stop.check))
+    with memory_errors_as_input_errors("evaluation", SMALLER_SCENES):
+        scores = run.validation.score(run.validation.predictor(params, before_scene=stop.check))
     run.writer.write_scalars(run.step, {f"eval/{name}": value for name, value in scores.items()})
     run.writer.flush()
     run.progress.say(messages.evaluated(run.step, scores))

@@ -71,9 +71,9 @@ class Run:
         self.num_steps, self.batches = _open_batches(config, self.dataset)
         closing.callback(self.batches.close)
         self.facts = environment() | {"seed": config.seed, "data": data_fingerprint(self.dataset)}
+        self.card = on_writer(lambda: _run_card(config, workdir, self.dataset, self.facts))
         self.checkpoints = writer_only(lambda: Checkpoints(workdir))
         closing.callback(self.checkpoints.close)
-        self.card = on_writer(lambda: _run_card(config, workdir, self.dataset, self.facts))
         optimizer = make_optimizer(config.optim, self.num_steps)
         self.train_step = jit_train_step(
             self.model,
@@ -153,7 +153,12 @@ def _run_card(config: Config, workdir: Path, dataset: Dataset, facts: dict[str, 
     source = dataset.train
     if (workdir / MODEL_FILE).exists():
         card = read_card(workdir)
-        if card.provenance.get("data") != facts["data"]:
+        if "data" not in card.provenance:
+            raise InputError(
+                f"{workdir}: holds a model that no training run wrote; choose a new --workdir, with "
+                f"--config.train.init_from={workdir} to start from it"
+            )
+        if card.provenance["data"] != facts["data"]:
             raise InputError(f"{workdir}: the data have changed since this run began; choose a new --workdir")
         return card
     decay = config.optim.ema_decay

@@ -57,10 +57,10 @@ class StopRequest:
             raise StopError
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        echo = time.monotonic() - self._last < _ECHO_SECONDS
-        self._last = time.monotonic()
-        if echo:
+        now = time.monotonic()
+        if now - self._last < _ECHO_SECONDS:
             return
+        self._last = now
         if self.requested or not self._deferred:
             raise KeyboardInterrupt
         self.requested = True

@@ -3,11 +3,9 @@
 import dataclasses
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,7 +18,7 @@ from small_m3sr import STEPS, losses
 from m3sr_jax.cli import main
 from m3sr_jax.errors import InputError
 from m3sr_jax.io import read_cube
-from m3sr_jax.training.devices import Devices
+from m3sr_jax.training.devices import Devices, memory_errors_as_input_errors
 from m3sr_jax.training.loop import train_and_evaluate
 from m3sr_jax.training.metric_writer import read_metrics
 
@@ -30,6 +28,21 @@ NUM_STEPS = 60
 PATIENCE_SECONDS = 300
 # Sums in another order, over 60 steps.
 LOSS_TOLERANCE, SCORE_TOLERANCE = 1e-6, 1e-5
+# `train.py` whose process 1 gets a SIGTERM at step 12: a signal from here could come after the last step.
+STOPPED_TRAINING = """
+import os, runpy, signal, jax
+from m3sr_jax.training import loop
+
+next_batch = loop._next_batch
+
+def stop_process_1(run, stop):
+    if run.step == 12 and jax.process_index() == 1:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return next_batch(run, stop)
+
+loop._next_batch = stop_process_1
+runpy.run_path("train.py", run_name="__main__")
+"""
 # `m3sr` as it is typed, in a process that knows the toy.
 M3SR = ["-c", "import sys, toy_config; from m3sr_jax.cli import main; sys.exit(main(sys.argv[1:]))"]
 
@@ -63,13 +76,6 @@ def finish(processes) -> list[tuple[int, str, str]]:
     return [(code, output, errors) for output, errors, code in results]
 
 
-def wait_for_step(workdir, step) -> None:
-    path, end = workdir / "metrics.jsonl", time.monotonic() + PATIENCE_SECONDS
-    while not (path.exists() and f'{{"step": {step},' in path.read_text()):
-        assert time.monotonic() < end
-        time.sleep(0.002)
-
-
 def scalars(workdir, name) -> dict[int, float]:
     return {record["step"]: record[name] for record in read_metrics(workdir / "metrics.jsonl") if name in record}
 
@@ -78,11 +84,9 @@ def test_stopped_in_two_processes_and_ended_on_eight_devices_it_is_the_run_of_on
     fields = {"data.batch_size": 8, "train.num_steps": NUM_STEPS, "train.eval_every_steps": 20}
     fields |= {"optim.ema_decay": 0.9, "data.root": toy.data.root}
     overrides = [f"--config.{name}={value}" for name, value in fields.items()]
-    command = ["train.py", "--config", TOY, "--workdir", tmp_path / "many", *overrides]
+    arguments = ["--config", TOY, "--workdir", tmp_path / "many", *overrides]
 
-    pair = start(command, devices=2, processes=2)
-    wait_for_step(tmp_path / "many", 12)
-    pair[1].send_signal(signal.SIGTERM)
+    pair = start(["-c", STOPPED_TRAINING, *arguments], devices=2, processes=2)
     (first, told, errors), (second, nothing, _) = finish(pair)
     assert (first, second) == (130, 130), errors
     assert "device   4 × cpu (cpu) in 2 processes" in told
@@ -90,7 +94,7 @@ def test_stopped_in_two_processes_and_ended_on_eight_devices_it_is_the_run_of_on
     # Gloo's threads write pieces of lines, which may mix.
     assert [line for line in nothing.splitlines() if "[Gloo]" not in line and "peer ranks" not in line] == []
 
-    ((code, told, errors),) = finish(start([*command, "--config.optim.accumulate_steps=1"], devices=8))
+    ((code, told, errors),) = finish(start(["train.py", *arguments, "--config.optim.accumulate_steps=1"], devices=8))
     assert code == 0, errors
     assert "8 × cpu" in told
     assert "resuming from step" in told
@@ -156,3 +160,12 @@ def test_a_batch_that_devices_cannot_share_equally_costs_one_line(monkeypatch):
     monkeypatch.setattr(jax, "devices", lambda: [SimpleNamespace(process_index=0, id=i) for i in range(4)])
     with pytest.raises(InputError, match=r"found 12, expected a multiple of 8 \(4 devices × .*accumulate_steps 2\)"):
         Devices(12, accumulate_steps=2)
+
+
+def test_too_little_memory_is_bad_input_and_other_failures_are_not():
+    told = r"^evaluation: too little memory \(MemoryError\); use less$"
+    with pytest.raises(InputError, match=told), memory_errors_as_input_errors("evaluation", "use less"):
+        raise MemoryError
+    fault = jax.errors.JaxRuntimeError("INTERNAL: a bug")
+    with pytest.raises(jax.errors.JaxRuntimeError), memory_errors_as_input_errors("evaluation", "use less"):
+        raise fault

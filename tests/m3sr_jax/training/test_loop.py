@@ -1,6 +1,7 @@
 """The loop's promises: it learns, resumes exactly, stops in time and refuses what would spoil a run."""
 
 import dataclasses
+import json
 import multiprocessing
 import os
 import shutil
@@ -13,15 +14,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from m3sr_jax.checkpoint import load_model, load_params, saved_steps
+from m3sr_jax.checkpoint import load_model, load_params, save_model, saved_steps
 from m3sr_jax.config import Config
 from m3sr_jax.data.open import open_dataset
 from m3sr_jax.data.pipeline import Batches, train_batches
 from m3sr_jax.errors import InputError
 from m3sr_jax.evaluation.protocols import METRICS
-from m3sr_jax.models import build_model
+from m3sr_jax.model_card import ModelCard
+from m3sr_jax.models import build_model, parameter_shapes
 from m3sr_jax.networks import NETWORKS, Network
 from m3sr_jax.training import fitting, loop, setup
+from m3sr_jax.training.checkpoint import Checkpoints
 from m3sr_jax.training.loop import train_and_evaluate
 from m3sr_jax.training.losses import mae
 from m3sr_jax.training.metric_writer import read_metrics
@@ -197,6 +200,69 @@ def test_a_killed_data_worker_is_started_again(finished, toy, tmp_path, monkeypa
     assert without_timings(tmp_path) == without_timings(finished)
 
 
+def test_it_does_not_say_that_it_is_saved_before_it_is(toy, tmp_path, monkeypatch, capsys):
+    close = Checkpoints.close
+
+    def fail(checkpoints):
+        close(checkpoints)
+        raise InputError("latest: a checkpoint cannot be written")
+
+    stop = changed_batches(4, lambda batch: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(fitting, "train_batches", stop)
+    monkeypatch.setattr(Checkpoints, "close", fail)
+    with pytest.raises(InputError, match="a checkpoint cannot be written"):
+        train_and_evaluate(toy, tmp_path)
+    assert "stopped and saved" not in capsys.readouterr().out
+
+
+def test_a_signal_after_the_last_step_stops_before_the_report(finished, toy, tmp_path, monkeypatch, capsys):
+    workdir, save, sent = tmp_path / "run", loop._save, []
+
+    def save_and_signal(run):
+        save(run)
+        if run.step == run.num_steps and not sent:
+            sent.append(run.step)
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(loop, "_save", save_and_signal)
+    assert train_and_evaluate(toy, workdir) == 130
+    assert "stopped and saved at step 24 of 24; run the same command to resume" in capsys.readouterr().out
+    assert not (workdir / "report").exists()
+    assert train_and_evaluate(toy, workdir) == 0
+    assert without_timings(workdir) == without_timings(finished)
+    assert (workdir / "report" / "report.json").exists()
+
+
+def test_a_run_that_begins_again_writes_its_report_anew(finished, toy, tmp_path):
+    workdir = shutil.copytree(finished, tmp_path / "run")
+    shutil.rmtree(workdir / "checkpoints")
+    report = workdir / "report" / "report.json"
+    report.write_text(report.read_text().replace('"psnr"', '"of before"'))
+    assert train_and_evaluate(toy, workdir) == 0
+    ours, theirs = (json.loads(path.read_text()) for path in (report, finished / "report" / "report.json"))
+    assert ours["mean"] == theirs["mean"]
+
+
+@pytest.mark.parametrize("failure", [jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory"), MemoryError()])
+def test_too_little_memory_costs_one_line_that_says_what_takes_less(toy, tmp_path, monkeypatch, failure):
+    def jit_train_step(*args, **options):
+        step = train_step(*args, **options)
+
+        def fail_at_seven(state, batch):
+            if int(state.step) == 6:
+                raise failure
+            return step(state, batch)
+
+        return fail_at_seven
+
+    train_step = setup.jit_train_step
+    monkeypatch.setattr(setup, "jit_train_step", jit_train_step)
+    with pytest.raises(InputError, match=r"too little memory \(.*optim\.accumulate_steps.*data\.batch_size") as caught:
+        train_and_evaluate(toy, tmp_path)
+    assert "\n" not in str(caught.value)
+    assert saved_steps(tmp_path / "checkpoints" / "latest") == [5]
+
+
 def test_scenes_that_cannot_be_read_stop_the_run_or_are_skipped_and_counted(toy, tmp_path, monkeypatch, capsys):
     from m3sr_jax.data.scenes import SceneSource
 
@@ -276,6 +342,16 @@ def test_other_data_are_refused(finished, toy, tmp_path, monkeypatch):
     monkeypatch.setattr(setup, "data_fingerprint", lambda dataset: "others")
     with pytest.raises(InputError, match="the data have changed"):
         train_and_evaluate(toy, workdir)
+
+
+def test_a_converted_model_is_no_run_to_resume(toy, tmp_path):
+    shapes = parameter_shapes(build_model(toy.model))
+    params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+    save_model(tmp_path / "model", ModelCard(toy.model, tuple(map(float, range(400, 701, 10)))), params)
+    told = rf"holds a model that no training run wrote; .* --config\.train\.init_from={tmp_path}/model to start from it"
+    with pytest.raises(InputError, match=told):
+        train_and_evaluate(toy, tmp_path / "model")
+    assert not (tmp_path / "model" / "checkpoints").exists()
 
 
 def test_a_damaged_checkpoint_costs_one_line(finished, toy, tmp_path):

@@ -1,5 +1,7 @@
 """What a run prints: plain lines without a terminal, and not one for every step."""
 
+import math
+
 from m3sr_jax.training import progress
 from m3sr_jax.training.progress import TrainingProgress
 
@@ -17,7 +19,8 @@ def test_plain_lines_hold_loss_rate_speed_and_time_left(capsys, monkeypatch):
     ]
 
 
-def test_quick_steps_share_a_line_but_the_last_is_always_told(capsys):
+def test_quick_steps_share_a_line_but_the_last_is_always_told(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", math.inf)
     with TrainingProgress(50, 0) as shown:
         for step in range(1, 51):
             shown.update(step, 1.0, 1e-4, 10.0, 4)

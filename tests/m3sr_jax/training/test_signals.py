@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -21,13 +22,32 @@ def test_deferred_the_first_signal_only_asks(number):
             stop.check()
 
 
-def test_an_echo_of_the_signal_is_no_second_request_but_a_later_one_is(monkeypatch):
+@pytest.fixture
+def clock(monkeypatch):
+    """The time that `StopRequest` reads, which only a test moves."""
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(signals, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    return clock
+
+
+def test_an_echo_of_the_signal_is_no_second_request_but_a_later_one_is(clock):
     with StopRequest() as stop, stop.deferred():
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGTERM)
-        monkeypatch.setattr(signals, "_ECHO_SECONDS", 0.0)
+        clock.now += 2.5
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_pressing_ctrl_c_again_and_again_interrupts_as_soon_as_it_is_no_echo(clock):
+    def press_twice_a_second():
+        for _ in range(10):
+            os.kill(os.getpid(), signal.SIGINT)
+            clock.now += 0.5
+
+    with StopRequest() as stop, stop.deferred(), pytest.raises(KeyboardInterrupt):
+        press_twice_a_second()
+    assert clock.now == 1002.0
 
 
 def test_not_deferred_it_interrupts_and_the_earlier_handlers_come_back():
