@@ -55,7 +55,7 @@ class Prepare(DataOptions):
         new = len(dataset.train) + len(dataset.valid) - stored  # a store has no other scenes
         counts += f", {new} of them new"
         if written > new:
-            counts += f", {written - new} converted again, because their files or options differ"
+            counts += f", {written - new} converted again, because their files or options differ or they were damaged"
         print(f"wrote {self.output}: {counts}; train with --config.data.root={self.output}")
         for note in dataset.notes:
             print(f"note: {note}")

@@ -137,9 +137,9 @@ class DataConfig(_Section):
     patch_size: int | None = _option(None, low=1, high=MAX_PIXELS)
     num_workers: int = _option(0, low=0, high=1024, free=True)
     on_bad_scene: str = _option("stop", choices=("stop", "skip"), free=True)
-    num_train_scenes: int = _option(24, low=1, high=10**6)
-    num_valid_scenes: int = _option(6, low=1, high=10**6)
-    scene_size: int = _option(256, low=8, high=MAX_PIXELS)
+    num_train_scenes: int = _option(24, low=1, high=10**6, made=True)  # of synthetic scenes and photos
+    num_valid_scenes: int = _option(6, low=1, high=10**6, made=True)
+    scene_size: int = _option(256, low=8, high=MAX_PIXELS, made=True)
     # Of name = "folder" alone, see `m3sr_jax.data.folder`.
     photos: str = _option("", free=True, folder=True)  # folder or pattern under root; "": photos/, or anywhere
     cubes: str = _option("", free=True, folder=True)  # the same for the cubes
@@ -157,9 +157,12 @@ class DataConfig(_Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.name != "folder" and (own := self.set_folder_fields()):
+        if self.name != "folder" and (own := self.changed("folder")):
             expected = f'{spelled(own[0].default)} unless data.name is "folder"'
             raise bad_value(f"data.{own[0].name}", getattr(self, own[0].name), expected)
+        for name in {"synthetic": ("split_file",), "photo": ("split_file", "camera")}.get(self.name, ()):
+            if getattr(self, name):
+                raise bad_value(f"data.{name}", getattr(self, name), f'"" with data.name {self.name}')
         if self.name in ("synthetic", "photo") and self.crop_size > self.scene_size:
             raise bad_value("data.crop_size", self.crop_size, f"at most data.scene_size = {self.scene_size}")
         if self.patch_size is not None and self.crop_size % self.patch_size:
@@ -169,9 +172,9 @@ class DataConfig(_Section):
             if ends and not (len(ends) == 2 and low <= ends[0] <= ends[1] <= high):
                 raise bad_value(f"data.{name}", ends, f"unset, or two numbers from {low} to {high}, rising")
 
-    def set_folder_fields(self) -> list[dataclasses.Field[Any]]:
-        """Returns the fields of name = "folder" alone that differ from their defaults."""
-        own = (field for field in dataclasses.fields(self) if field.metadata.get("folder"))
+    def changed(self, group: str) -> list[dataclasses.Field[Any]]:
+        """Returns the fields of data sets that are "made", or of "folder", alone that differ from their defaults."""
+        own = (field for field in dataclasses.fields(self) if field.metadata.get(group))
         return [field for field in own if getattr(self, field.name) != field.default]
 
 

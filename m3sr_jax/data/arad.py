@@ -19,6 +19,7 @@ from m3sr_jax.data.camera import camera_identity, load_camera
 from m3sr_jax.data.pairs import CubeFormat, Pairs, open_pairs
 from m3sr_jax.data.scenes import CACHE_BYTES, Dataset
 from m3sr_jax.data.splits import PARTS, Split, find_files, present_scenes, read_split
+from m3sr_jax.errors import InputError
 
 CUBE_KEY = "cube"  # the array in every file
 # Rows and columns: without a photo, they tell whether a cube is rotated.
@@ -100,11 +101,11 @@ def open_arad(
         required: see `faults`.
 
     Raises:
-        InputError: the folder or a part is missing; a file is unreadable, has other bands than most, or another size
-            than its photo.
+        InputError: the folder or a part is missing; a scene has two photos; a file is unreadable, has other bands than
+            most, or another size than its photo.
     """
     cubes = {match[1]: path for match, path in find_files(root, layout.cube)}
-    photos = {} if camera else {match[1]: path for match, path in find_files(root, layout.photo)}
+    photos = {} if camera else _photos(root, layout.photo)
     lacking = {name: [] if camera or name in photos else [layout.photo_name.format(name)] for name in cubes}
     lacking |= {name: [f"{name}.mat"] for name in photos.keys() - cubes.keys()}
     split = read_split(split_file, layout.split, required=required) if split_file else layout.split
@@ -120,3 +121,13 @@ def open_arad(
     )
     scenes = {part: [(name, cubes[name], photos.get(name)) for name in parts[part]] for part in PARTS}
     return open_pairs(pairs, scenes, missing=missing, cache_bytes=cache_bytes, faults=faults)
+
+
+def _photos(root: str | os.PathLike[str], pattern: str) -> dict[str, Path]:
+    """Returns stem → photo."""
+    found: dict[str, Path] = {}
+    for match, path in find_files(root, pattern):
+        first = found.setdefault(match[1], path)
+        if first != path:
+            raise InputError(f"{path}: a second photo of scene {match[1]}, beside {first}; remove one of them")
+    return found

@@ -54,8 +54,11 @@ class Camera:
             wavelengths: band centres in nm, rising, at least two.
 
         Raises:
-            InputError: the response lies outside the cube's range, or ends inside it above 5 % of its peak.
+            InputError: the cube has one band, or the response lies outside its range or ends inside it above 5 % of
+                its peak.
         """
+        if len(wavelengths) < 2:
+            raise InputError(f"camera {self.name}: found a cube of one band; expected two or more to render a photo of")
         self._check_coverage(wavelengths)
         columns = [np.interp(wavelengths, self.wavelengths, column, left=0.0, right=0.0) for column in self.response.T]
         weights = np.stack(columns, axis=1) * np.gradient(wavelengths)[:, None]

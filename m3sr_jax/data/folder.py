@@ -57,18 +57,15 @@ def open_folder(
         )
     root = Path(config.root)
     cubes = _by_scene(root, "cubes", config.cubes, READ_SUFFIXES)
-    photos = {} if config.camera else _by_scene(root, "photos", config.photos, PHOTO_SUFFIXES)
     if not cubes:
         raise InputError(_no_cubes(root, config.cubes))
-    if photos and not photos.keys() & cubes.keys():
-        raise InputError(
-            f"{root}: no photo has the name of a cube; found photos {shortened(sorted(photos), 3)} and cubes "
-            f"{shortened(sorted(cubes), 3)}; rename them, or set data.camera to render photos from the cubes"
-        )
+    photos = {} if config.camera else _photos(root, config.photos, cubes)
     camera = "" if photos else config.camera or DEFAULT_CAMERA
     complete = sorted(cubes.keys() & photos.keys() if photos else cubes)
     parts, notes = _split(root, config, complete, required)
     notes += _unmatched(photos, cubes) if photos else []
+    if camera and not config.camera and (root / "photos").is_dir():
+        notes.append(f"{root / 'photos'} has no file that is read as a photo: {camera} renders photos of the cubes")
     centres = parse_wavelengths(config.wavelengths)[0].tolist() if config.wavelengths else None
     facts = (config.rgb_normalization, config.key, centres, config.white)
     files = CubeFormat(config.key or None, config.wavelengths or None, config.white)
@@ -111,6 +108,22 @@ def _by_scene(root: Path, kind: str, chosen: str, suffixes: Sequence[str]) -> di
     return found
 
 
+def _photos(root: Path, chosen: str, cubes: dict[str, Path]) -> dict[str, Path]:
+    """Returns scene name → photo; none if there are none and the configuration names none."""
+    photos = _by_scene(root, "photos", chosen, PHOTO_SUFFIXES)
+    if chosen and not photos:
+        raise InputError(
+            f"data.photos {chosen}: found no photos there; expected a folder or a pattern of file names (relative to "
+            "data.root, or absolute), or a camera that renders photos of the cubes (data.camera)"
+        )
+    if photos and not photos.keys() & cubes.keys():
+        raise InputError(
+            f"{root}: no photo has the name of a cube; found photos {shortened(sorted(photos), 3)} and cubes "
+            f"{shortened(sorted(cubes), 3)}; rename them, or set data.camera to render photos from the cubes"
+        )
+    return photos
+
+
 def _no_cubes(root: Path, chosen: str) -> str:
     where = f"{root}, data.cubes {chosen}" if chosen else str(root)
     tiff = any(True for _ in find_files(root, r".+\.tiff?")) and not chosen
@@ -138,7 +151,8 @@ def _split(root: Path, config: DataConfig, names: list[str], required: Sequence[
 
 def random_choice(names: Iterable[str], count: int, seed: int) -> list[str]:
     """Chooses names by the order of their hashes: the same on every machine, and another scene changes one at most."""
-    ranked = sorted(names, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())
+    texts = {name: f"{seed} {name}".encode("utf-8", "surrogateescape") for name in names}  # names may not be Unicode
+    ranked = sorted(texts, key=lambda name: hashlib.sha256(texts[name]).digest())
     return sorted(ranked[:count])
 
 

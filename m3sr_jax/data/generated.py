@@ -94,7 +94,7 @@ def _open_part(spec: SceneSpec, folder: Path, part: str, stored: Stored, source:
         names = json.loads((folder / f"{part}_names.json").read_text())
         reader = ArrayReader(folder, part, tuple(names), stored)
         reader(0)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{folder}: found damaged scenes ({error}); delete the folder to make them again") from error
     sizes, fingerprint = [(spec.height, spec.width)] * len(names), f"{folder.name}-{part}"
     return SceneSource(names, sizes, reader, wavelengths=BANDS, fingerprint=fingerprint, **source)

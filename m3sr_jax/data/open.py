@@ -75,18 +75,23 @@ def open_dataset(
         )
     config = located(config)
     root, split_file = config.root, config.split_file
-    if is_store(root):
-        store = open_store(root, config.name, split_file=split_file, camera=config.camera, required=required)
-        if unused := ", ".join(f"data.{field.name}" for field in config.set_folder_fields()):
-            note = f"{unused} not used: {root} was prepared before"
-            store = dataclasses.replace(store, notes=(*store.notes, note))
-        return store
+    unused = {f"{config.name} has scenes of its own": config.changed("made")}
     options: Any = {"cache_bytes": cache_bytes, "faults": faults, "required": required}
-    if config.name == "folder":
-        return open_folder(config, **options)
-    if config.name == "cave":
-        return open_cave(root, split_file=split_file, camera=camera, **options)
-    return open_arad(LAYOUTS[config.name], root, split_file=split_file, camera=config.camera, **options)
+    if is_store(root):
+        dataset = open_store(root, config.name, split_file=split_file, camera=config.camera, required=required)
+        unused[f"{root} was prepared before"] = config.changed("folder")
+    elif config.name == "folder":
+        dataset = open_folder(config, **options)
+    elif config.name == "cave":
+        dataset = open_cave(root, split_file=split_file, camera=camera, **options)
+    else:
+        dataset = open_arad(LAYOUTS[config.name], root, split_file=split_file, camera=config.camera, **options)
+    notes = (
+        f"{', '.join(f'data.{field.name}' for field in fields)} not used: {reason}"
+        for reason, fields in unused.items()
+        if fields
+    )
+    return dataclasses.replace(dataset, notes=(*dataset.notes, *notes))
 
 
 def located(config: DataConfig) -> DataConfig:

@@ -291,7 +291,7 @@ def files_key(identity: str, paths: Iterable[Path], *, times: bool = False) -> s
 
 def fingerprint(facts: Sequence[str]) -> str:
     """Returns a short hash of what determines a data set."""
-    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
+    return hashlib.sha256("\n".join(facts).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def report_faults(errors: Sequence[InputError], faults: list[str] | None) -> None:

@@ -75,7 +75,7 @@ def prepare(
     for part, source in (("train", dataset.train), ("valid", dataset.valid)):
         for index, name in enumerate(source.names):
             key = f"{source.scene_key(index)} {precision if part == 'train' else 'exact'} {FORMAT}"
-            record = _written_record(root / "scenes" / name, key)
+            record = _written_record(root / "scenes" / name, key, len(bands))
             if record is None:
                 scene = source.read(index)  # not through the cache: it is needed once
                 scene = compact(scene, precision) if part == "train" else scene
@@ -115,12 +115,13 @@ def stored_scenes(root: str | os.PathLike[str]) -> set[str]:
     return {path.parent.name for path in Path(root).glob("scenes/[!.]*/scene.json")}
 
 
-def _written_record(folder: Path, source: str) -> SceneRecord | None:
-    """Returns the record of a scene that an earlier run wrote from the same files in the same way."""
+def _written_record(folder: Path, source: str, bands: int) -> SceneRecord | None:
+    """Returns the record of a scene that an earlier run wrote from the same files in the same way, if it is whole."""
     path = folder / "scene.json"
     try:
         with reading(path, "a scene's record"):
             record = SceneRecord.from_json(json.loads(path.read_text()))
+        StoreReader(folder.parent, (record,), bands)(0)
     except InputError:
         return None
     return record if record.source == source else None

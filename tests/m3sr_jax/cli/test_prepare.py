@@ -25,7 +25,7 @@ def test_a_whole_data_set_passes_the_check_and_is_prepared(download, tmp_path, c
     )
     np.testing.assert_array_equal(files.valid[0].cube, prepared.valid[0].cube)
     assert run("prepare", root, "--output", store, "--split-file", split, "--dtype", "float16") == 0
-    told = "0 of them new, 2 converted again, because their files or options differ; train with"
+    told = "0 of them new, 2 converted again, because their files or options differ or they were damaged; train with"
     assert told in capsys.readouterr().out
     assert run("prepare", store, "--output", tmp_path / "again") == 2
     assert "is already a store" in capsys.readouterr().err

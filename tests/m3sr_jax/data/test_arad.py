@@ -70,6 +70,15 @@ def test_folders_may_have_other_names(tmp_path, spec, rgb):
     assert len(opened("ntire2022", tmp_path).train) == 3
 
 
+def test_a_second_photo_of_a_scene_is_refused(tmp_path):
+    arad.ntire2022(tmp_path)
+    arad.write_photo(tmp_path / "previews" / "ARAD_1K_0002.png", np.zeros((24, 30, 3), np.uint8))
+    told = r"previews/ARAD_1K_0002\.png: a second photo of scene ARAD_1K_0002, beside .*Train_RGB/ARAD_1K_0002\.jpg"
+    with pytest.raises(InputError, match=told):
+        opened("ntire2022", tmp_path)
+    assert opened("ntire2022", tmp_path, camera="cie1964").train.camera_name == "cie1964"
+
+
 def write_with_axes(root, number, stored, **options):
     """Writes one more training scene with its axes in another order."""
     cube, name = arad.random_cube(number), f"ARAD_1K_{number:04d}"

@@ -70,6 +70,11 @@ def test_uneven_bands_are_weighted_by_their_width():
     np.testing.assert_allclose(weights / weights[0], [1, 1, 1.5, 3, 4])
 
 
+def test_a_cube_of_one_band_is_refused():
+    with pytest.raises(InputError, match="camera cie1964: found a cube of one band; expected two or more"):
+        load_camera("cie1964").matrix(np.array([550.0]))
+
+
 def test_response_cut_off_inside_the_cube_is_refused():
     flat_camera(ends=0.01).matrix(np.arange(380.0, 721, 10))
     with pytest.raises(

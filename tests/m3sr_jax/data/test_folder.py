@@ -1,5 +1,8 @@
 """One's own scenes: which files belong together, how they are read, and which are held out."""
 
+import os
+import re
+
 import numpy as np
 import pytest
 import scipy.io
@@ -118,9 +121,34 @@ def test_without_photos_a_camera_renders_them(tmp_path):
     for photo in (tmp_path / "photos").iterdir():
         photo.unlink()
     alone = opened(tmp_path)
+    assert f"{tmp_path}/photos has no file that is read as a photo: cie1964 renders photos of the cubes" in alone.notes
     assert alone.train.fingerprint() == rendered.train.fingerprint()
     np.testing.assert_array_equal(alone.train[0].rgb, rendered.train[0].rgb)
     assert alone.train[0].rgb.std() > 0
+
+
+@pytest.mark.parametrize("photos", ["fotos", "photos/*_clean.png", "empty"])
+def test_photos_that_are_named_and_not_there_are_not_replaced_by_those_of_a_camera(tmp_path, photos):
+    nm = np.arange(400.0, 701.0, 20)
+    for name in ("a", "bb"):
+        write_scene(tmp_path, name, nm=nm)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=rf"data\.photos {re.escape(photos)}: found no photos there; .*camera"):
+        opened(tmp_path, photos=photos)
+    assert opened(tmp_path, photos=photos, camera="cie1964").train.camera_name == "cie1964"
+
+
+def test_names_that_are_not_unicode_are_names(tmp_path):
+    for name in ("a", "bb", "ccc"):
+        write_scene(tmp_path, name)
+    latin = os.fsdecode(b"bl\xe4tter")
+    for folder, suffix in (("photos", ".png"), ("cubes", ".mat")):
+        (tmp_path / folder / f"a{suffix}").rename(tmp_path / folder / f"{latin}{suffix}")
+    dataset = opened(tmp_path)
+    assert sorted(dataset.train.names + dataset.valid.names) == sorted([latin, "bb", "ccc"])
+    assert len(dataset.train.fingerprint()) == len("folder-") + 16
+    assert prepare(dataset, tmp_path / "store") == 3
+    assert open_dataset(DataConfig(name="folder", root=str(tmp_path / "store"))).train.names == dataset.train.names
 
 
 def test_without_a_root_photos_are_not_searched_for(tmp_path, monkeypatch):

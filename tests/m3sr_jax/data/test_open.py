@@ -1,5 +1,7 @@
 """Every data set opens by its configuration."""
 
+import dataclasses
+
 import pytest
 
 from m3sr_jax.config import DataConfig
@@ -26,6 +28,20 @@ def test_the_configuration_is_applied(tmp_path, write_cave_scene):
     (tmp_path / "split.txt").write_text("[train]\nbeads\n[valid]\nclay\n")
     cave = open_dataset(DataConfig(name="cave", **fields | {"split_file": str(tmp_path / "split.txt")}))
     assert (cave.name, cave.train.names, cave.valid.names) == ("cave", ("beads",), ("clay",))
+
+
+def test_fields_that_a_data_set_does_not_use_are_refused_or_noted(tmp_path, write_cave_scene):
+    with pytest.raises(InputError, match=r'data\.split_file: found "a.txt", expected "" with data\.name synthetic'):
+        DataConfig(name="synthetic", split_file="a.txt")
+    with pytest.raises(InputError, match=r'data\.camera: found "cie1964", expected "" with data\.name photo'):
+        DataConfig(name="photo", camera="cie1964")
+    for name in ("beads", "clay"):
+        write_cave_scene(tmp_path / "download", name)
+    config = DataConfig(name="cave", root=str(tmp_path / "download"), num_train_scenes=3, scene_size=512)
+    noted = "data.num_train_scenes, data.scene_size not used: cave has scenes of its own"
+    assert open_dataset(config).notes == (noted,)
+    prepare(open_dataset(config), tmp_path / "store")
+    assert open_dataset(dataclasses.replace(config, root=str(tmp_path / "store"))).notes == (noted,)
 
 
 @pytest.mark.parametrize(

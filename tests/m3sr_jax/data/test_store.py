@@ -127,6 +127,17 @@ def test_changed_bytes_are_detected(store):
         dataset.train[2]
 
 
+def test_preparing_again_mends_arrays_that_are_cut_off_or_gone(dataset, store):
+    cut, gone = store / "scenes" / "train1" / "cube.npy", store / "scenes" / "valid0" / "rgb.npy"
+    before = {path: path.read_bytes() for path in (cut, gone)}
+    os.truncate(cut, 1000)
+    gone.unlink()
+    with pytest.raises(InputError, match=r"cube\.npy: found 1000 bytes; .* prepare it again$"):
+        open_store(store, "ntire2022").train[1]
+    assert prepare(dataset, store) == 2
+    assert {path: path.read_bytes() for path in before} == before
+
+
 def test_a_store_for_another_purpose_is_refused(store, tmp_path):
     with pytest.raises(InputError, match=r"holds ntire2022, but data\.name is cave"):
         open_dataset(DataConfig(name="cave", root=str(store)))

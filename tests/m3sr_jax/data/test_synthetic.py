@@ -1,4 +1,5 @@
 import dataclasses
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -114,11 +115,12 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
         open_synthetic(SyntheticSpec(1, 1, 16, 16), tmp_path / "file")
 
 
-def test_damaged_scenes_are_named(tmp_path):
+@pytest.mark.parametrize("length", [0, 1000])  # without content after a power failure
+def test_damaged_scenes_are_named(tmp_path, length):
     spec = SyntheticSpec(1, 1, 16, 16)
     open_synthetic(spec, tmp_path)
     (file,) = tmp_path.glob("*/train_cube.npy")
-    file.write_bytes(file.read_bytes()[:1000])
+    os.truncate(file, length)
     with pytest.raises(InputError, match=r"damaged scenes .*delete the folder"):
         open_synthetic(spec, tmp_path)
 
