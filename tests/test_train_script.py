@@ -21,7 +21,7 @@ from m3sr_jax.models import build_model
 ROOT = Path(__file__).parents[1]
 TOY = Path(__file__).parent / "m3sr_jax" / "training" / "toy_config.py"
 NUM_STEPS = 60
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 600
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +30,18 @@ def start(tmp_path_factory):
     scenes = tmp_path_factory.mktemp("scenes")
     fields = {"data.root": scenes, "train.num_steps": NUM_STEPS, "train.eval_every_steps": 20}
 
+    running = []
+
     def start(workdir, *flags) -> subprocess.Popen:
         overrides = [f"--config.{name}={value}" for name, value in fields.items()]
         command = [sys.executable, "train.py", "--config", str(TOY), "--workdir", str(workdir), *overrides, *flags]
-        return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        running.append(subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+        return running[-1]
 
-    return start
+    yield start
+    for process in running:
+        process.kill()
+        process.communicate()
 
 
 @pytest.fixture(scope="module")
