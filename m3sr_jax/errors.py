@@ -24,6 +24,11 @@ def one_line(error: BaseException, limit: int = 300) -> str:
     return " ".join(str(error).split())[:limit] or type(error).__name__
 
 
+def short_of_memory(error: BaseException) -> bool:
+    """Whether an error of Python, JAX or TensorStore is about too little memory, of the host or of a device."""
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
+
+
 def shortened(names: Sequence[str], limit: int = 8) -> str:
     """Joins names for a message, at most `limit` of them."""
     rest = f" and {len(names) - limit} more" if len(names) > limit else ""

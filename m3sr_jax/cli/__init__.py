@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments after the program's name; by default this process's.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    with StopRequest():  # SIGTERM acts like Ctrl-C: unfinished files are deleted
+    with StopRequest():  # SIGTERM and SIGHUP act like Ctrl-C: unfinished files are deleted
         return exit_code(lambda: _run(arguments))
 
 

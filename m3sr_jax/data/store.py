@@ -121,10 +121,12 @@ def _written_record(folder: Path, source: str, bands: int) -> SceneRecord | None
     try:
         with reading(path, "a scene's record"):
             record = SceneRecord.from_json(json.loads(path.read_text()))
+        if record.source != source:
+            return None
         StoreReader(folder.parent, (record,), bands)(0)
     except InputError:
         return None
-    return record if record.source == source else None
+    return record
 
 
 def _write_scene(root: Path, scene: CodedScene, key: str) -> SceneRecord:

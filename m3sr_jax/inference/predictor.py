@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64, Num
 
 from m3sr_jax.checkpoint import Which, load_interval, load_model
-from m3sr_jax.errors import InputError
+from m3sr_jax.errors import InputError, short_of_memory
 from m3sr_jax.inference.ensemble import self_ensemble
 from m3sr_jax.inference.tiling import tiled_rows
 from m3sr_jax.io.encoding import converted
@@ -237,7 +237,7 @@ def run_network(
     except ValueError as error:
         raise InputError(f"{image}: {error}") from error
     except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
+        if not short_of_memory(error):
             raise
         raise InputError(
             f"{image}: does not fit in memory at once; choose a smaller tile (m3sr evaluate takes whole images: "

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from m3sr_jax.checkpoint import CHECKPOINTS, PARAMS_CHECKSUM, checksum, host_copy, params_checksum, quiet_orbax
-from m3sr_jax.errors import InputError, one_line
+from m3sr_jax.errors import InputError, one_line, short_of_memory
 from m3sr_jax.training.state import TrainState
 
 STATES_KEPT = 2
@@ -183,8 +183,7 @@ def _refuse_if_it_may_pass(error: Exception, manager: Any, step: int) -> None:
     TensorStore, which reads the numbers, quotes the code of the system's error in a ValueError.
     """
     system = isinstance(error, OSError) and not isinstance(error, _MISSING)
-    quoted = any(mark in str(error) for mark in ("os_error_code=", "RESOURCE_EXHAUSTED"))
-    if system or quoted or isinstance(error, MemoryError):
+    if system or "os_error_code=" in str(error) or short_of_memory(error):
         raise InputError(
             f"{manager.directory}/{step}: cannot be read now ({one_line(error)}); remove the cause and run the same "
             "command again, or delete this folder to resume from the checkpoint before it"

@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from m3sr_jax.errors import InputError, one_line
+from m3sr_jax.errors import InputError, one_line, short_of_memory
 
 BATCH_AXIS = "batch"
 
@@ -85,7 +85,7 @@ def memory_errors_as_input_errors(work: str, advice: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
-        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
+        if not short_of_memory(error):
             raise
         raise InputError(f"{work}: too little memory ({one_line(error, 200)}); {advice}") from error
 

@@ -45,7 +45,7 @@ def train_and_evaluate(config: Config, workdir: str | Path) -> int:
         workdir: gets config.json, model.json, checkpoints/, metrics.jsonl and report/.
 
     Returns:
-        0 when the last step is done, 130 when SIGINT or SIGTERM stopped it and the state is saved.
+        0 when the last step is done, 130 when a signal stopped it and the state is saved.
 
     Raises:
         InputError: the workdir or the data cannot be used, or the loss is no longer finite.

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-# SIGHUP: the terminal was closed; Windows has no such signal.
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
+# The terminal was closed; Windows has no such signal.
+_HANG_UP = {signal.SIGHUP} if hasattr(signal, "SIGHUP") else set()
+_SIGNALS = {signal.SIGINT, signal.SIGTERM, *_HANG_UP}
 # `make` and process groups may deliver one signal twice; only a later one is a second request.
 _ECHO_SECONDS = 2.0
 
@@ -34,8 +35,8 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
-            hushed = {number for number in _SIGNALS[2:] if signal.getsignal(number) == signal.SIG_IGN}  # by `nohup`
-            self._earlier = {number: signal.signal(number, self._handle) for number in {*_SIGNALS} - hushed}
+            ignored = {number for number in _HANG_UP if signal.getsignal(number) == signal.SIG_IGN}  # by `nohup`
+            self._earlier = {number: signal.signal(number, self._handle) for number in _SIGNALS - ignored}
         return self
 
     def __exit__(self, *_: object) -> None:
